@@ -1,0 +1,14 @@
+//! What the standard library lacks, for every room above.
+//!
+//! Files whose errors name the path ([`fs`]), read-only maps of files Hanok wrote itself ([`mmap`]),
+//! the lock of a data directory ([`lock`]), content hashes and ids ([`hash`]), a clock that tests can
+//! hold still ([`clock`]) and seeded randomness ([`rng`]).
+//!
+//! Knows nothing of models, documents, HTTP or any other room.
+
+pub mod clock;
+pub mod fs;
+pub mod hash;
+pub mod lock;
+pub mod mmap;
+pub mod rng;

@@ -1,0 +1,96 @@
+//! Read-only maps of files that Hanok wrote itself.
+//!
+//! A foreign file is never mapped: if somebody truncates it, touching the map kills the process.
+//! Hanok's own files are written once, renamed into place and never changed, so their length holds.
+#![expect(unsafe_code, reason = "mapping a file is a system call on raw memory")]
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::ptr::NonNull;
+
+use crate::fs::{self, FsError};
+
+/// A whole file mapped read-only. Dereferences to its bytes.
+#[derive(Debug)]
+pub struct Mmap {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is read-only and owned by this value, so sharing it between threads is sharing `&[u8]`.
+unsafe impl Send for Mmap {}
+// SAFETY: as above; no method writes through `start`.
+unsafe impl Sync for Mmap {}
+
+impl Mmap {
+    /// Maps `path`, which must be a file written by Hanok (written once, then renamed into place).
+    pub fn open_own_file(path: impl AsRef<Path>) -> Result<Self, FsError> {
+        let path = path.as_ref();
+        let file = fs::open(path)?;
+        Self::map(&file).map_err(|source| FsError::new("map", path, source))
+    }
+
+    fn map(file: &File) -> io::Result<Self> {
+        let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        if len == 0 {
+            return Ok(Self {
+                start: NonNull::dangling(),
+                len,
+            });
+        }
+        // SAFETY: a fresh private read-only mapping of an open descriptor; the kernel chooses the address
+        // and the result is checked against MAP_FAILED before use.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { start, len })
+    }
+}
+
+impl Deref for Mmap {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `start` is valid for `len` bytes until `drop`, is never written through, and is
+        // dangling only when `len` is 0.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mmap {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: `start` and `len` are what `mmap` returned, and nothing borrows from a dropped value.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_full_and_empty_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for bytes in [&b""[..], &[7u8; 10_000]] {
+            let path = dir.path().join("file");
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(&*Mmap::open_own_file(&path).unwrap(), bytes);
+        }
+    }
+}
