@@ -1,166 +1,18 @@
-//! Stub of the public shape; see the plan.
-use std::path::Path;
-use std::sync::Arc;
+//! Language models: configurations, tokenizers, chat templates, the one decoder, the text encoder, sampling.
+//!
+//! One decoder runs every family (dense and mixture of experts); differences between families are data in the
+//! configuration, never copies of the forward pass. Knows no batching policy, no document and no clock.
+//!
+//! Letters in shape comments: `T` tokens of a step, `D` width, `H` query heads, `G` key-value heads, `S` size of a
+//! head, `F` width of a feed-forward layer or expert, `E` experts, `K` experts chosen for a token, `V` vocabulary,
+//! `L` layers. Every matrix is row-major with one row for each output.
 
-/// How tokens are chosen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingParams {
-    /// 0 is greedy.
-    pub temperature: f32,
-    /// Keep the k most likely tokens; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the smallest set with this probability; 1 keeps all.
-    pub top_p: f32,
-    /// Drop tokens less likely than this share of the most likely one; 0 keeps all.
-    pub min_p: f32,
-    /// Divides positive and multiplies negative logits of tokens already seen; 1 is off (Keskar et al. 2019).
-    pub repetition_penalty: f32,
-    /// OpenAI's presence penalty; 0 is off.
-    pub presence_penalty: f32,
-    /// OpenAI's frequency penalty; 0 is off.
-    pub frequency_penalty: f32,
-    /// Seed of the generator.
-    pub seed: u64,
-}
+mod language_model;
+mod sampler;
+mod stream;
 
-impl SamplingParams {
-    /// Always the most likely token.
-    pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            seed: 0,
-        }
-    }
-}
-
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// An end-of-sequence token.
-    EndOfSequence,
-    /// One of the stop texts.
-    StopText,
-    /// The limit of new tokens or the end of the context.
-    Length,
-}
-
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatMessage {
-    /// "system", "user" or "assistant".
-    pub role: String,
-    /// Its text.
-    pub content: String,
-}
-
-/// Options of [`Model::load`].
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {
-    /// Threads; 0 takes one per available core.
-    pub threads: usize,
-    /// f32 arithmetic on dequantised weights instead of the native integer kernels.
-    pub precision: Precision,
-    /// Context in tokens; `None` takes the model's own, at most 8192.
-    pub context: Option<usize>,
-}
-
-/// Arithmetic of the matrix products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Activations quantised to int8 blocks where the weights are quantised: fast.
-    #[default]
-    Native,
-    /// Weights dequantised to f32: the reference.
-    F32,
-}
-
-/// A loaded model.
-pub struct Model {}
-
-/// Why a model file was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LoadError(pub String);
-
-/// Why a chat template failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TemplateError(pub String);
-
-impl Model {
-    /// Loads a GGUF file, or a folder with `config.json`, safetensors and `tokenizer.json`.
-    pub fn load(path: &Path, options: &LoadOptions) -> Result<Arc<Self>, LoadError> {
-        let _ = (path, options);
-        Err(LoadError("stub".into()))
-    }
-    /// The model's name: `general.name`, else the file's stem.
-    pub fn name(&self) -> &str {
-        ""
-    }
-    /// SHA-256 of the file.
-    pub fn sha256(&self) -> &str {
-        ""
-    }
-    /// Languages the file declares (`general.languages`), as ISO 639-1; empty when it declares none.
-    pub fn languages(&self) -> &[String] {
-        &[]
-    }
-    /// Context in tokens.
-    pub fn context(&self) -> usize {
-        0
-    }
-    /// Parameters.
-    pub fn n_parameters(&self) -> u64 {
-        0
-    }
-    /// Token ids of a text, no special tokens added; text that looks like a special token stays text.
-    pub fn tokenize(&self, text: &str) -> Vec<u32> {
-        let _ = text;
-        Vec::new()
-    }
-    /// Token ids of a rendered chat prompt: special tokens in it are recognised.
-    pub fn tokenize_prompt(&self, text: &str) -> Vec<u32> {
-        let _ = text;
-        Vec::new()
-    }
-    /// Text of token ids, special tokens left out.
-    pub fn detokenize(&self, ids: &[u32]) -> String {
-        let _ = ids;
-        String::new()
-    }
-    /// Renders the chat template with a generation prompt at the end.
-    pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-        let _ = messages;
-        Ok(String::new())
-    }
-}
-
-/// A text encoder for dense retrieval (multilingual-e5 in the E5S1 format).
-pub struct TextEncoder {}
-
-impl TextEncoder {
-    /// Loads an E5S1 file.
-    pub fn load(path: &Path, threads: usize) -> Result<Arc<Self>, LoadError> {
-        let _ = (path, threads);
-        Err(LoadError("stub".into()))
-    }
-    /// Width of a vector.
-    pub fn dim(&self) -> usize {
-        0
-    }
-    /// SHA-256 of the file.
-    pub fn sha256(&self) -> &str {
-        ""
-    }
-    /// Unit-length vectors of texts; the caller adds "query: " or "passage: ".
-    pub fn encode(&self, texts: &[&str]) -> Vec<Vec<f32>> {
-        let _ = texts;
-        Vec::new()
-    }
-}
+pub use language_model::{
+    ChatMessage, LoadError, LoadOptions, Model, Precision, StopReason, TemplateError, TextEncoder,
+};
+pub use sampler::{Sampler, SamplingParams, greedy};
+pub use stream::{Passed, StopTexts, Utf8Stream};
