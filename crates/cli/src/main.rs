@@ -1,1 +1,95 @@
-fn main() {}
+//! The binary `hanok`: arguments, settings, printing, exit codes.
+//!
+//! Has no business of its own: every command is a few calls into the rooms below.
+
+mod args;
+mod commands;
+mod exit;
+mod interrupt;
+mod models;
+mod print;
+mod pull;
+mod settings;
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::{Code, Failure, Result};
+use settings::{Environment, Settings};
+
+fn main() -> ExitCode {
+    exit::install_panic_hook();
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(start));
+    ended.unwrap_or(Code::Bug).into()
+}
+
+fn start() -> Code {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let json = cli.settings.json;
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            print::failure(&failure);
+            if json && !failure.message.is_empty() {
+                // Nothing is left to be done when even this cannot be written.
+                let _ = print::json(&failure.json());
+            }
+            failure.code
+        }
+    }
+}
+
+/// Wrong arguments, or a call for help or the version.
+fn misused(error: &clap::Error) -> Code {
+    if !error.use_stderr() {
+        return match print::stdout(&error.render().to_string()) {
+            Ok(()) => Code::Done,
+            Err(failure) => failure.code,
+        };
+    }
+    print::stderr_line(error.render().to_string().trim_end());
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let failure = Failure::misuse(message).hint("`hanok --help` lists what there is");
+        let _ = print::json(&failure.json());
+    }
+    Code::Misuse
+}
+
+fn run(cli: Cli) -> Result<Code> {
+    let settings = Settings::resolve(&cli.settings, Environment::of_process())?;
+    let json = cli.settings.json;
+    start_log(&settings, &cli.command)?;
+    match cli.command {
+        Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
+        Command::Config => commands::config::run(&settings, json)?,
+        _ => return Err(Failure::misuse("not yet")),
+    }
+    Ok(Code::Done)
+}
+
+/// Logs go to stderr: warnings for a command, what happens for `serve`.
+fn start_log(settings: &Settings, command: &Command) -> Result<()> {
+    let default = match command {
+        Command::Serve => "info",
+        _ => "warn",
+    };
+    let given = settings.log.as_deref().unwrap_or(default);
+    let filter = tracing_subscriber::EnvFilter::try_new(given).map_err(|error| {
+        Failure::misuse(format!("the log filter `{given}` is not understood: {error}"))
+            .hint("use error, warn, info, debug, trace, or a filter such as `warn,server=info`")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(print::stderr_is_terminal())
+        .init();
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! The command line as types. Nothing here acts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An organisation's AI under its own roof: answers from its own documents, with every source shown.
+#[derive(Debug, Parser)]
+#[command(name = "hanok", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 the answer is \"no\", 2 misuse or bad input, 3 a file, model or \
+                        port is missing or broken, 70 a bug of Hanok.\nFirst steps: `hanok demo`, or \
+                        `hanok pull`, `hanok ingest FOLDER`, `hanok ask \"…\"`. If something is missing: \
+                        `hanok doctor`.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Settings: each is also an environment variable `HANOK_…` and a key of the configuration file.
+#[derive(Debug, Default, Clone, Args)]
+#[command(next_help_heading = "Settings (also HANOK_… and keys of the configuration file)")]
+pub(crate) struct SettingArgs {
+    /// Print one JSON object on stdout
+    #[arg(long, global = true, help_heading = "Options")]
+    pub(crate) json: bool,
+    /// Configuration file [default: $XDG_CONFIG_HOME/hanok/config.toml] [env: HANOK_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where documents and index are kept
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// Where `pull` puts models
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) models_dir: Option<String>,
+    /// Language model: a name, a GGUF file, a folder, or `none`
+    #[arg(long, global = true, value_name = "FILE or NAME")]
+    pub(crate) model: Option<String>,
+    /// Embedding model: a name, a file, or `none`
+    #[arg(long, global = true, value_name = "FILE or NAME")]
+    pub(crate) embedder: Option<String>,
+    /// Threads; 0 takes one for each core
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<String>,
+    /// Context in tokens; 0 takes the model's own, at most 8192
+    #[arg(long, global = true, value_name = "TOKENS")]
+    pub(crate) context: Option<String>,
+    /// Mission to answer in
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) mission: Option<String>,
+    /// Address to serve at
+    #[arg(long, global = true, value_name = "IP")]
+    pub(crate) address: Option<String>,
+    /// Port to serve at
+    #[arg(long, global = true, value_name = "PORT")]
+    pub(crate) port: Option<String>,
+    /// Token that HTTP clients must send (better set as HANOK_TOKEN: other users can see flags)
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Fetch models, check their hash and record their licence
+    Pull(PullArgs),
+    /// Take documents in: files and folders; only what changed is read again
+    Ingest(IngestArgs),
+    /// Ask one question; the answer shows its sources
+    Ask(AskArgs),
+    /// Ask in turns
+    Chat(ChatArgs),
+    /// Find passages without answering
+    Search(SearchArgs),
+    /// Print the stored text of a document, or exactly a part of it
+    Show(ShowArgs),
+    /// List the documents
+    Documents,
+    /// Remove a document with all its versions
+    Remove(RemoveArgs),
+    /// Serve the page and the HTTP interface
+    Serve,
+    /// Continue a text with a model: raw, without documents and without sources
+    Generate(GenerateArgs),
+    /// Print the token ids of a text
+    Tokenize(TokenizeArgs),
+    /// Check every part and say how to mend what is missing
+    Doctor,
+    /// Print the settings in force and where each comes from
+    Config,
+    /// Fetch models and demo documents, answer three questions, serve the page
+    Demo(DemoArgs),
+    /// Write a model file of a known shape with random weights (for measurements)
+    Synth(SynthArgs),
+    /// Measure on given questions
+    #[command(subcommand)]
+    Trial(TrialCommand),
+    /// Read one document in a process of its own (used by `ingest`)
+    #[command(name = "__read", hide = true)]
+    Read,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Names (`smollm2`, `e5`, `olmoe`) or ORG/REPOSITORY:FILE.gguf of a hub; without one: the default models
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// List the names and what each is
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Files and folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Leave the vectors for later (`serve` makes them in the background)
+    #[arg(long)]
+    pub(crate) no_vectors: bool,
+}
+
+/// Arguments of `ask`.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The question; `-` reads it from stdin
+    #[arg(value_name = "QUESTION")]
+    pub(crate) question: String,
+    /// Answer by quoting alone, without the model
+    #[arg(long)]
+    pub(crate) extractive: bool,
+}
+
+/// Arguments of `chat`.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// Answer by quoting alone, without the model
+    #[arg(long)]
+    pub(crate) extractive: bool,
+}
+
+/// Arguments of `search`.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// What to look for
+    #[arg(value_name = "QUESTION")]
+    pub(crate) question: String,
+    /// How many passages
+    #[arg(short = 'k', value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) k: u16,
+    /// Which index
+    #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
+    pub(crate) mode: Mode,
+}
+
+/// Which index answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Words
+    Lexical,
+    /// Vectors
+    Dense,
+    /// Both
+    Hybrid,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The document's id, with `@VERSION` for an older version
+    #[arg(value_name = "DOC[@VERSION]")]
+    pub(crate) document: String,
+    /// Characters from A up to, not including, B
+    #[arg(long, value_name = "A..B")]
+    pub(crate) span: Option<String>,
+}
+
+/// Arguments of `remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The document's id
+    #[arg(value_name = "DOC")]
+    pub(crate) document: String,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The text to continue
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "ids", conflicts_with = "ids")]
+    pub(crate) prompt: Option<String>,
+    /// The token ids to continue
+    #[arg(long, value_name = "1,2,3")]
+    pub(crate) ids: Option<String>,
+    /// Put the prompt into the model's chat template
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) chat: bool,
+    /// Always take the most likely token (the same as --temperature 0)
+    #[arg(long)]
+    pub(crate) greedy: bool,
+    /// Stop after so many new tokens
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) max_tokens: usize,
+    /// 0 is greedy; higher is more varied
+    #[arg(long, value_name = "T", default_value_t = 0.7, conflicts_with = "greedy")]
+    pub(crate) temperature: f32,
+    /// Keep the N most likely tokens; 0 keeps all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) top_k: usize,
+    /// Keep the smallest set of tokens with this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Seed: the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Stop before this text; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) stop: Vec<String>,
+}
+
+/// Arguments of `tokenize`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    /// The text; `-` reads it from stdin
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: String,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// End after the three answers
+    #[arg(long)]
+    pub(crate) no_serve: bool,
+    /// Only gather the demo documents in DIR (for an archive)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) documents_into: Option<PathBuf>,
+}
+
+/// Arguments of `synth`.
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// The shape, for example `olmoe-1b-7b`
+    #[arg(value_name = "SHAPE")]
+    pub(crate) shape: String,
+    /// Type of the weights
+    #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
+    pub(crate) dtype: String,
+    /// The file to write
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrialCommand {
+    /// Whether the right page is found
+    Retrieval(TrialRetrievalArgs),
+}
+
+/// Arguments of `trial retrieval`.
+#[derive(Debug, Args)]
+pub(crate) struct TrialRetrievalArgs {
+    /// Pages, one JSON object a line, gzip or plain
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pages: PathBuf,
+    /// Questions, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) questions: PathBuf,
+    /// Which index
+    #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
+    pub(crate) mode: Mode,
+}

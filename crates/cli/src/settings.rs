@@ -1,0 +1,290 @@
+//! What is in force: flag beats environment beats file beats default, and where each value came from.
+//!
+//! The only place that reads environment variables.
+
+mod environment;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::args::SettingArgs;
+use crate::exit::{Failure, Result};
+
+pub(crate) use environment::Environment;
+
+/// A setting: its key in the file, and what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Key of the configuration file; the flag is the same with dashes, the variable `HANOK_` and upper case.
+    pub(crate) name: &'static str,
+    /// What the file may hold.
+    kind: Kind,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+}
+
+/// All settings, in the order in which they are printed.
+pub(crate) const KEYS: [Key; 11] = [
+    text("data_dir"),
+    text("models_dir"),
+    text("model"),
+    text("embedder"),
+    number("threads"),
+    number("context"),
+    text("mission"),
+    text("address"),
+    number("port"),
+    text("token"),
+    text("log"),
+];
+
+const fn text(name: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Text,
+    }
+}
+
+const fn number(name: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Number,
+    }
+}
+
+impl Key {
+    /// The environment variable.
+    pub(crate) fn variable(self) -> String {
+        format!("HANOK_{}", self.name.to_uppercase())
+    }
+
+    /// The flag.
+    pub(crate) fn flag(self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The command line.
+    Flag,
+    /// An environment variable.
+    Environment,
+    /// The configuration file.
+    File,
+    /// Nobody said anything.
+    Default,
+}
+
+impl Source {
+    /// For people and for JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// The value of one key with its source; `None` where there is no value and no default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Raw {
+    /// The key.
+    pub(crate) key: Key,
+    /// The value.
+    pub(crate) value: Option<String>,
+    /// Where it came from.
+    pub(crate) source: Source,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Documents and index.
+    pub(crate) data_dir: PathBuf,
+    /// Where `pull` puts models.
+    pub(crate) models_dir: PathBuf,
+    /// Language model as given; `None` takes the best one that is there.
+    pub(crate) model: Option<String>,
+    /// Embedding model as given; `None` takes the default one if it is there.
+    pub(crate) embedder: Option<String>,
+    /// Threads; 0 for one a core.
+    pub(crate) threads: usize,
+    /// Context in tokens; `None` takes the model's own.
+    pub(crate) context: Option<usize>,
+    /// Address to serve at.
+    pub(crate) address: std::net::IpAddr,
+    /// Port to serve at.
+    pub(crate) port: u16,
+    /// Token that HTTP clients must send.
+    pub(crate) token: Option<String>,
+    /// Log filter, if one was given.
+    pub(crate) log: Option<String>,
+    /// Where the configuration file was looked for, and whether it is there.
+    pub(crate) file: (PathBuf, bool),
+    /// Every key as it was given.
+    pub(crate) raw: Vec<Raw>,
+    /// The environment they were read from.
+    pub(crate) environment: Environment,
+}
+
+/// The port of `hanok serve`.
+pub(crate) const DEFAULT_PORT: u16 = 8642;
+
+/// The only mission there is.
+const DEFAULT_MISSION: &str = "default";
+
+impl Settings {
+    /// Puts flags, environment, file and defaults together.
+    pub(crate) fn resolve(args: &SettingArgs, environment: Environment) -> Result<Self> {
+        let path = file::path(args.config.as_deref(), &environment)?;
+        let from_file = file::read(&path, args.config.is_some() || environment.var("HANOK_CONFIG").is_some())?;
+        let raw: Vec<Raw> = KEYS
+            .iter()
+            .map(|key| layer(*key, args, &environment, from_file.as_ref()))
+            .collect();
+        let mut settings = Self::typed(&raw, &environment, &path)?;
+        settings.file = (path, from_file.is_some());
+        settings.fill_defaults(raw);
+        Ok(settings)
+    }
+
+    fn typed(raw: &[Raw], environment: &Environment, file: &Path) -> Result<Self> {
+        let get = |name| raw.iter().find(|r| r.key.name == name).expect("every key is layered");
+        check_mission(get("mission"))?;
+        let context: usize = parsed(get("context"), "a number of tokens")?.unwrap_or(0);
+        Ok(Self {
+            data_dir: folder(get("data_dir"), environment, file, "")?,
+            models_dir: folder(get("models_dir"), environment, file, "models")?,
+            model: get("model").value.clone(),
+            embedder: get("embedder").value.clone(),
+            threads: parsed(get("threads"), "a number of threads")?.unwrap_or(0),
+            context: (context > 0).then_some(context),
+            address: parsed(get("address"), "an IP address such as 127.0.0.1")?
+                .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
+            port: parsed(get("port"), "a port between 0 and 65535")?.unwrap_or(DEFAULT_PORT),
+            token: get("token").value.clone(),
+            log: get("log").value.clone(),
+            file: (file.to_owned(), false),
+            raw: Vec::new(),
+            environment: environment.clone(),
+        })
+    }
+
+    fn fill_defaults(&mut self, mut raw: Vec<Raw>) {
+        for entry in &mut raw {
+            if entry.value.is_none() {
+                entry.value = match entry.key.name {
+                    "data_dir" => Some(self.data_dir.display().to_string()),
+                    "models_dir" => Some(self.models_dir.display().to_string()),
+                    "threads" | "context" => Some("0".to_owned()),
+                    "mission" => Some(DEFAULT_MISSION.to_owned()),
+                    "address" => Some(self.address.to_string()),
+                    "port" => Some(self.port.to_string()),
+                    _ => None,
+                };
+            }
+        }
+        self.raw = raw;
+    }
+
+    /// Where a key's value came from.
+    pub(crate) fn source(&self, name: &str) -> Source {
+        self.raw
+            .iter()
+            .find(|raw| raw.key.name == name)
+            .map_or(Source::Default, |raw| raw.source)
+    }
+}
+
+fn layer(key: Key, args: &SettingArgs, environment: &Environment, file: Option<&file::Values>) -> Raw {
+    let from_file = || file.and_then(|values| values.get(key.name).cloned());
+    let (value, source) = if let Some(value) = flag(key, args) {
+        (Some(value.to_owned()), Source::Flag)
+    } else if let Some(value) = environment.var(&key.variable()) {
+        (Some(value.to_owned()), Source::Environment)
+    } else if let Some(value) = from_file() {
+        (Some(value), Source::File)
+    } else {
+        (None, Source::Default)
+    };
+    Raw { key, value, source }
+}
+
+fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
+    match key.name {
+        "data_dir" => args.data_dir.as_deref(),
+        "models_dir" => args.models_dir.as_deref(),
+        "model" => args.model.as_deref(),
+        "embedder" => args.embedder.as_deref(),
+        "threads" => args.threads.as_deref(),
+        "context" => args.context.as_deref(),
+        "mission" => args.mission.as_deref(),
+        "address" => args.address.as_deref(),
+        "port" => args.port.as_deref(),
+        "token" => args.token.as_deref(),
+        "log" => args.log.as_deref(),
+        _ => None,
+    }
+}
+
+/// Where a value was said, for messages: "flag `--port`", "variable `HANOK_PORT`", "key `port` of the …".
+fn place(raw: &Raw) -> String {
+    match raw.source {
+        Source::Flag => format!("flag `{}`", raw.key.flag()),
+        Source::Environment => format!("variable `{}`", raw.key.variable()),
+        Source::File => format!("key `{}` of the configuration file", raw.key.name),
+        Source::Default => format!("default of `{}`", raw.key.name),
+    }
+}
+
+fn parsed<T: std::str::FromStr>(raw: &Raw, expected: &str) -> Result<Option<T>> {
+    let Some(value) = &raw.value else {
+        return Ok(None);
+    };
+    value.trim().parse().map(Some).map_err(|_| {
+        Failure::misuse(format!("{} is `{value}`, but {expected} is needed", place(raw)))
+            .hint("`hanok config` prints all settings and where each comes from")
+    })
+}
+
+fn check_mission(raw: &Raw) -> Result<()> {
+    match raw.value.as_deref() {
+        None | Some(DEFAULT_MISSION) => Ok(()),
+        Some(other) => Err(
+            Failure::misuse(format!("there is no mission `{other}`: {} names it", place(raw)))
+                .hint("the only mission of this version is `default`; leave the setting out"),
+        ),
+    }
+}
+
+/// A folder setting: `~/` is the home folder; a relative path in the file is relative to the file.
+fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Result<PathBuf> {
+    let Some(value) = raw.value.as_deref().filter(|value| !value.is_empty()) else {
+        let Some(data) = environment.data_home() else {
+            return Err(
+                Failure::environment("no home folder: neither HOME nor XDG_DATA_HOME is set")
+                    .hint(format!("say where to keep data with `{}`", raw.key.flag())),
+            );
+        };
+        return Ok(data.join("hanok").join(below));
+    };
+    let path = match (value.strip_prefix("~/"), environment.home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(value),
+    };
+    Ok(match (raw.source, file.parent()) {
+        (Source::File, Some(parent)) => parent.join(path),
+        _ => path,
+    })
+}

@@ -1,0 +1,87 @@
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn resolve(args: &SettingArgs, variables: &[(&str, &str)]) -> Result<Settings> {
+    Settings::resolve(args, environment(variables))
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    stdx::fs::write(&file, "port = 1\nthreads = 1\ncontext = 64\n").unwrap();
+    let args = SettingArgs {
+        config: Some(file),
+        port: Some("3".into()),
+        ..SettingArgs::default()
+    };
+    let home = [("HOME", "/home/a"), ("HANOK_PORT", "2"), ("HANOK_THREADS", "2")];
+    let settings = resolve(&args, &home).unwrap();
+    assert_eq!((settings.port, settings.source("port")), (3, Source::Flag));
+    assert_eq!((settings.threads, settings.source("threads")), (2, Source::Environment));
+    assert_eq!((settings.context, settings.source("context")), (Some(64), Source::File));
+    assert_eq!(settings.source("address"), Source::Default);
+    assert!(settings.address.is_loopback());
+}
+
+#[test]
+fn folders_follow_xdg_and_home() {
+    let settings = resolve(&SettingArgs::default(), &[("HOME", "/home/a")]).unwrap();
+    assert_eq!(settings.data_dir, Path::new("/home/a/.local/share/hanok"));
+    assert_eq!(settings.models_dir, Path::new("/home/a/.local/share/hanok/models"));
+    let xdg = [("HOME", "/home/a"), ("XDG_DATA_HOME", "/data"), ("HANOK_MODELS_DIR", "~/m")];
+    let settings = resolve(&SettingArgs::default(), &xdg).unwrap();
+    assert_eq!(settings.data_dir, Path::new("/data/hanok"));
+    assert_eq!(settings.models_dir, Path::new("/home/a/m"));
+}
+
+#[test]
+fn without_a_home_the_failure_says_which_flag_to_use() {
+    let failure = resolve(&SettingArgs::default(), &[]).unwrap_err();
+    assert!(failure.hint.unwrap().contains("--data-dir"));
+}
+
+#[test]
+fn refuses_unknown_keys_and_wrong_types_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    let cases = [
+        ("prot = 1", "unknown key `prot`", "did you mean `port`?"),
+        ("colour = \"red\"", "unknown key `colour`", "the keys are data_dir"),
+        ("port = \"80\"", "`port`", ""),
+        ("port = 70000", "`port`", ""),
+        ("model = 3", "`model`", ""),
+        ("port = ", "not valid TOML", ""),
+        ("mission = \"x\"", "no mission `x`", "default"),
+    ];
+    for (text, message, hint) in cases {
+        stdx::fs::write(&file, text).unwrap();
+        let args = SettingArgs {
+            config: Some(file.clone()),
+            ..SettingArgs::default()
+        };
+        let failure = resolve(&args, &[("HOME", "/h")]).unwrap_err();
+        assert_eq!(failure.code, crate::exit::Code::Misuse, "{text}");
+        assert!(failure.message.contains(message), "{text}: {failure}");
+        assert!(failure.hint.unwrap_or_default().contains(hint), "{text}");
+    }
+}
+
+#[test]
+fn a_relative_folder_in_the_file_is_relative_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    stdx::fs::write(&file, "data_dir = \"data\"").unwrap();
+    let args = SettingArgs {
+        config: Some(file),
+        ..SettingArgs::default()
+    };
+    let settings = resolve(&args, &[("HOME", "/h")]).unwrap();
+    assert_eq!(settings.data_dir, dir.path().join("data"));
+}
