@@ -1,0 +1,166 @@
+//! Keys and values of one sequence in one layer.
+//!
+//! * Keys lie `[position / 16][kv head][head_dim][position % 16]`, so that one vector holds the same
+//!   component of sixteen positions and scores need no horizontal sum.
+//! * Values lie `[position][kv head][head_dim, padded to a multiple of 16]`.
+//!
+//! Both only grow at the end. This file stores; `attention` reads.
+
+use half::f16;
+
+use crate::lanes::LANES;
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvDType {
+    /// Exact.
+    F32,
+    /// Half the memory, rounded to 11 bits.
+    #[default]
+    F16,
+}
+
+/// Keys and values of one sequence in one layer; see the module for the layout.
+#[derive(Debug, Clone)]
+pub struct KvLayer {
+    n_kv_heads: usize,
+    head_dim: usize,
+    len: usize,
+    keys: Store,
+    values: Store,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl Store {
+    fn new(dtype: KvDType, capacity: usize) -> Self {
+        match dtype {
+            KvDType::F32 => Self::F32(Vec::with_capacity(capacity)),
+            KvDType::F16 => Self::F16(Vec::with_capacity(capacity)),
+        }
+    }
+
+    fn resize(&mut self, len: usize) {
+        match self {
+            Self::F32(v) => v.resize(len, 0.0),
+            Self::F16(v) => v.resize(len, f16::ZERO),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len() * 4,
+            Self::F16(v) => v.len() * 2,
+        }
+    }
+
+    /// Writes `x` from `at` on, `step` elements apart.
+    fn scatter(&mut self, x: &[f32], at: usize, step: usize) {
+        match self {
+            Self::F32(v) => v[at..].iter_mut().step_by(step).zip(x).for_each(|(v, x)| *v = *x),
+            Self::F16(v) => v[at..]
+                .iter_mut()
+                .step_by(step)
+                .zip(x)
+                .for_each(|(v, x)| *v = f16::from_f32(*x)),
+        }
+    }
+}
+
+impl KvLayer {
+    /// An empty cache with room for `capacity` positions before it has to move.
+    pub fn new(dtype: KvDType, n_kv_heads: usize, head_dim: usize, capacity: usize) -> Self {
+        let capacity = capacity.next_multiple_of(LANES) * n_kv_heads;
+        Self {
+            n_kv_heads,
+            head_dim,
+            len: 0,
+            keys: Store::new(dtype, capacity * head_dim),
+            values: Store::new(dtype, capacity * head_dim.next_multiple_of(LANES)),
+        }
+    }
+
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Heads of keys and values.
+    pub fn n_kv_heads(&self) -> usize {
+        self.n_kv_heads
+    }
+
+    /// Components of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
+    }
+
+    /// Bytes in use.
+    pub fn size_bytes(&self) -> usize {
+        self.keys.size_bytes() + self.values.size_bytes()
+    }
+
+    /// Appends positions; `k` (rotated already) and `v` are `[n][kv head][head_dim]`.
+    ///
+    /// # Panics
+    /// If `k` and `v` differ in length or are not whole positions.
+    pub fn push(&mut self, k: &[f32], v: &[f32]) {
+        let width = self.n_kv_heads * self.head_dim;
+        assert!(
+            k.len() == v.len() && k.len().is_multiple_of(width.max(1)),
+            "positions of {width} keys and values"
+        );
+        let n = k.len() / width.max(1);
+        let end = self.len + n;
+        self.keys.resize(end.next_multiple_of(LANES) * width);
+        self.values.resize(end * self.n_kv_heads * self.value_stride());
+        let tokens = k.chunks_exact(width.max(1)).zip(v.chunks_exact(width.max(1)));
+        for (position, (k, v)) in (self.len..).zip(tokens) {
+            let heads = k.chunks_exact(self.head_dim).zip(v.chunks_exact(self.head_dim));
+            for (head, (k, v)) in heads.enumerate() {
+                self.keys
+                    .scatter(k, self.key_tile(position / LANES, head) + position % LANES, LANES);
+                self.values
+                    .scatter(v, (position * self.n_kv_heads + head) * self.value_stride(), 1);
+            }
+        }
+        self.len = end;
+    }
+
+    /// Forgets the positions from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            self.len = len;
+            self.keys
+                .resize(len.next_multiple_of(LANES) * self.n_kv_heads * self.head_dim);
+            self.values.resize(len * self.n_kv_heads * self.value_stride());
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &Store {
+        &self.keys
+    }
+
+    pub(crate) fn values(&self) -> &Store {
+        &self.values
+    }
+
+    /// Where the keys of sixteen positions of one head start: `head_dim` runs of sixteen.
+    pub(crate) fn key_tile(&self, tile: usize, head: usize) -> usize {
+        (tile * self.n_kv_heads + head) * self.head_dim * LANES
+    }
+
+    /// Elements from one head's value to the next.
+    pub(crate) fn value_stride(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+}

@@ -1,0 +1,437 @@
+//! Matrix products: how the work of one or many is cut and shared, not how it is multiplied.
+//!
+//! `out[t][r] = Σ_c w[r][c] · x[t][c]`. Activations are brought once per call into the form the kernels
+//! read, shared by all jobs with the same `x`; then threads take runs of row groups from one counter, so
+//! a call with many products (the experts of a token) costs a single fork-join.
+
+#![expect(unsafe_code, reason = "threads write disjoint rows of one output")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::blocks::BLOCK;
+use crate::isa::Isa;
+use crate::kernels::{self, ActBlock, Sums, TILE_MAX};
+use crate::matrix::{LANES, MatrixRef};
+use crate::pool::Pool;
+
+/// Arithmetic of the matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Activations quantised to int8 blocks of 32 where the weights are quantised: fast.
+    #[default]
+    Native,
+    /// Weights dequantised to f32, f32 sums: the reference.
+    F32,
+}
+
+/// One product among several: `out` (`n` × rows) becomes `x` (`n` × cols) times `w` transposed.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// Weights.
+    pub w: MatrixRef<'a>,
+    /// Activations, `n` rows of `w.cols()`.
+    pub x: &'a [f32],
+    /// Tokens.
+    pub n: usize,
+    /// Results, `n` rows of `w.rows()`.
+    pub out: &'a mut [f32],
+}
+
+/// Buffers that a caller keeps between products, and the instruction set to use.
+#[derive(Debug)]
+pub struct Scratch {
+    isa: Isa,
+    acts: Vec<ActBlock>,
+    floats: Vec<f32>,
+    inputs: Vec<Input>,
+    plans: Vec<Plan>,
+}
+
+/// One distinct activation matrix, prepared.
+#[derive(Debug, Clone, Copy)]
+struct Input {
+    /// Address and length tell whether two jobs read the same activations.
+    x: (usize, usize),
+    cols: usize,
+    native: bool,
+    /// Start in `acts` or `floats`.
+    at: usize,
+}
+
+/// One job's share of the work.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    input: Input,
+    /// Chunks of all jobs up to and with this one.
+    chunks_end: usize,
+    groups_per_chunk: usize,
+}
+
+/// Weight bytes of a chunk below which handing it out costs more than balance gains.
+const CHUNK_BYTES_MIN: usize = 16 << 10;
+/// Chunks for each thread, so that a slow core gets fewer.
+const CHUNKS_PER_THREAD: usize = 6;
+/// Bytes of prepared activations that are multiplied with a group before the next group: they should
+/// stay in the second-level cache.
+const INPUT_BYTES_MAX: usize = 256 << 10;
+/// Activations from which preparing them is worth a fork-join.
+const PREPARE_PARALLEL_FROM: usize = 16 << 10;
+
+impl Scratch {
+    /// Empty buffers, kernels of [`Isa::active`].
+    pub fn new() -> Self {
+        Self::with_isa(Isa::active())
+    }
+
+    /// Empty buffers, kernels of `isa`.
+    pub fn with_isa(isa: Isa) -> Self {
+        Self {
+            isa,
+            acts: Vec::new(),
+            floats: Vec::new(),
+            inputs: Vec::new(),
+            plans: Vec::new(),
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `out` (`n` × `w.rows()`) = `x` (`n` × `w.cols()`) · `w` transposed.
+///
+/// # Panics
+/// If the lengths do not fit the shapes.
+pub fn matmul(
+    pool: &Pool,
+    w: MatrixRef<'_>,
+    x: &[f32],
+    n: usize,
+    out: &mut [f32],
+    precision: Precision,
+    scratch: &mut Scratch,
+) {
+    matmul_jobs(pool, &mut [Job { w, x, n, out }], precision, scratch);
+}
+
+/// Several matrices times the same `x`: one preparation of `x`, one fork-join.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_many(
+    pool: &Pool,
+    products: &mut [(MatrixRef<'_>, &mut [f32])],
+    x: &[f32],
+    n: usize,
+    precision: Precision,
+    scratch: &mut Scratch,
+) {
+    let mut jobs: Vec<Job<'_>> = products
+        .iter_mut()
+        .map(|(w, out)| Job { w: *w, x, n, out })
+        .collect();
+    matmul_jobs(pool, &mut jobs, precision, scratch);
+}
+
+/// Independent products in one fork-join. Jobs whose `x` is the same slice share its preparation.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scratch: &mut Scratch) {
+    for job in jobs.iter() {
+        let (rows, cols) = (job.w.rows(), job.w.cols());
+        assert_eq!(
+            job.x.len(),
+            job.n * cols,
+            "activations of {} tokens and {cols} columns",
+            job.n
+        );
+        assert_eq!(
+            job.out.len(),
+            job.n * rows,
+            "results of {} tokens and {rows} rows",
+            job.n
+        );
+    }
+    prepare(pool, jobs, precision, scratch);
+    let chunks = plan(pool, jobs, scratch);
+    let jobs: Vec<(MatrixRef<'_>, usize, OutPtr<'_>)> = jobs
+        .iter_mut()
+        .map(|job| (job.w, job.n, OutPtr::new(job)))
+        .collect();
+    let scratch = &*scratch;
+    let next = AtomicUsize::new(0);
+    let work = |_: usize, _: usize| {
+        loop {
+            let chunk = next.fetch_add(1, Ordering::Relaxed);
+            if chunk >= chunks {
+                return;
+            }
+            let idx = scratch.plans.partition_point(|plan| plan.chunks_end <= chunk);
+            let first_chunk = idx
+                .checked_sub(1)
+                .map_or(0, |before| scratch.plans[before].chunks_end);
+            let ((w, n, out), plan) = (&jobs[idx], scratch.plans[idx]);
+            let all = group_range(*w);
+            let start = all.start + (chunk - first_chunk) * plan.groups_per_chunk;
+            let share = start..(start + plan.groups_per_chunk).min(all.end);
+            multiply(scratch, plan.input, *w, *n, share, out);
+        }
+    };
+    if chunks <= 1 { work(0, 1) } else { pool.run(&work) }
+}
+
+/// Groups that hold the rows of `w`.
+fn group_range(w: MatrixRef<'_>) -> Range<usize> {
+    w.first() / LANES..(w.first() + w.rows()).div_ceil(LANES)
+}
+
+/// Cuts every job into chunks of about the same number of weight bytes; returns how many there are.
+fn plan(pool: &Pool, jobs: &[Job<'_>], scratch: &mut Scratch) -> usize {
+    let bytes = |job: &Job<'_>| group_range(job.w).len() * job.w.matrix().group_bytes() * job.n.min(1);
+    let total: usize = jobs.iter().map(bytes).sum();
+    let chunk_bytes = (total / (pool.threads() * CHUNKS_PER_THREAD)).max(CHUNK_BYTES_MIN);
+    let mut chunks_end = 0;
+    for (job, plan) in jobs.iter().zip(&mut scratch.plans) {
+        let group_bytes = job.w.matrix().group_bytes();
+        plan.groups_per_chunk = (chunk_bytes / group_bytes.max(1)).max(1);
+        if job.n > 0 && job.w.rows() > 0 {
+            chunks_end += group_range(job.w).len().div_ceil(plan.groups_per_chunk);
+        }
+        plan.chunks_end = chunks_end;
+    }
+    chunks_end
+}
+
+/// Brings the activations of every job into kernel form and notes in `plans` where they are.
+fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Scratch) {
+    let Scratch {
+        isa,
+        acts,
+        floats,
+        inputs,
+        plans,
+    } = scratch;
+    inputs.clear();
+    plans.clear();
+    acts.clear();
+    floats.clear();
+    for job in jobs {
+        let native = precision == Precision::Native && job.w.dtype().is_quantised();
+        let x = (job.x.as_ptr() as usize, job.x.len());
+        let cols = job.w.cols();
+        let known = inputs
+            .iter()
+            .find(|i| i.x == x && i.cols == cols && i.native == native);
+        let input = known.copied().unwrap_or_else(|| {
+            let at = if native { acts.len() } else { floats.len() };
+            if native {
+                quantise_tiles(pool, *isa, job.x, cols, job.n, acts);
+            } else {
+                transpose_tiles(job.x, cols, job.n, floats);
+            }
+            let input = Input { x, cols, native, at };
+            inputs.push(input);
+            input
+        });
+        plans.push(Plan {
+            input,
+            chunks_end: 0,
+            groups_per_chunk: 1,
+        });
+    }
+}
+
+/// The tiles of `n` tokens: as many of [`TILE_MAX`] as fit, then smaller powers of two.
+fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if start == n {
+            return None;
+        }
+        let len = TILE_MAX.min(1 << (n - start).ilog2());
+        start += len;
+        Some(start - len..start)
+    })
+}
+
+/// Appends `x` quantised: per tile, per block of columns, one [`ActBlock`] for each token of the tile.
+fn quantise_tiles(pool: &Pool, isa: Isa, x: &[f32], cols: usize, n: usize, acts: &mut Vec<ActBlock>) {
+    let start = acts.len();
+    let n_blocks = cols / BLOCK;
+    acts.resize(start + n * n_blocks, ActBlock::default());
+    let quantise_tile = |tile: Range<usize>, acts: &mut [ActBlock]| {
+        let len = tile.len();
+        for (t, x) in x[tile.start * cols..tile.end * cols]
+            .chunks_exact(cols.max(1))
+            .enumerate()
+        {
+            for (b, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
+                acts[b * len + t] = kernels::quantise_block(isa, x);
+            }
+        }
+    };
+    let mut rest = &mut acts[start..];
+    if x.len() < PREPARE_PARALLEL_FROM || n <= TILE_MAX {
+        for tile in tiles(n) {
+            let (own, later) = rest.split_at_mut(tile.len() * n_blocks);
+            quantise_tile(tile, own);
+            rest = later;
+        }
+        return;
+    }
+    let cells: Vec<_> = tiles(n)
+        .map(|tile| {
+            let (own, later) = std::mem::take(&mut rest).split_at_mut(tile.len() * n_blocks);
+            rest = later;
+            (tile, std::sync::Mutex::new(own))
+        })
+        .collect();
+    pool.for_each_chunk(cells.len(), 1, |range| {
+        for (tile, own) in &cells[range] {
+            let mut own = own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            quantise_tile(tile.clone(), &mut own);
+        }
+    });
+}
+
+/// Appends `x`: per tile, per column, the value of each token of the tile.
+fn transpose_tiles(x: &[f32], cols: usize, n: usize, floats: &mut Vec<f32>) {
+    let start = floats.len();
+    floats.resize(start + n * cols, 0.0);
+    for tile in tiles(n) {
+        let own = &mut floats[start + tile.start * cols..start + tile.end * cols];
+        let len = tile.len();
+        for (t, x) in x[tile.start * cols..tile.end * cols]
+            .chunks_exact(cols.max(1))
+            .enumerate()
+        {
+            for (c, &x) in x.iter().enumerate() {
+                own[c * len + t] = x;
+            }
+        }
+    }
+}
+
+/// Multiplies the groups of `share` with all tokens, a cache-sized run of tokens at a time.
+fn multiply(
+    scratch: &Scratch,
+    input: Input,
+    w: MatrixRef<'_>,
+    n: usize,
+    share: Range<usize>,
+    out: &OutPtr<'_>,
+) {
+    let token_bytes = if input.native {
+        input.cols / BLOCK * size_of::<ActBlock>()
+    } else {
+        input.cols * 4
+    };
+    let run = (INPUT_BYTES_MAX / token_bytes.max(1)).next_multiple_of(TILE_MAX);
+    for run_start in (0..n).step_by(run) {
+        let run_end = (run_start + run).min(n);
+        for group_idx in share.clone() {
+            let group = w.matrix().group(group_idx);
+            for tile in tiles(run_end - run_start) {
+                let tile = run_start + tile.start..run_start + tile.end;
+                let tile = Tile {
+                    scratch,
+                    input,
+                    w,
+                    group,
+                    group_idx,
+                    tokens: tile,
+                };
+                match tile.tokens.len() {
+                    1 => tile.store(&tile.sums::<1>(), out),
+                    2 => tile.store(&tile.sums::<2>(), out),
+                    4 => tile.store(&tile.sums::<4>(), out),
+                    _ => tile.store(&tile.sums::<TILE_MAX>(), out),
+                }
+            }
+        }
+    }
+}
+
+/// One group of rows times a few tokens.
+struct Tile<'a> {
+    scratch: &'a Scratch,
+    input: Input,
+    w: MatrixRef<'a>,
+    group: &'a [u8],
+    group_idx: usize,
+    tokens: Range<usize>,
+}
+
+impl Tile<'_> {
+    fn sums<const T: usize>(&self) -> Sums<T> {
+        let (isa, dtype) = (self.scratch.isa, self.w.dtype());
+        if self.input.native {
+            let n_blocks = self.input.cols / BLOCK;
+            let at = self.input.at + self.tokens.start * n_blocks;
+            let x = self.scratch.acts[at..at + T * n_blocks].as_chunks::<T>().0;
+            kernels::native_tile(isa, dtype, self.group, x)
+        } else {
+            let at = self.input.at + self.tokens.start * self.input.cols;
+            let x = self.scratch.floats[at..at + T * self.input.cols]
+                .as_chunks::<T>()
+                .0;
+            kernels::float_tile(isa, dtype, self.group, x)
+        }
+    }
+
+    /// Writes those sums whose rows belong to the view: its first and last group may hold others.
+    fn store<const T: usize>(&self, sums: &Sums<T>, out: &OutPtr<'_>) {
+        let (first, end) = (self.w.first(), self.w.first() + self.w.rows());
+        let group_start = self.group_idx * LANES;
+        let lanes = first.saturating_sub(group_start)..(end - group_start).min(LANES);
+        for (sums, token) in sums.iter().zip(self.tokens.clone()) {
+            // SAFETY: this chunk is the only one that owns this group of this job, and the lanes kept
+            // are rows of the view.
+            unsafe { out.write(token, group_start + lanes.start - first, &sums[lanes.clone()]) };
+        }
+    }
+}
+
+/// An output matrix whose rows are written by several threads.
+struct OutPtr<'a> {
+    start: *mut f32,
+    rows: usize,
+    n: usize,
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: writes go through `write`, whose callers keep to disjoint elements.
+unsafe impl Sync for OutPtr<'_> {}
+
+impl<'a> OutPtr<'a> {
+    fn new(job: &'a mut Job<'_>) -> Self {
+        Self {
+            start: job.out.as_mut_ptr(),
+            rows: job.w.rows(),
+            n: job.n,
+            _borrow: PhantomData,
+        }
+    }
+
+    /// # Safety
+    /// No other thread may write these elements during the borrow.
+    unsafe fn write(&self, token: usize, row: usize, values: &[f32]) {
+        assert!(
+            token < self.n && row + values.len() <= self.rows,
+            "a result outside its matrix"
+        );
+        // SAFETY: the element lies inside the `n` × `rows` slice by the assertion.
+        let to = unsafe { self.start.add(token * self.rows + row) };
+        // SAFETY: in bounds as above, exclusive by the caller's promise, and `values` is elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

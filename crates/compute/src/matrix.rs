@@ -1,0 +1,364 @@
+//! Weight matrices in the layout the kernels read.
+//!
+//! A [`Matrix`] takes row-major blocks as files hold them and interleaves, in place, groups of
+//! [`LANES`] rows, so that one vector register holds the same columns of sixteen rows: a kernel then
+//! needs no horizontal sum, multiplies by sixteen scales at once and reads memory strictly forward.
+//! The size stays the same (rows are padded to a whole group). All instruction sets share the layout.
+//!
+//! A group is a run of *cells*. With `r` a row of the group, little endian throughout:
+//!
+//! | type | columns of a cell | bytes |
+//! |---|---|---|
+//! | f32 | 1 | sixteen f32 |
+//! | f16, bf16 | 1 | sixteen u16 |
+//! | q4_0 | 32 | sixteen f16 `d`, then 4 × 64 bytes: quad `k` holds bytes `4k..4k+4` of each row's nibbles |
+//! | q4_1 | 32 | sixteen f16 `d`, sixteen f16 `m`, then as q4_0 |
+//! | q8_0 | 32 | sixteen f16 `d`, then 8 × 64 bytes: quad `k` holds columns `4k..4k+4` of each row, plus 128 |
+//!
+//! This file knows nothing of arithmetic on weights; that is `kernels`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::blocks::{BLOCK, DType};
+use crate::bytes::AlignedBytes;
+use crate::quant;
+
+/// Rows that are interleaved: the f32 lanes of a 512-bit register.
+pub(crate) const LANES: usize = 16;
+/// Bytes from which interleaving is worth more than one thread.
+const PARALLEL_FROM: usize = 8 << 20;
+
+/// Why a matrix cannot be made from these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MatrixError {
+    /// Blocks do not divide a row.
+    #[error("{cols} columns are not whole {} blocks of {}: the tensor needs another type", dtype.name(), dtype.block_len())]
+    PartialBlock {
+        /// Element type.
+        dtype: DType,
+        /// Columns asked for.
+        cols: usize,
+    },
+    /// The shape and the data disagree.
+    #[error("{rows} rows of {cols} {} weights do not fill {len} bytes: the tensor is cut off or mislabelled", dtype.name())]
+    LengthMismatch {
+        /// Element type.
+        dtype: DType,
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+        /// Bytes given.
+        len: usize,
+    },
+}
+
+/// An immutable weight matrix, `rows` outputs × `cols` inputs; clones share the bytes.
+///
+/// A stack of experts `[E][rows][cols]` is one matrix of `E * rows` rows; take an expert with
+/// [`Matrix::rows_view`]. Views that start and end on a multiple of 16 rows cost nothing extra.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    /// Interleaved groups; see the module.
+    groups: Arc<AlignedBytes>,
+}
+
+/// Some consecutive rows of a [`Matrix`].
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixRef<'a> {
+    matrix: &'a Matrix,
+    first: usize,
+    rows: usize,
+}
+
+impl Matrix {
+    /// Takes `bytes` as row-major blocks of `dtype`, as GGUF and safetensors hold them, and interleaves
+    /// them in place (in a padded copy if `rows` is not a multiple of 16).
+    pub fn new(dtype: DType, rows: usize, cols: usize, bytes: AlignedBytes) -> Result<Self, MatrixError> {
+        let row_bytes = dtype
+            .row_bytes(cols)
+            .ok_or(MatrixError::PartialBlock { dtype, cols })?;
+        let mismatch = || MatrixError::LengthMismatch {
+            dtype,
+            rows,
+            cols,
+            len: bytes.len(),
+        };
+        let wanted = row_bytes.checked_mul(rows).ok_or_else(mismatch)?;
+        if wanted != bytes.len() {
+            return Err(mismatch());
+        }
+        let padded = rows
+            .checked_next_multiple_of(LANES)
+            .and_then(|r| r.checked_mul(row_bytes));
+        let padded = padded.ok_or_else(mismatch)?;
+        let mut groups = bytes;
+        if padded != groups.len() {
+            let mut copy = AlignedBytes::zeroed(padded);
+            copy[..wanted].copy_from_slice(&groups);
+            groups = copy;
+        }
+        interleave(dtype, row_bytes * LANES, &mut groups);
+        Ok(Self {
+            dtype,
+            rows,
+            cols,
+            groups: Arc::new(groups),
+        })
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes held, padding included.
+    pub fn size_bytes(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// All rows.
+    pub fn as_ref(&self) -> MatrixRef<'_> {
+        self.rows_view(0..self.rows)
+    }
+
+    /// The rows of `range`.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the matrix.
+    pub fn rows_view(&self, range: Range<usize>) -> MatrixRef<'_> {
+        let (first, end) = (range.start, range.end);
+        assert!(
+            first <= end && end <= self.rows,
+            "rows {first}..{end} of a matrix with {} rows",
+            self.rows
+        );
+        MatrixRef {
+            matrix: self,
+            first,
+            rows: end - first,
+        }
+    }
+
+    /// Writes row `row` to `out` (`cols` values), bit for bit as [`quant::dequantise`] gives it.
+    ///
+    /// # Panics
+    /// If there is no such row or `out` has another length.
+    pub fn row_f32(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of a matrix with {} rows", self.rows);
+        assert_eq!(
+            out.len(),
+            self.cols,
+            "a row has as many values as the matrix has columns"
+        );
+        let group = self.group(row / LANES);
+        let mut block = [0u8; 2 + BLOCK];
+        let block = &mut block[..self.dtype.block_bytes()];
+        let cells = group.chunks_exact(self.dtype.block_bytes() * LANES);
+        for (cell, out) in cells.zip(out.chunks_exact_mut(self.dtype.block_len())) {
+            each_part(self.dtype, |part, lane_bytes| {
+                let at = part.start * LANES + (row % LANES) * lane_bytes;
+                block[part].copy_from_slice(&cell[at..at + lane_bytes]);
+            });
+            unbias(self.dtype, block);
+            quant::dequantise(self.dtype, block, out).expect("one block holds its own length of values");
+        }
+    }
+
+    /// The bytes of group `idx`: rows `16 * idx..16 * idx + 16`.
+    pub(crate) fn group(&self, idx: usize) -> &[u8] {
+        let group_bytes = self.group_bytes();
+        &self.groups[idx * group_bytes..(idx + 1) * group_bytes]
+    }
+
+    pub(crate) fn group_bytes(&self) -> usize {
+        self.cols / self.dtype.block_len() * self.dtype.block_bytes() * LANES
+    }
+}
+
+impl<'a> MatrixRef<'a> {
+    /// Outputs.
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn cols(self) -> usize {
+        self.matrix.cols
+    }
+
+    /// Element type.
+    pub fn dtype(self) -> DType {
+        self.matrix.dtype
+    }
+
+    /// Row of the matrix at which the view starts.
+    pub(crate) fn first(self) -> usize {
+        self.first
+    }
+
+    pub(crate) fn matrix(self) -> &'a Matrix {
+        self.matrix
+    }
+}
+
+/// Calls `f` with each byte range of a block whose rows are interleaved, and the bytes each row
+/// contributes at a time: the range's first byte, times 16, is where the range starts in a cell.
+fn each_part(dtype: DType, mut f: impl FnMut(Range<usize>, usize)) {
+    let quads = |from: usize, f: &mut dyn FnMut(Range<usize>, usize)| {
+        for at in (from..dtype.block_bytes()).step_by(4) {
+            f(at..at + 4, 4);
+        }
+    };
+    match dtype {
+        DType::F32 => f(0..4, 4),
+        DType::F16 | DType::BF16 => f(0..2, 2),
+        DType::Q4_0 | DType::Q8_0 => {
+            f(0..2, 2);
+            quads(2, &mut f);
+        }
+        DType::Q4_1 => {
+            f(0..2, 2);
+            f(2..4, 2);
+            quads(4, &mut f);
+        }
+    }
+}
+
+/// Signed bytes are kept plus 128, because the dot-product instructions want one unsigned operand.
+fn unbias(dtype: DType, block: &mut [u8]) {
+    if dtype == DType::Q8_0 {
+        block[2..].iter_mut().for_each(|q| *q ^= 0x80);
+    }
+}
+
+fn interleave(dtype: DType, group_bytes: usize, groups: &mut [u8]) {
+    if group_bytes == 0 || groups.is_empty() {
+        return;
+    }
+    let n_groups = groups.len() / group_bytes;
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if groups.len() < PARALLEL_FROM {
+        1
+    } else {
+        available
+    };
+    let share = n_groups.div_ceil(threads) * group_bytes;
+    if share >= groups.len() {
+        return interleave_share(dtype, group_bytes, groups);
+    }
+    std::thread::scope(|scope| {
+        for part in groups.chunks_mut(share) {
+            scope.spawn(move || interleave_share(dtype, group_bytes, part));
+        }
+    });
+}
+
+fn interleave_share(dtype: DType, group_bytes: usize, groups: &mut [u8]) {
+    let mut rows = vec![0u8; group_bytes];
+    for group in groups.chunks_exact_mut(group_bytes) {
+        rows.copy_from_slice(group);
+        match dtype {
+            DType::F32 => interleave_cells::<4>(dtype, &rows, group),
+            DType::F16 | DType::BF16 => interleave_cells::<2>(dtype, &rows, group),
+            DType::Q4_0 => interleave_cells::<18>(dtype, &rows, group),
+            DType::Q4_1 => interleave_cells::<20>(dtype, &rows, group),
+            DType::Q8_0 => interleave_cells::<34>(dtype, &rows, group),
+        }
+    }
+}
+
+/// `B` is the bytes of a block, known at compile time so that the copies are single moves.
+fn interleave_cells<const B: usize>(dtype: DType, rows: &[u8], group: &mut [u8]) {
+    let row_bytes = rows.len() / LANES;
+    for (cell_idx, cell) in group.chunks_exact_mut(B * LANES).enumerate() {
+        for lane in 0..LANES {
+            let at = lane * row_bytes + cell_idx * B;
+            let mut block = [0u8; B];
+            block.copy_from_slice(&rows[at..at + B]);
+            unbias(dtype, &mut block);
+            each_part(dtype, |part, lane_bytes| {
+                let at = part.start * LANES + lane * lane_bytes;
+                cell[at..at + lane_bytes].copy_from_slice(&block[part]);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> AlignedBytes {
+        let mut bytes = AlignedBytes::zeroed(len);
+        let mut state = 1u32;
+        for b in bytes.iter_mut() {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *b = (state >> 24) as u8;
+        }
+        bytes
+    }
+
+    #[test]
+    fn rows_come_back_bit_for_bit() {
+        for dtype in DType::ALL {
+            for rows in [1, 15, 16, 17, 40] {
+                let (cols, row_bytes) = (96, dtype.row_bytes(96).unwrap());
+                let bytes = noise(rows * row_bytes);
+                let mut want = vec![0.0; rows * cols];
+                quant::dequantise(dtype, &bytes, &mut want).unwrap();
+                let matrix = Matrix::new(dtype, rows, cols, bytes).unwrap();
+                let mut got = vec![0.0f32; cols];
+                for (row, want) in want.chunks_exact(cols).enumerate() {
+                    matrix.row_f32(row, &mut got);
+                    let same = got.iter().zip(want).all(|(g, w)| g.to_bits() == w.to_bits());
+                    assert!(same, "{} row {row} of {rows}", dtype.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_matrices_interleave_in_parallel_alike() {
+        let (rows, cols) = (16 * 300, 2048);
+        let bytes = noise(rows * DType::Q8_0.row_bytes(cols).unwrap());
+        let mut want = vec![0.0; cols];
+        let row_bytes = DType::Q8_0.row_bytes(cols).unwrap();
+        let last = bytes[(rows - 1) * row_bytes..].to_vec();
+        quant::dequantise(DType::Q8_0, &last, &mut want).unwrap();
+        let matrix = Matrix::new(DType::Q8_0, rows, cols, bytes).unwrap();
+        let mut got = vec![0.0; cols];
+        matrix.row_f32(rows - 1, &mut got);
+        assert!(got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits()));
+    }
+
+    #[test]
+    fn refuses_shapes_that_do_not_fit_the_bytes() {
+        let partial = Matrix::new(DType::Q4_0, 2, 33, AlignedBytes::zeroed(36)).unwrap_err();
+        assert_eq!(
+            partial,
+            MatrixError::PartialBlock {
+                dtype: DType::Q4_0,
+                cols: 33
+            }
+        );
+        assert!(Matrix::new(DType::Q4_0, 2, 32, AlignedBytes::zeroed(35)).is_err());
+        assert!(Matrix::new(DType::F32, usize::MAX, 8, AlignedBytes::zeroed(32)).is_err());
+        let empty = Matrix::new(DType::F32, 0, 8, AlignedBytes::zeroed(0)).unwrap();
+        assert_eq!(empty.as_ref().rows(), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! Tests of the pool: every thread takes part, panics travel, nothing hangs.
+
+use super::*;
+
+#[test]
+fn every_thread_takes_part_once() {
+    for threads in [1, 2, 3, 7] {
+        let pool = Pool::new(threads);
+        let calls: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        pool.run(&|idx, n_threads| {
+            assert_eq!(n_threads, threads);
+            calls[idx].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(calls.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+    }
+}
+
+#[test]
+fn thousands_of_jobs_finish_with_and_without_sleep_between() {
+    let pool = Pool::new(3);
+    let total = AtomicUsize::new(0);
+    for round in 0..5000 {
+        pool.run(&|_, _| {
+            total.fetch_add(1, Ordering::Relaxed);
+        });
+        if round % 500 == 0 {
+            std::thread::sleep(SPIN * 4);
+        }
+    }
+    assert_eq!(total.into_inner(), 15_000);
+}
+
+#[test]
+fn a_slow_worker_is_waited_for() {
+    let pool = Pool::new(2);
+    let done = AtomicBool::new(false);
+    pool.run(&|idx, _| {
+        if idx == 1 {
+            std::thread::sleep(SPIN * 20);
+            done.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(done.into_inner());
+}
+
+#[test]
+fn a_panic_in_any_thread_reaches_the_caller_and_the_pool_lives_on() {
+    let pool = Pool::new(3);
+    for victim in 0..3 {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(&|idx, _| assert_ne!(idx, victim, "thread {victim} fails"));
+        }));
+        let message = *caught.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.contains("fails"), "{message}");
+    }
+    let calls = AtomicUsize::new(0);
+    pool.run(&|_, _| {
+        calls.fetch_add(1, Ordering::Relaxed);
+    });
+    assert_eq!(calls.into_inner(), 3);
+}
+
+#[test]
+fn a_job_inside_a_job_runs_alone_on_its_thread() {
+    let pool = Pool::new(2);
+    let inner = AtomicUsize::new(0);
+    pool.run(&|_, _| {
+        pool.run(&|idx, n_threads| {
+            assert_eq!((idx, n_threads), (0, 1));
+            inner.fetch_add(1, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(inner.into_inner(), 2);
+}
+
+#[test]
+fn callers_on_several_threads_take_turns() {
+    let pool = Pool::new(2);
+    let total = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    pool.run(&|_, _| {
+                        total.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(total.into_inner(), 4 * 200 * 2);
+}
+
+#[test]
+fn chunks_cover_every_item_once() {
+    let pool = Pool::new(2);
+    for n_items in [0, 1, 7, 8, 9, 1000] {
+        for min_chunk in [0, 1, 16] {
+            let seen: Vec<AtomicUsize> = (0..n_items).map(|_| AtomicUsize::new(0)).collect();
+            pool.for_each_chunk(n_items, min_chunk, |range| {
+                for i in range {
+                    seen[i].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert!(
+                seen.iter().all(|s| s.load(Ordering::Relaxed) == 1),
+                "{n_items} {min_chunk}"
+            );
+        }
+    }
+}
