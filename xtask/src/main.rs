@@ -1,1 +1,78 @@
-fn main() {}
+//! The project's own commands: `cargo xtask test`, `parity`, `bench`, `dist`, and the single checks.
+//!
+//! Nothing here ships. Exit codes: 0 all is well, 1 a check failed.
+#![expect(
+    clippy::print_stdout,
+    reason = "a program for developers, whose output is text on the terminal"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod dist;
+mod lexer;
+mod licences;
+mod parity_step;
+mod shell;
+mod system;
+mod test;
+mod tidy;
+mod walls;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Cli {
+    /// Format, lint, test, check: everything that must hold
+    Test(test::Options),
+    /// Compare speed and memory with other engines
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Pack one archive that installs without a network
+    Dist(dist::Options),
+    /// Tests of the whole program: privacy, unpack, full-disk, kill, memory
+    System(system::Options),
+    /// Which crate knows nothing of which
+    Walls,
+    /// Module docs, lengths, links, sizes
+    Tidy,
+    /// Licences, bans and sources of all dependencies
+    Licences,
+    /// The part of a system test that runs inside a namespace
+    #[command(hide = true)]
+    Inside(system::Inside),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Our engine and llama.cpp in one run
+    Engine(bench::Engine),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<bool> {
+    match cli {
+        Cli::Test(options) => return test::run(&options),
+        Cli::Bench(Bench::Engine(options)) => bench::engine(&options)?,
+        Cli::Dist(options) => dist::run(&options)?,
+        Cli::System(options) => system::run(&options)?,
+        Cli::Walls => walls::run()?,
+        Cli::Tidy => tidy::run()?,
+        Cli::Licences => licences::run()?,
+        Cli::Inside(options) => system::inside(&options)?,
+    }
+    Ok(true)
+}

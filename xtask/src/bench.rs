@@ -1,0 +1,152 @@
+//! `cargo xtask bench`: prepares the peer's build and the models, then hands over to the program in `bench/`.
+//!
+//! Not the measurement itself: that links a C++ engine and lives in its own workspace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{shell, test};
+
+/// Debian packages that building the peer needs, by a file each brings.
+const PACKAGES: &[(&str, &str)] = &[("cmake", "cmake"), ("clang", "clang"), ("g++", "g++")];
+/// Room on the disk for a synthetic model.
+const SYNTH_BYTES: u64 = 5 << 30;
+
+/// Options of `cargo xtask bench engine`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Engine {
+    /// Write the result here
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Three repetitions instead of five
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Also a prompt of 2048 tokens and decoding at a context of 3500
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Measure these model files instead (`FILE=TYPE`)
+    #[arg(long = "model")]
+    pub(crate) models: Vec<String>,
+    /// Repetitions
+    #[arg(long)]
+    pub(crate) repetitions: Option<usize>,
+}
+
+/// Builds, makes the models, measures.
+pub(crate) fn engine(options: &Engine) -> Result<()> {
+    install_compilers()?;
+    build()?;
+    let mut models = options.models.clone();
+    if models.is_empty() {
+        models = default_models()?;
+    }
+    let repetitions = options.repetitions.unwrap_or(if options.quick { 3 } else { 5 });
+    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
+    bench.args(["engine", "--repetitions", &repetitions.to_string()]);
+    for model in &models {
+        bench.args(["--model", model]);
+    }
+    if options.deep {
+        bench.arg("--deep");
+    }
+    if let Some(path) = &options.json {
+        bench.arg("--json").arg(path);
+    }
+    shell::run(&mut bench)
+}
+
+fn install_compilers() -> Result<()> {
+    let mut missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| shell::which(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if !has_libclang() {
+        missing.push("libclang-dev");
+    }
+    shell::apt_install(&missing)
+}
+
+/// Whether the library that reads C headers is there: under any of LLVM's version folders.
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let folders = stdx::fs::read_dir("/usr/lib").unwrap_or_default();
+    let llvm = folders.iter().filter(|f| {
+        f.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("llvm-"))
+    });
+    llvm.map(|folder| folder.join("lib")).any(|folder| {
+        let files = stdx::fs::read_dir(folder).unwrap_or_default();
+        files.iter().any(|f| {
+            f.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("libclang.so"))
+        })
+    })
+}
+
+/// Six minutes the first time: the peer is C++.
+fn build() -> Result<()> {
+    let mut cargo = shell::cargo();
+    cargo
+        .current_dir(shell::root().join("bench"))
+        .args(["build", "--release", "--locked", "--target-dir", "target"])
+        // The peer's build looks for `target-cpu=native` in the compiler's flags and then builds all of
+        // llama.cpp for this machine (AVX-512, VNNI, BF16). Our own crates must be measured as they ship,
+        // with kernels chosen at run time, so the words stand where the Rust compiler ignores them.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cmetadata=target-cpu=native")
+        .env("LLAMA_LIB_PROFILE", "Release");
+    shell::run(&mut cargo)
+}
+
+/// SmolLM2 where it is, and OLMoE-1B-7B of true shape with random weights.
+fn default_models() -> Result<Vec<String>> {
+    let mut models = Vec::new();
+    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if smollm2.is_file() {
+        models.push(format!("{}=Q4_1", smollm2.display()));
+    } else {
+        println!(
+            "SmolLM2 is not measured: {} is not there (`cargo xtask test` fetches it)",
+            smollm2.display()
+        );
+    }
+    let folder = test::target_dir().join("bench-models");
+    stdx::fs::create_dir_all(&folder)?;
+    let olmoe = folder.join("olmoe-1b-7b.q4_0.gguf");
+    if !olmoe.is_file() {
+        synthesise(&olmoe)?;
+    }
+    models.push(format!("{}=Q4_0", olmoe.display()));
+    Ok(models)
+}
+
+fn synthesise(path: &Path) -> Result<()> {
+    let folder = path.parent().context("the model lies in a folder")?;
+    let free = free_bytes(folder)?;
+    if free < SYNTH_BYTES {
+        bail!(
+            "{} has {free} bytes free; a synthetic OLMoE needs {SYNTH_BYTES}",
+            folder.display()
+        );
+    }
+    let hanok = test::build_release()?;
+    // Under another name until it is whole.
+    let partial = path.with_extension("partial");
+    shell::run(
+        Command::new(hanok)
+            .args(["synth", "olmoe-1b-7b", "--type", "q4_0"])
+            .arg(&partial),
+    )?;
+    stdx::fs::rename(&partial, path)?;
+    Ok(())
+}
+
+fn free_bytes(folder: &Path) -> Result<u64> {
+    let table = shell::capture(Command::new("df").args(["--output=avail", "-B1"]).arg(folder))?;
+    let number = table.lines().nth(1).context("df printed no second line")?;
+    Ok(number.trim().parse()?)
+}
