@@ -56,10 +56,11 @@ pub(crate) fn build(hanok: &Path, models: &Path, out: &Path) -> Result<PathBuf> 
         stdx::fs::remove_dir_all(&staging)?;
     }
     let top = staging.join(&name);
-    fill(&top, hanok, models)?;
+    let time_s = time_of_files()?;
+    fill(&top, hanok, models, time_s)?;
     write_sums(&top)?;
     let archive = out.join(format!("{name}-{}-linux.tar.gz", std::env::consts::ARCH));
-    pack(&staging, &name, &archive)?;
+    pack(&staging, &name, &archive, time_s)?;
     stdx::fs::remove_dir_all(&staging)?;
     let n_bytes = stdx::fs::metadata(&archive)?.len();
     let sha = stdx::hash::sha256_file(&archive)?;
@@ -72,13 +73,13 @@ pub(crate) fn build(hanok: &Path, models: &Path, out: &Path) -> Result<PathBuf> 
     Ok(archive)
 }
 
-fn fill(top: &Path, hanok: &Path, models: &Path) -> Result<()> {
+fn fill(top: &Path, hanok: &Path, models: &Path, time_s: i64) -> Result<()> {
     let root = shell::root();
     let program = top.join("bin/hanok");
     copy(hanok, &program)?;
     shell::capture(Command::new("strip").arg("--strip-debug").arg(&program))?;
     for wanted in MODELS {
-        copy_model(models, wanted, &top.join("share/hanok/models"))?;
+        copy_model(models, wanted, &top.join("share/hanok/models"), time_s)?;
     }
     let demo = top.join("share/hanok/demo");
     stdx::fs::create_dir_all(&demo)?;
@@ -109,23 +110,26 @@ fn fill(top: &Path, hanok: &Path, models: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A model and what lies beside it under its name: provenance and licence.
-fn copy_model(models: &Path, wanted: &str, target: &Path) -> Result<()> {
-    let mut found = false;
-    for path in stdx::fs::read_dir(models)? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if path.is_file() && name.starts_with(wanted) {
-            found |= name == wanted;
-            copy(&path, &target.join(name))?;
-        }
-    }
-    if !found {
+/// A model and the record of its origin beside it.
+fn copy_model(models: &Path, wanted: &str, target: &Path, time_s: i64) -> Result<()> {
+    let model = models.join(wanted);
+    if !model.is_file() {
         bail!("{} has no {wanted}: fetch it with `hanok pull`", models.display());
     }
+    copy(&model, &target.join(wanted))?;
+    let record = format!("{wanted}.json");
+    let text = stdx::fs::read_to_string(models.join(&record))
+        .with_context(|| format!("{wanted} has no record of its origin: `hanok pull` writes one"))?;
+    let mut fields: serde_json::Value = serde_json::from_str(&text)?;
+    // The times of fetching and of the file on this machine would make every archive another one; the
+    // unpacked file bears the archive's time, so the record still vouches for it.
+    for key in ["modified_ms", "fetched_ms"] {
+        fields[key] = (time_s * 1000).into();
+    }
+    stdx::fs::write(
+        target.join(&record),
+        serde_json::to_string_pretty(&fields)? + "\n",
+    )?;
     Ok(())
 }
 
@@ -203,16 +207,22 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Sorted names, one time for all files, no owner: the same inputs give the same bytes.
-fn pack(staging: &Path, name: &str, archive: &Path) -> Result<()> {
+/// The time that every packed file bears: the commit's, or as the caller says.
+fn time_of_files() -> Result<i64> {
     let time = match std::env::var_os("SOURCE_DATE_EPOCH") {
         Some(time) => time.to_string_lossy().into_owned(),
-        None => shell::capture(Command::new("git").current_dir(shell::root()).args([
-            "log",
-            "-1",
-            "--format=%ct",
-        ]))?,
+        None => {
+            let mut git = Command::new("git");
+            shell::capture(git.current_dir(shell::root()).args(["log", "-1", "--format=%ct"]))?
+        }
     };
+    time.trim()
+        .parse()
+        .with_context(|| format!("`{time}` is no time in seconds since 1970"))
+}
+
+/// Sorted names, one time for all files, no owner: the same inputs give the same bytes.
+fn pack(staging: &Path, name: &str, archive: &Path, time_s: i64) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args([
         "--sort=name",
@@ -222,7 +232,7 @@ fn pack(staging: &Path, name: &str, archive: &Path) -> Result<()> {
         "--format=gnu",
     ])
     .arg("--mode=u+rwX,go+rX,go-w")
-    .arg(format!("--mtime=@{}", time.trim()))
+    .arg(format!("--mtime=@{time_s}"))
     .args(["--use-compress-program", "gzip -n -6", "-cf"])
     .arg(archive)
     .arg("-C")
