@@ -1,0 +1,285 @@
+//! `POST /v1/chat/completions`, read: parsed once into types that cannot hold a wrong value.
+
+use model::{ChatMessage, SamplingParams};
+use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+
+/// Messages of one conversation.
+const N_MESSAGES_MAX: usize = 2048;
+/// Stop texts, as OpenAI's limit.
+const N_STOPS_MAX: usize = 4;
+/// Bytes of one stop text.
+const STOP_BYTES_MAX: usize = 1024;
+/// New tokens a client may ask for; a smaller context ends the generation earlier, with "length".
+const MAX_TOKENS_MAX: u64 = 1 << 20;
+
+/// A checked request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ChatRequest {
+    pub(crate) model: String,
+    /// Never empty; roles are "system", "user" or "assistant".
+    pub(crate) messages: Vec<ChatMessage>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) stop: Vec<String>,
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) sampling: SamplingParams,
+}
+
+impl ChatRequest {
+    pub(crate) fn parse(body: &Value) -> Result<Self, ApiError> {
+        let fields = Fields::of(body)?;
+        let model = fields.text("model")?;
+        let model = model.ok_or_else(|| ApiError::bad_field("model", "`model` is missing"))?;
+        refuse_unsupported(&fields)?;
+        let stream = fields.flag("stream")?.unwrap_or(false);
+        Ok(Self {
+            model: model.to_owned(),
+            messages: messages(&fields)?,
+            stream,
+            include_usage: include_usage(&fields, stream)?,
+            stop: stop(&fields)?,
+            max_tokens: max_tokens(&fields)?,
+            sampling: sampling(&fields)?,
+        })
+    }
+}
+
+/// What would change the answer and cannot be done is refused, never ignored.
+fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
+    let empty = |value: &Value| match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    fields.refuse("n", |value| value.as_u64() == Some(1))?;
+    fields.refuse("tools", empty)?;
+    fields.refuse("functions", empty)?;
+    fields.refuse("logit_bias", empty)?;
+    fields.refuse("logprobs", |value| value == &Value::Bool(false))?;
+    fields.refuse("top_logprobs", |value| value.as_u64() == Some(0))?;
+    fields.refuse("response_format", |value| {
+        value.get("type").and_then(Value::as_str) == Some("text")
+    })
+}
+
+fn include_usage(fields: &Fields<'_>, stream: bool) -> Result<bool, ApiError> {
+    let Some(options) = fields.get("stream_options") else {
+        return Ok(false);
+    };
+    if !stream {
+        let message = "`stream_options` is only allowed with `stream`: true";
+        return Err(ApiError::bad_field("stream_options", message));
+    }
+    let options = Fields::of(options)
+        .map_err(|_| ApiError::bad_field("stream_options", "`stream_options` must be an object"))?;
+    Ok(options.flag("include_usage")?.unwrap_or(false))
+}
+
+fn stop(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    let wrong = || {
+        let message = format!("`stop` must be a text or a list of at most {N_STOPS_MAX} texts");
+        ApiError::bad_field("stop", message)
+    };
+    let texts = match fields.get("stop") {
+        None => Vec::new(),
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) if items.len() <= N_STOPS_MAX => {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>().ok_or_else(wrong)?
+        }
+        Some(_) => return Err(wrong()),
+    };
+    if texts
+        .iter()
+        .any(|text| text.is_empty() || text.len() > STOP_BYTES_MAX)
+    {
+        let message = format!("a stop text must have 1 to {STOP_BYTES_MAX} bytes");
+        return Err(ApiError::bad_field("stop", message));
+    }
+    Ok(texts)
+}
+
+fn max_tokens(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
+    let new = fields.whole("max_completion_tokens", 1, MAX_TOKENS_MAX)?;
+    let old = fields.whole("max_tokens", 1, MAX_TOKENS_MAX)?;
+    Ok(new.or(old).and_then(|n| usize::try_from(n).ok()))
+}
+
+fn sampling(fields: &Fields<'_>) -> Result<SamplingParams, ApiError> {
+    let seed = match fields.seed("seed")? {
+        Some(seed) => seed,
+        None => random_seed()?,
+    };
+    let top_k = fields.whole("top_k", 0, u64::from(u32::MAX))?.unwrap_or(0);
+    Ok(SamplingParams {
+        temperature: fields.number("temperature", 0.0, 2.0)?.unwrap_or(1.0),
+        top_k: usize::try_from(top_k).unwrap_or(0),
+        top_p: fields.number("top_p", 0.0, 1.0)?.unwrap_or(1.0),
+        min_p: fields.number("min_p", 0.0, 1.0)?.unwrap_or(0.0),
+        repetition_penalty: fields.number("repetition_penalty", 0.01, 10.0)?.unwrap_or(1.0),
+        presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        seed,
+    })
+}
+
+fn random_seed() -> Result<u64, ApiError> {
+    let hex = stdx::rng::secret_hex(8).map_err(ApiError::internal)?;
+    u64::from_str_radix(&hex, 16).map_err(ApiError::internal)
+}
+
+fn messages(fields: &Fields<'_>) -> Result<Vec<ChatMessage>, ApiError> {
+    let list = fields.list("messages")?;
+    if list.is_empty() {
+        return Err(ApiError::bad_field(
+            "messages",
+            "`messages` must hold at least one message",
+        ));
+    }
+    if list.len() > N_MESSAGES_MAX {
+        let message = format!(
+            "`messages` has {} messages; at most {N_MESSAGES_MAX} are taken",
+            list.len()
+        );
+        return Err(ApiError::bad_field("messages", message));
+    }
+    list.iter()
+        .enumerate()
+        .map(|(i, value)| message(i, value))
+        .collect()
+}
+
+fn message(i: usize, value: &Value) -> Result<ChatMessage, ApiError> {
+    let wrong = |what: &str| ApiError::bad_field(format!("messages[{i}]"), format!("`messages[{i}]` {what}"));
+    let fields = Fields::of(value).map_err(|_| wrong("must be an object"))?;
+    let role = match fields.get("role").and_then(Value::as_str) {
+        Some(role @ ("system" | "user" | "assistant")) => role,
+        Some("developer") => "system",
+        Some("tool" | "function") => return Err(wrong("has the role of a tool; tools are not supported")),
+        _ => return Err(wrong("needs a role: system, developer, user or assistant")),
+    };
+    let content = match fields.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts: Option<Vec<&str>> = parts.iter().map(text_part).collect();
+            texts
+                .ok_or_else(|| wrong("has a part that is not text; only text is supported"))?
+                .concat()
+        }
+        // An assistant's turn without words is a tool call, and a refusal carries its words elsewhere.
+        None if role == "assistant" => fields.text("refusal")?.unwrap_or_default().to_owned(),
+        _ => return Err(wrong("needs `content`: a text or a list of text parts")),
+    };
+    Ok(ChatMessage {
+        role: role.to_owned(),
+        content,
+    })
+}
+
+fn text_part(part: &Value) -> Option<&str> {
+    match part {
+        Value::String(text) => Some(text),
+        Value::Object(map) if map.get("type").and_then(Value::as_str) == Some("text") => {
+            map.get("text").and_then(Value::as_str)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn with(extra: &Value) -> Result<ChatRequest, ApiError> {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "seed": 1});
+        let map = body.as_object_mut().unwrap();
+        for (key, value) in extra.as_object().unwrap() {
+            map.insert(key.clone(), value.clone());
+        }
+        ChatRequest::parse(&body)
+    }
+
+    #[test]
+    fn defaults_are_openais() {
+        let request = with(&json!({"temperature": null, "user": "x", "n": 1, "tools": []})).unwrap();
+        assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));
+        assert_eq!(
+            (request.stream, request.include_usage, request.max_tokens),
+            (false, false, None)
+        );
+    }
+
+    #[test]
+    fn every_form_of_stop_and_content_is_read() {
+        let request = with(&json!({
+            "stop": ["a", "b"], "max_completion_tokens": 5, "max_tokens": 9, "seed": -1,
+            "messages": [
+                {"role": "developer", "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "kind"}]},
+                {"role": "assistant", "content": null}, {"role": "user", "content": "q"}
+            ]
+        }));
+        let request = request.unwrap();
+        assert_eq!(request.stop, ["a", "b"]);
+        assert_eq!(request.max_tokens, Some(5));
+        assert_eq!(request.sampling.seed, u64::MAX);
+        assert_eq!(request.messages[0].role, "system");
+        assert_eq!(request.messages[0].content, "be kind");
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_name_of_its_field() {
+        let cases = [
+            (json!({"model": null}), "model"),
+            (json!({"model": 7}), "model"),
+            (json!({"messages": []}), "messages"),
+            (json!({"messages": "hi"}), "messages"),
+            (json!({"messages": [{"role": "user"}]}), "messages[0]"),
+            (
+                json!({"messages": [{"role": "king", "content": "x"}]}),
+                "messages[0]",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+                "messages[0]",
+            ),
+            (json!({"temperature": -0.1}), "temperature"),
+            (json!({"temperature": 1e300}), "temperature"),
+            (json!({"temperature": "hot"}), "temperature"),
+            (json!({"top_p": 1.5}), "top_p"),
+            (json!({"max_tokens": -1}), "max_tokens"),
+            (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"max_tokens": 1.5}), "max_tokens"),
+            (
+                json!({"max_tokens": 18_446_744_073_709_551_615_u64}),
+                "max_tokens",
+            ),
+            (json!({"seed": 1.5}), "seed"),
+            (json!({"presence_penalty": 3}), "presence_penalty"),
+            (json!({"frequency_penalty": -3}), "frequency_penalty"),
+            (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop"),
+            (json!({"stop": [1]}), "stop"),
+            (json!({"stop": ""}), "stop"),
+            (json!({"n": 2}), "n"),
+            (json!({"stream": "yes"}), "stream"),
+            (
+                json!({"stream_options": {"include_usage": true}}),
+                "stream_options",
+            ),
+            (json!({"tools": [{}]}), "tools"),
+            (json!({"logprobs": true}), "logprobs"),
+            (
+                json!({"response_format": {"type": "json_object"}}),
+                "response_format",
+            ),
+        ];
+        for (extra, param) in cases {
+            let error = with(&extra).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(param), "{extra}");
+            assert_eq!(error.status.as_u16(), 400, "{extra}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Search, documents and jobs over HTTP.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt as _};
+use knowledge::{DocumentText, SearchMode, StoreError};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::error::ApiError;
+use crate::state::{App, Shared};
+use crate::wire::{DocumentTextJson, DocumentsJson, JobsJson, SCHEMA, SearchJson, SearchModeJson};
+
+/// Passages a search may ask for.
+pub(crate) const K_MAX: usize = 200;
+/// Passages a search returns unless it says otherwise.
+pub(crate) const K_DEFAULT: usize = 10;
+/// Characters of a question to the search.
+pub(crate) const QUERY_CHARS_MAX: usize = 4000;
+
+/// The values after the question mark.
+pub(crate) type Values = Query<BTreeMap<String, String>>;
+
+/// Runs blocking work away from the reactor.
+pub(crate) async fn off_reactor<T, F>(work: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, ApiError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(ApiError::internal)?
+}
+
+/// The best passages, as HTTP and the local socket both give them.
+pub(crate) fn find(
+    app: &Shared,
+    question: &str,
+    k: usize,
+    mode: SearchModeJson,
+) -> Result<SearchJson, StoreError> {
+    let embedder = app.assistant.embedder().map(AsRef::as_ref);
+    let store = app.assistant.store();
+    let hits = store.search(question, k.clamp(1, K_MAX), SearchMode::from(mode), embedder)?;
+    Ok(SearchJson::from(hits.as_slice()))
+}
+
+/// Removes a document, and its file if it was uploaded here; false if there is none.
+pub(crate) fn remove(app: &Shared, id: &str) -> Result<bool, StoreError> {
+    let store = app.assistant.store();
+    let path = store
+        .documents()?
+        .into_iter()
+        .find(|info| info.document_id == id)
+        .map(|info| info.path);
+    let removed = store.remove(id)?;
+    if let Some(path) = path.map(std::path::PathBuf::from)
+        && removed
+        && path.parent() == Some(app.uploads_dir.as_path())
+        && let Err(error) = stdx::fs::remove_file(&path)
+    {
+        tracing::warn!("an uploaded file stays behind: {error}");
+    }
+    Ok(removed)
+}
+
+/// `GET /api/search?q=&k=&mode=`.
+pub(crate) async fn search(State(app): State<App>, values: Values) -> Result<Response, ApiError> {
+    let question = values.get("q").cloned().unwrap_or_default();
+    if question.trim().is_empty() {
+        return Err(ApiError::bad_field("q", "`q` is missing: what to search for"));
+    }
+    if question.chars().count() > QUERY_CHARS_MAX {
+        return Err(ApiError::bad_field(
+            "q",
+            format!("`q` is longer than {QUERY_CHARS_MAX} characters"),
+        ));
+    }
+    let k = match number(&values, "k")? {
+        None => K_DEFAULT,
+        Some(k) if (1..=K_MAX).contains(&k) => k,
+        Some(_) => {
+            return Err(ApiError::bad_field(
+                "k",
+                format!("`k` must lie between 1 and {K_MAX}"),
+            ));
+        }
+    };
+    let mode = match values.get("mode").map(String::as_str) {
+        None | Some("hybrid" | "") => SearchModeJson::Hybrid,
+        Some("lexical") => SearchModeJson::Lexical,
+        Some("dense") => SearchModeJson::Dense,
+        Some(_) => {
+            return Err(ApiError::bad_field(
+                "mode",
+                "`mode` must be lexical, dense or hybrid",
+            ));
+        }
+    };
+    let place = crate::ask::take_place(&app)?;
+    let found = off_reactor(move || {
+        let _held = place;
+        Ok(find(&app, &question, k, mode)?)
+    });
+    Ok(Json(found.await?).into_response())
+}
+
+/// A whole number among the values.
+pub(crate) fn number(
+    values: &BTreeMap<String, String>,
+    name: &'static str,
+) -> Result<Option<usize>, ApiError> {
+    let Some(text) = values.get(name).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let number = text.parse();
+    number
+        .map(Some)
+        .map_err(|_| ApiError::bad_field(name, format!("`{name}` must be a whole number")))
+}
+
+/// `GET /api/documents`.
+pub(crate) async fn list(State(app): State<App>) -> Result<Response, ApiError> {
+    let documents = off_reactor(move || Ok(app.assistant.store().documents()?)).await?;
+    Ok(Json(DocumentsJson::from(documents.as_slice())).into_response())
+}
+
+/// The document, or a 404 that says which part is missing.
+pub(crate) async fn load(app: &App, id: String, version: Option<String>) -> Result<DocumentText, ApiError> {
+    let app = app.clone();
+    let missing = ApiError::not_found(
+        "document_not_found",
+        "there is no such document, or not in this version",
+    );
+    let found = off_reactor(move || Ok(app.assistant.store().document(&id, version.as_deref())?)).await?;
+    found.ok_or(missing)
+}
+
+/// `GET /api/documents/{id}?version=&start=&end=`: the text, or the part between two positions.
+pub(crate) async fn one(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    values: Values,
+) -> Result<Response, ApiError> {
+    let start = number(&values, "start")?.unwrap_or(0);
+    let end = number(&values, "end")?.unwrap_or(usize::MAX);
+    let version = values.get("version").filter(|v| !v.is_empty()).cloned();
+    let document = load(&app, id, version).await?;
+    Ok(Json(DocumentTextJson::part(&document, start, end)).into_response())
+}
+
+/// `DELETE /api/documents/{id}`.
+pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let removed = {
+        let id = id.clone();
+        off_reactor(move || Ok(remove(&app, &id)?)).await?
+    };
+    if !removed {
+        return Err(ApiError::not_found(
+            "document_not_found",
+            "there is no such document",
+        ));
+    }
+    Ok(Json(json!({"schema": SCHEMA, "document_id": id, "removed": true})).into_response())
+}
+
+/// `GET /api/jobs`.
+pub(crate) async fn jobs(State(app): State<App>) -> Json<JobsJson> {
+    Json(app.jobs.list())
+}
+
+/// `GET /api/jobs/events`: the whole board, then each change.
+pub(crate) async fn job_events(State(app): State<App>) -> Response {
+    // Subscribed before the board is read: a change may come twice, never not at all.
+    let watch = app.jobs.watch();
+    let board = board_event(&app);
+    let changes = futures_util::stream::unfold((watch, app), |(mut watch, app)| async move {
+        let event = match watch.recv().await {
+            Ok(job) => Event::default().event("job").data(crate::ask::to_text(&job)),
+            Err(RecvError::Lagged(_)) => board_event(&app),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((event, (watch, app)))
+    });
+    let events = futures_util::stream::once(async { board }).chain(changes);
+    Sse::new(fallible(events))
+        .keep_alive(crate::ask::keep_alive())
+        .into_response()
+}
+
+fn board_event(app: &App) -> Event {
+    Event::default()
+        .event("jobs")
+        .data(crate::ask::to_text(&app.jobs.list()))
+}
+
+fn fallible(
+    events: impl Stream<Item = Event> + Send,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+    events.map(Ok)
+}

@@ -1,0 +1,363 @@
+//! Documents being taken in: one thread, one bounded queue, a board that the page watches.
+//!
+//! The same thread goes on with an ingest that was cut off, makes vectors in the background when nobody waits for
+//! an answer, and comes back to queued files when a full disk has room again.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use assistant::Assistant;
+use knowledge::{Go, IngestEvent, IngestReport, StoreError};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::wire::{IngestEventJson, IngestJson, JobJson, JobState, JobsJson, SCHEMA};
+
+/// Jobs that may wait; one more gets a 429.
+const N_WAITING_MAX: usize = 1000;
+/// Jobs the board remembers.
+const N_REMEMBERED: usize = 200;
+/// Updates a slow watcher may be behind before it is given the whole board again.
+const N_UPDATES_BUFFERED: usize = 256;
+/// Passages embedded between two looks at the queue.
+const N_EMBEDDED_AT_ONCE: usize = 8;
+/// How often the queue of an ingest that was cut off is looked at.
+const RESUME_EVERY: Duration = Duration::from_secs(30);
+/// How long the thread waits before it looks again whether questions are being answered.
+const BUSY_WAIT: Duration = Duration::from_millis(100);
+
+/// What the follower of a job hears.
+#[derive(Debug)]
+pub(crate) enum JobEvent {
+    /// Progress.
+    Progress(IngestEventJson),
+    /// The end.
+    Done(IngestJson),
+    /// The store refused.
+    Failed(String),
+}
+
+struct Work {
+    id: u64,
+    paths: Vec<PathBuf>,
+    follower: Option<mpsc::UnboundedSender<JobEvent>>,
+}
+
+#[derive(Default)]
+struct Board {
+    next_id: u64,
+    jobs: VecDeque<JobJson>,
+}
+
+struct Inner {
+    board: Mutex<Board>,
+    updates: broadcast::Sender<JobJson>,
+    stopping: AtomicBool,
+    waiting: AtomicUsize,
+    /// Questions being answered now; vectors wait for them.
+    answering: AtomicUsize,
+}
+
+/// The queue and its thread.
+pub(crate) struct Jobs {
+    inner: Arc<Inner>,
+    queue: Mutex<Option<SyncSender<Work>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Held while a question is answered.
+pub(crate) struct Answering(Arc<Inner>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Jobs {
+    pub(crate) fn start(assistant: Arc<Assistant>) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(N_WAITING_MAX);
+        let inner = Arc::new(Inner {
+            board: Mutex::default(),
+            updates: broadcast::channel(N_UPDATES_BUFFERED).0,
+            stopping: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            answering: AtomicUsize::new(0),
+        });
+        let worker = Worker {
+            inner: Arc::clone(&inner),
+            assistant,
+            vectors_pending: true,
+        };
+        let thread = std::thread::Builder::new()
+            .name("ingest".into())
+            .spawn(move || worker.run(&receiver))?;
+        Ok(Self {
+            inner,
+            queue: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Queues paths; `None` if the queue is full or the server is stopping.
+    pub(crate) fn submit(
+        &self,
+        name: String,
+        bytes: u64,
+        paths: Vec<PathBuf>,
+        follower: Option<mpsc::UnboundedSender<JobEvent>>,
+    ) -> Option<JobJson> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = queue.as_ref()?;
+        let job = self.inner.add(name, bytes);
+        let work = Work {
+            id: job.id,
+            paths,
+            follower,
+        };
+        self.inner.waiting.fetch_add(1, Ordering::Relaxed);
+        match sender.try_send(work) {
+            Ok(()) => Some(job),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.inner.forget(job.id);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn n_waiting(&self) -> usize {
+        self.inner.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The board, newest first.
+    pub(crate) fn list(&self) -> JobsJson {
+        let board = self.inner.board();
+        JobsJson {
+            schema: SCHEMA,
+            jobs: board.jobs.iter().rev().cloned().collect(),
+        }
+    }
+
+    /// Every change from now on.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<JobJson> {
+        self.inner.updates.subscribe()
+    }
+
+    /// Says that a question is being answered, until the guard is dropped.
+    pub(crate) fn answering(&self) -> Answering {
+        self.inner.answering.fetch_add(1, Ordering::Relaxed);
+        Answering(Arc::clone(&self.inner))
+    }
+
+    /// Stops after the file in work; what is queued stays in the store's own queue or on the caller's side.
+    pub(crate) fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that takes in documents has panicked");
+        }
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Inner {
+    fn board(&self) -> std::sync::MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, name: String, bytes: u64) -> JobJson {
+        let mut board = self.board();
+        board.next_id += 1;
+        let job = JobJson {
+            id: board.next_id,
+            name,
+            state: JobState::Queued,
+            bytes,
+            files_done: 0,
+            files: 1,
+            reason: None,
+        };
+        board.jobs.push_back(job.clone());
+        while board.jobs.len() > N_REMEMBERED.max(self.waiting.load(Ordering::Relaxed) + 1) {
+            board.jobs.pop_front();
+        }
+        drop(board);
+        let _ = self.updates.send(job.clone());
+        job
+    }
+
+    fn forget(&self, id: u64) {
+        self.board().jobs.retain(|job| job.id != id);
+    }
+
+    fn update(&self, id: u64, change: impl FnOnce(&mut JobJson)) {
+        let mut board = self.board();
+        let Some(job) = board.jobs.iter_mut().find(|job| job.id == id) else {
+            return;
+        };
+        change(job);
+        let job = job.clone();
+        drop(board);
+        let _ = self.updates.send(job);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+struct Worker {
+    inner: Arc<Inner>,
+    assistant: Arc<Assistant>,
+    vectors_pending: bool,
+}
+
+impl Worker {
+    fn run(mut self, queue: &Receiver<Work>) {
+        self.resume();
+        loop {
+            let wait = if self.vectors_pending {
+                Duration::ZERO
+            } else {
+                RESUME_EVERY
+            };
+            match queue.recv_timeout(wait) {
+                Ok(work) => self.ingest(work),
+                Err(RecvTimeoutError::Timeout) if self.vectors_pending => self.embed(),
+                Err(RecvTimeoutError::Timeout) => self.resume(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.inner.stopping() {
+                return;
+            }
+        }
+    }
+
+    fn ingest(&mut self, work: Work) {
+        self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.inner.update(work.id, |job| job.state = JobState::Running);
+        let mut on_event = |event: IngestEvent| self.progress(&work, &event);
+        let result = self.assistant.store().ingest(&work.paths, &mut on_event);
+        self.vectors_pending = self.assistant.embedder().is_some();
+        self.finish(&work, result);
+    }
+
+    fn progress(&self, work: &Work, event: &IngestEvent) -> Go {
+        self.inner.update(work.id, |job| match event {
+            IngestEvent::Planned { files, bytes } => {
+                job.files = *files;
+                job.bytes = job.bytes.max(*bytes);
+            }
+            IngestEvent::Reading { .. } => {}
+            IngestEvent::Finished { .. } => job.files_done += 1,
+        });
+        let heard = work
+            .follower
+            .as_ref()
+            .is_none_or(|follower| follower.send(JobEvent::Progress(event.into())).is_ok());
+        if heard && !self.inner.stopping() {
+            Go::On
+        } else {
+            Go::Stop
+        }
+    }
+
+    fn finish(&self, work: &Work, result: Result<IngestReport, StoreError>) {
+        let end = match result {
+            Ok(report) => {
+                let reason = failure(&report);
+                self.inner.update(work.id, |job| {
+                    job.state = if reason.is_some() {
+                        JobState::Failed
+                    } else {
+                        JobState::Done
+                    };
+                    job.reason = reason;
+                });
+                JobEvent::Done(IngestJson::from(&report))
+            }
+            Err(error) => {
+                let reason = crate::error::chain(&error);
+                tracing::error!("ingest failed: {reason}");
+                self.inner.update(work.id, |job| {
+                    job.state = JobState::Failed;
+                    job.reason = Some(reason.clone());
+                });
+                JobEvent::Failed(reason)
+            }
+        };
+        if let Some(follower) = &work.follower {
+            let _ = follower.send(end);
+        }
+    }
+
+    /// Goes on with files that an earlier process, or a full disk, left in the store's queue.
+    fn resume(&mut self) {
+        let store = self.assistant.store();
+        match store.status() {
+            Ok(status) if status.queued > 0 => {}
+            _ => return,
+        }
+        let inner = &self.inner;
+        let mut on_event = |_: IngestEvent| if inner.stopping() { Go::Stop } else { Go::On };
+        match store.resume(&mut on_event) {
+            Ok(report) => {
+                tracing::info!(
+                    added = report.added,
+                    changed = report.changed,
+                    "went on with queued files"
+                );
+                self.vectors_pending = self.assistant.embedder().is_some();
+            }
+            Err(error) => tracing::warn!("queued files still wait: {}", crate::error::chain(&error)),
+        }
+    }
+
+    fn embed(&mut self) {
+        let Some(embedder) = self.assistant.embedder() else {
+            self.vectors_pending = false;
+            return;
+        };
+        if self.inner.answering.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(BUSY_WAIT);
+            return;
+        }
+        match self
+            .assistant
+            .store()
+            .embed_pending(embedder.as_ref(), N_EMBEDDED_AT_ONCE)
+        {
+            Ok(remaining) => self.vectors_pending = remaining > 0,
+            Err(error) => {
+                tracing::warn!("vectors could not be made: {}", crate::error::chain(&error));
+                self.vectors_pending = false;
+            }
+        }
+    }
+}
+
+/// Why nothing came of an ingest, if nothing did.
+fn failure(report: &IngestReport) -> Option<String> {
+    let taken = report.added + report.changed + report.unchanged;
+    match report.failed.as_slice() {
+        [] => None,
+        [only] if taken == 0 => Some(only.reason.clone()),
+        [first, rest @ ..] if taken == 0 => {
+            Some(format!("{} (and {} more files failed)", first.reason, rest.len()))
+        }
+        _ => None,
+    }
+}

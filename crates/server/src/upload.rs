@@ -1,0 +1,205 @@
+//! Uploads: streamed to a temporary file, renamed into place when whole, then queued for ingest.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::documents::off_reactor;
+use crate::error::ApiError;
+use crate::state::App;
+use crate::wire::{JobJson, SCHEMA};
+
+/// Files of one request.
+const N_FILES_MAX: usize = 64;
+/// Bytes of a file's name.
+const NAME_BYTES_MAX: usize = 200;
+/// Chunks on the way to the disk.
+const N_CHUNKS_BUFFERED: usize = 8;
+
+/// A file that has arrived whole but is not in place yet; removed again unless it is placed.
+struct Arrived {
+    temporary: PathBuf,
+    name: String,
+    bytes: u64,
+    placed: bool,
+}
+
+impl Drop for Arrived {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = stdx::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// `POST /api/documents`.
+pub(crate) async fn api(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let jobs = receive(&app, request).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"schema": SCHEMA, "jobs": jobs})),
+    )
+        .into_response())
+}
+
+/// `POST /documents`: the form of the page without script.
+pub(crate) async fn form(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    receive(&app, request).await?;
+    Ok(Redirect::to("/documents").into_response())
+}
+
+async fn receive(app: &App, request: Request) -> Result<Vec<JobJson>, ApiError> {
+    let mut multipart = Multipart::from_request(request, app).await.map_err(|_| {
+        ApiError::bad_request("an upload is sent as multipart/form-data with one part for each file")
+    })?;
+    let mut arrived = Vec::new();
+    while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error))? {
+        let Some(name) = field.file_name().map(clean_name) else {
+            continue;
+        };
+        if name.is_empty() {
+            continue;
+        }
+        if arrived.len() == N_FILES_MAX {
+            return Err(ApiError::too_large(format!(
+                "at most {N_FILES_MAX} files are taken at once"
+            )));
+        }
+        arrived.push(store(app, name, field).await?);
+    }
+    if arrived.is_empty() {
+        return Err(ApiError::bad_request("the upload holds no file"));
+    }
+    let app = app.clone();
+    off_reactor(move || arrived.into_iter().map(|file| place(&app, file)).collect()).await
+}
+
+async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived, ApiError> {
+    let (sender, receiver) = mpsc::channel(N_CHUNKS_BUFFERED);
+    let secret = stdx::rng::secret_hex(8).map_err(ApiError::internal)?;
+    let folder = app.uploads_dir.join(".incoming");
+    let mut file = Arrived {
+        temporary: folder.join(secret),
+        name,
+        bytes: 0,
+        placed: false,
+    };
+    let target = file.temporary.clone();
+    let writer = tokio::task::spawn_blocking(move || write(&folder, &target, receiver));
+    while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
+        file.bytes += chunk.len() as u64;
+        if file.bytes > app.max_upload_bytes {
+            let limit = app.max_upload_bytes;
+            return Err(ApiError::too_large(format!(
+                "`{}` is larger than the limit of {limit} bytes",
+                file.name
+            )));
+        }
+        // The writer ends early only with an error, which is reported below.
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    writer.await.map_err(ApiError::internal)??;
+    Ok(file)
+}
+
+fn write(folder: &Path, target: &Path, mut chunks: mpsc::Receiver<Bytes>) -> Result<(), ApiError> {
+    stdx::fs::create_dir_all(folder).map_err(disk)?;
+    let mut file: File = stdx::fs::create(target).map_err(disk)?;
+    let failed = |error| disk(stdx::fs::FsError::new("write", target, error));
+    while let Some(chunk) = chunks.blocking_recv() {
+        file.write_all(&chunk).map_err(failed)?;
+    }
+    file.sync_all().map_err(failed)
+}
+
+fn disk(error: stdx::fs::FsError) -> ApiError {
+    if error.is_no_space() {
+        let message = "the disk is full: make room, then upload again; questions go on meanwhile";
+        return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, Some("disk_full"), message);
+    }
+    ApiError::internal(error)
+}
+
+fn broken(error: &MultipartError) -> ApiError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return ApiError::too_large("the upload is larger than the limit");
+    }
+    ApiError::bad_request("the upload is broken: it ended early or is not valid multipart/form-data")
+}
+
+/// Puts the file in place under its own name (a newer upload of the same name is its new version) and queues it.
+fn place(app: &App, mut file: Arrived) -> Result<JobJson, ApiError> {
+    let path = app.uploads_dir.join(&file.name);
+    stdx::fs::rename(&file.temporary, &path).map_err(disk)?;
+    file.placed = true;
+    let job = app.jobs.submit(file.name.clone(), file.bytes, vec![path], None);
+    job.ok_or_else(ApiError::queue_full)
+}
+
+/// The last part of the name a client sent, without anything a file system or a terminal would take amiss.
+fn clean_name(sent: &str) -> String {
+    let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
+    let plain: String = last
+        .chars()
+        .filter(|c| !c.is_control() && !is_bidi_control(*c))
+        .collect();
+    let name = plain.trim().trim_start_matches('.').trim();
+    if name.len() <= NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) if extension.len() <= 16 => (stem, extension),
+        _ => (name, ""),
+    };
+    let room = NAME_BYTES_MAX - extension.len() - 1;
+    let cut = (0..=room).rev().find(|&i| stem.is_char_boundary(i)).unwrap_or(0);
+    if extension.is_empty() {
+        stem[..cut].to_owned()
+    } else {
+        format!("{}.{extension}", &stem[..cut])
+    }
+}
+
+/// Marks that turn the reading direction: a name could show another extension than it has.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clean_name;
+
+    #[test]
+    fn a_sent_name_cannot_leave_the_folder() {
+        let cases = [
+            ("a.pdf", "a.pdf"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\docs\\계약서.hwp", "계약서.hwp"),
+            ("..", ""),
+            (".hidden", "hidden"),
+            ("a\nb\u{202E}fdp.exe", "abfdp.exe"),
+            ("/", ""),
+        ];
+        for (sent, kept) in cases {
+            assert_eq!(clean_name(sent), kept, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_extension() {
+        let name = clean_name(&format!("{}.docx", "가".repeat(200)));
+        assert!(name.len() <= 200 && name.ends_with("가.docx"), "{name}");
+    }
+}

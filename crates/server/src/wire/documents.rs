@@ -1,0 +1,265 @@
+//! Documents, passages and the store's state on the wire.
+
+use knowledge::{DocumentInfo, DocumentText, Hit, PageSpan, SearchMode, StoreStatus};
+use serde::{Deserialize, Serialize};
+
+use super::SCHEMA;
+
+/// Which index answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchModeJson {
+    /// Words only.
+    Lexical,
+    /// Vectors only.
+    Dense,
+    /// Both.
+    #[default]
+    Hybrid,
+}
+
+impl From<SearchModeJson> for SearchMode {
+    fn from(mode: SearchModeJson) -> Self {
+        match mode {
+            SearchModeJson::Lexical => Self::Lexical,
+            SearchModeJson::Dense => Self::Dense,
+            SearchModeJson::Hybrid => Self::Hybrid,
+        }
+    }
+}
+
+/// A found passage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HitJson {
+    /// The document.
+    pub document_id: String,
+    /// Its version.
+    pub version: String,
+    /// Its path.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// 1-based page, or null.
+    pub page: Option<u32>,
+    /// Start in Unicode scalar values.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+    /// Headings above the passage, outermost first.
+    pub heading_path: Vec<String>,
+    /// Exactly the stored characters `start..end`.
+    pub text: String,
+    /// Higher is better; comparable within one result only.
+    pub score: f64,
+    /// BM25 score, or null.
+    pub lexical_score: Option<f64>,
+    /// Cosine, or null.
+    pub dense_score: Option<f64>,
+}
+
+impl From<&Hit> for HitJson {
+    fn from(hit: &Hit) -> Self {
+        Self {
+            document_id: hit.document_id.clone(),
+            version: hit.version.clone(),
+            path: hit.path.clone(),
+            title: hit.title.clone(),
+            page: hit.page,
+            start: hit.start,
+            end: hit.end,
+            heading_path: hit.heading_path.clone(),
+            text: hit.text.clone(),
+            score: hit.score,
+            lexical_score: hit.lexical_score,
+            dense_score: hit.dense_score,
+        }
+    }
+}
+
+/// The result of a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// Best first.
+    pub hits: Vec<HitJson>,
+}
+
+impl From<&[Hit]> for SearchJson {
+    fn from(hits: &[Hit]) -> Self {
+        Self {
+            schema: SCHEMA,
+            hits: hits.iter().map(HitJson::from).collect(),
+        }
+    }
+}
+
+/// A document as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentJson {
+    /// Its id.
+    pub document_id: String,
+    /// Its version.
+    pub version: String,
+    /// Its path.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// Format name.
+    pub format: String,
+    /// Pages, or null.
+    pub pages: Option<u32>,
+    /// Characters of stored text.
+    pub chars: usize,
+    /// Passages.
+    pub passages: usize,
+    /// When it was last ingested, Unix milliseconds.
+    pub ingested_ms: i64,
+}
+
+impl From<&DocumentInfo> for DocumentJson {
+    fn from(info: &DocumentInfo) -> Self {
+        Self {
+            document_id: info.document_id.clone(),
+            version: info.version.clone(),
+            path: info.path.clone(),
+            title: info.title.clone(),
+            format: info.format.clone(),
+            pages: info.n_pages,
+            chars: info.n_chars,
+            passages: info.n_passages,
+            ingested_ms: info.ingested_ms,
+        }
+    }
+}
+
+/// All documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentsJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// By path.
+    pub documents: Vec<DocumentJson>,
+}
+
+impl From<&[DocumentInfo]> for DocumentsJson {
+    fn from(documents: &[DocumentInfo]) -> Self {
+        Self {
+            schema: SCHEMA,
+            documents: documents.iter().map(DocumentJson::from).collect(),
+        }
+    }
+}
+
+/// A page as a half-open range of the stored text, in Unicode scalar values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageJson {
+    /// 1-based number.
+    pub page: u32,
+    /// Start.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+}
+
+impl From<&PageSpan> for PageJson {
+    fn from(span: &PageSpan) -> Self {
+        Self {
+            page: span.page,
+            start: span.start,
+            end: span.end,
+        }
+    }
+}
+
+/// A document's text, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentTextJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// The document.
+    pub document: DocumentJson,
+    /// Where `text` starts in the stored text, in Unicode scalar values.
+    pub start: usize,
+    /// Where it ends (exclusive).
+    pub end: usize,
+    /// The text `start..end`.
+    pub text: String,
+    /// Pages that overlap it.
+    pub pages: Vec<PageJson>,
+}
+
+impl DocumentTextJson {
+    /// The characters `from..to` of a document, clipped to what it has.
+    pub fn part(document: &DocumentText, from: usize, to: usize) -> Self {
+        let text: String = document
+            .text
+            .chars()
+            .skip(from)
+            .take(to.saturating_sub(from))
+            .collect();
+        let start = if text.is_empty() {
+            from.min(document.info.n_chars)
+        } else {
+            from
+        };
+        let end = start + text.chars().count();
+        let pages = document.pages.iter().filter(|p| p.start < end && p.end > start);
+        Self {
+            schema: SCHEMA,
+            document: (&document.info).into(),
+            start,
+            end,
+            pages: pages.map(PageJson::from).collect(),
+            text,
+        }
+    }
+
+    /// The whole document.
+    pub fn whole(document: &DocumentText) -> Self {
+        Self::part(document, 0, usize::MAX)
+    }
+}
+
+/// What runs and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// The program's version.
+    pub version: String,
+    /// "ready", "none", "starting" or "failed".
+    pub generation: String,
+    /// The model's name, or null.
+    pub model: Option<String>,
+    /// The embedder's name, or null.
+    pub embedder: Option<String>,
+    /// Documents.
+    pub documents: usize,
+    /// Passages.
+    pub passages: usize,
+    /// Passages that have a vector of the present embedder.
+    pub vectors: usize,
+    /// Files still queued.
+    pub queued: usize,
+    /// Why nothing can be written now, or null.
+    pub read_only: Option<String>,
+}
+
+impl StatusJson {
+    /// The store's counts; who generates and embeds is filled in by the caller.
+    pub fn of(status: &StoreStatus) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: "none".to_owned(),
+            model: None,
+            embedder: None,
+            documents: status.documents,
+            passages: status.passages,
+            vectors: status.vectors,
+            queued: status.queued,
+            read_only: status.read_only.clone(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The JSON that leaves and enters the house: one set of types for HTTP, the local socket and `--json`.
+//!
+//! Domain types know nothing of serde; they are converted by hand here, so that a change inside a room
+//! cannot change the wire unnoticed. Every type reads back what it writes.
+
+mod answer;
+mod documents;
+mod error;
+mod ingest;
+
+pub use answer::{
+    AskJson, AskStreamEvent, CitationJson, LanguageJson, ModeJson, MsJson, NearJson, OutcomeJson,
+    RefusalJson, SentenceJson, TurnJson, UsageJson,
+};
+pub use documents::{
+    DocumentJson, DocumentTextJson, DocumentsJson, HitJson, PageJson, SearchJson, SearchModeJson, StatusJson,
+};
+pub use error::{ErrorBody, ErrorJson};
+pub use ingest::{FailedJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson};
+
+/// The version of every shape here.
+pub const SCHEMA: u32 = 1;
+
+#[cfg(test)]
+mod tests;
