@@ -9,10 +9,14 @@
 //! The unsigned operand of the dot-product instructions is always the weights.
 
 use crate::blocks::DType;
-use crate::isa::Isa;
+use crate::isa::{Isa, Proof};
 use crate::matrix::LANES;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 /// The widest tile.
 pub(crate) const TILE_MAX: usize = 8;
@@ -44,20 +48,41 @@ pub(crate) fn native_tile<const T: usize>(
     group: &[u8],
     x: &[[ActBlock; T]],
 ) -> Sums<T> {
-    let _ = isa;
-    scalar::native_tile(dtype, group, x)
+    match isa.proof() {
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx512(token) => x86_64::avx512::native_tile(token, dtype, group, x),
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx2(token) => x86_64::avx2::native_tile(token, dtype, group, x),
+        #[cfg(target_arch = "aarch64")]
+        Proof::Neon(token) => aarch64::native_tile(token, dtype, group, x),
+        Proof::Scalar => scalar::native_tile(dtype, group, x),
+    }
 }
 
 /// `out = group · x` in f32; `x` holds one array of `T` values per column.
 pub(crate) fn float_tile<const T: usize>(isa: Isa, dtype: DType, group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    let _ = isa;
-    scalar::float_tile(dtype, group, x)
+    match isa.proof() {
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx512(token) => x86_64::avx512::float_tile(token, dtype, group, x),
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx2(token) => x86_64::avx2::float_tile(token, dtype, group, x),
+        #[cfg(target_arch = "aarch64")]
+        Proof::Neon(_) => scalar::float_tile(dtype, group, x),
+        Proof::Scalar => scalar::float_tile(dtype, group, x),
+    }
 }
 
 /// Quantises 32 activations.
 pub(crate) fn quantise_block(isa: Isa, x: &[f32; 32]) -> ActBlock {
-    let _ = isa;
-    scalar::quantise_block(x)
+    match isa.proof() {
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx512(token) => x86_64::avx512::quantise_block(token, x),
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx2(token) => x86_64::avx2::quantise_block(token, x),
+        #[cfg(target_arch = "aarch64")]
+        Proof::Neon(_) => scalar::quantise_block(x),
+        Proof::Scalar => scalar::quantise_block(x),
+    }
 }
 
 /// Name of each kernel in use at `isa`: `{arch}-{weights}.{activations}-{level}`.

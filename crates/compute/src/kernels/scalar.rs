@@ -69,7 +69,7 @@ pub(crate) fn quantise_block(x: &[f32; BLOCK]) -> ActBlock {
     }
 }
 
-fn halves(bytes: &[u8]) -> [f32; LANES] {
+pub(super) fn halves(bytes: &[u8]) -> [f32; LANES] {
     std::array::from_fn(|lane| f16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]).to_f32())
 }
 

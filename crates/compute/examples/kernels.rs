@@ -1,0 +1,158 @@
+//! Speed of the matrix kernels beside the machine's own roof: `cargo run --release -p compute --example kernels`.
+//!
+//! For each level and type: one token (limited by reading weights, GB/s) and 128 tokens (limited by
+//! arithmetic, GMAC/s); then what a fork-join and a product that fits in the cache cost. A word on the
+//! command line keeps only lines that contain it. Figures are the best of several rounds.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use compute::{
+    AlignedBytes, AttentionJob, DType, Isa, KvDType, KvLayer, Matrix, Pool, Precision, Scratch, attention,
+    matmul,
+};
+
+/// Larger than the caches of the machines this is for.
+const LARGE_BYTES: usize = 192 << 20;
+const COLS: usize = 2048;
+const TOKENS: usize = 128;
+const ROUNDS: usize = 7;
+
+fn main() {
+    let only = std::env::args().nth(1).unwrap_or_default();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for threads in [1, threads] {
+        let pool = Pool::new(threads);
+        print(&format!(
+            "-- {threads} threads, reading {:.1} GB/s",
+            read_roof(&pool)
+        ));
+        for isa in Isa::available() {
+            for dtype in DType::ALL {
+                let name = format!("{:10} {:5}", isa.level().name(), dtype.name());
+                if name.contains(&only) {
+                    print(&format!("{name} {}", matrix_line(&pool, isa, dtype)));
+                }
+            }
+        }
+        if "small".contains(&only) {
+            small(&pool);
+        }
+    }
+}
+
+fn print(line: &str) {
+    use std::io::Write;
+    // A closed pipe ends the listing early, which is what its reader wanted.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Best seconds of several rounds.
+fn best(mut f: impl FnMut()) -> f64 {
+    let round = |_| {
+        let start = Instant::now();
+        f();
+        start.elapsed().as_secs_f64()
+    };
+    (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
+}
+
+fn read_roof(pool: &Pool) -> f64 {
+    let mut bytes = AlignedBytes::zeroed(LARGE_BYTES);
+    bytes.fill(1);
+    let seconds = best(|| {
+        pool.for_each_chunk(bytes.len(), 1 << 20, |range| {
+            let words = bytes[range].as_chunks::<64>().0;
+            let mut sums = [0u64; 8];
+            for line in words {
+                for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+                    *sum ^= u64::from_le_bytes(*word);
+                }
+            }
+            black_box(sums);
+        });
+    });
+    LARGE_BYTES as f64 / seconds / 1e9
+}
+
+fn matrix_line(pool: &Pool, isa: Isa, dtype: DType) -> String {
+    let slow = isa.level() == compute::Level::Scalar;
+    let row_bytes = dtype.row_bytes(COLS).expect("2048 columns are whole blocks");
+    let rows = if slow {
+        1024
+    } else {
+        (LARGE_BYTES / row_bytes).next_multiple_of(16)
+    };
+    let mut bytes = AlignedBytes::zeroed(rows * row_bytes);
+    // Small numbers of any type; speed does not depend on the values.
+    bytes.fill(0x11);
+    let m = Matrix::new(dtype, rows, COLS, bytes).expect("the shape fits the bytes");
+    let mut scratch = Scratch::with_isa(isa);
+    let x: Vec<f32> = (0..TOKENS * COLS).map(|i| (i as f32 * 0.01).sin()).collect();
+    let mut line = String::new();
+    for precision in [Precision::Native, Precision::F32] {
+        let mut out = vec![0.0; rows];
+        let one = best(|| matmul(pool, m.as_ref(), &x[..COLS], 1, &mut out, precision, &mut scratch));
+        let few = rows.min(1024);
+        let view = m.rows_view(0..few);
+        let mut out = vec![0.0; TOKENS * few];
+        let many = best(|| matmul(pool, view, &x, TOKENS, &mut out, precision, &mut scratch));
+        let gbs = (rows * row_bytes) as f64 / one / 1e9;
+        let gmacs = (TOKENS * few * COLS) as f64 / many / 1e9;
+        line += &format!("| {precision:?}: n=1 {gbs:5.1} GB/s, n={TOKENS} {gmacs:6.1} GMAC/s ");
+    }
+    line
+}
+
+/// What is paid per call where the weights are in the cache.
+fn small(pool: &Pool) {
+    const CALLS: u32 = 2000;
+    let per_call = |f: &mut dyn FnMut()| best(|| (0..CALLS).for_each(|_| f())) / f64::from(CALLS) * 1e6;
+    print(&format!(
+        "small: fork-join {:.2} us",
+        per_call(&mut || pool.run(&|_, _| {}))
+    ));
+    for (rows, cols) in [(576, 576), (1536, 576), (576, 1536)] {
+        let bytes = AlignedBytes::zeroed(rows * DType::Q4_1.row_bytes(cols).expect("whole blocks"));
+        let m = Matrix::new(DType::Q4_1, rows, cols, bytes).expect("the shape fits the bytes");
+        let (x, mut out, mut scratch) = (vec![0.5; cols], vec![0.0; rows], Scratch::new());
+        let us = per_call(&mut || matmul(pool, m.as_ref(), &x, 1, &mut out, Precision::Native, &mut scratch));
+        print(&format!(
+            "small: q4_1 {rows} x {cols} {us:.2} us, {:.1} GB/s",
+            m.size_bytes() as f64 / us / 1e3
+        ));
+    }
+    attention_lines(pool);
+}
+
+fn attention_lines(pool: &Pool) {
+    for (heads, kv_heads, head_dim) in [(9, 3, 64), (16, 16, 128)] {
+        for (n, len) in [(1, 512), (512, 512)] {
+            let mut kv = KvLayer::new(KvDType::F16, kv_heads, head_dim, len);
+            let fill = vec![0.1; len * kv_heads * head_dim];
+            kv.push(&fill, &fill);
+            let (q, mut out) = (vec![0.1; n * heads * head_dim], vec![0.0; n * heads * head_dim]);
+            let seconds = best(|| {
+                let (start, scale) = (len - n, 0.1);
+                attention(
+                    pool,
+                    &mut [AttentionJob {
+                        q: &q,
+                        n,
+                        n_heads: heads,
+                        kv: &kv,
+                        start,
+                        scale,
+                        out: &mut out,
+                    }],
+                );
+            });
+            let macs = 2 * heads * head_dim * if n == 1 { len } else { len * len / 2 };
+            print(&format!(
+                "small: attention {heads}/{kv_heads} heads of {head_dim}, {n} of {len}: {:.1} us, {:.1} GMAC/s",
+                seconds * 1e6,
+                macs as f64 / seconds / 1e9
+            ));
+        }
+    }
+}
