@@ -10,7 +10,7 @@ mod json;
 mod pre;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -37,6 +37,9 @@ pub const MAX_JSON_BYTES: u64 = 256 << 20;
 /// Breaks up what looks like a special token in a [shielded](Tokenizer::shield) text: a noncharacter, so no
 /// honest text contains it.
 const SHIELD: char = '\u{10FFFF}';
+
+/// Token 0 of OLMoE's vocabulary, which several of its files name as begin and end token by mistake.
+pub(crate) const OLMOE_PLACEHOLDER: &str = "|||IP_ADDRESS|||";
 
 /// Names of control tokens that end a text or a turn, in the families supported.
 const END_NAMES: [&str; 8] = [

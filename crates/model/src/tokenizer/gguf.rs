@@ -3,7 +3,7 @@
 use tokenizers::AddedToken;
 use weights::gguf::Metadata;
 
-use super::{Kind, MAX_TOKENS, Parts, SpecialIds, TokenizerError, end_ids, pre, within};
+use super::{Kind, MAX_TOKENS, OLMOE_PLACEHOLDER, Parts, SpecialIds, TokenizerError, end_ids, pre, within};
 
 /// The numbers of `tokenizer.ggml.token_type`.
 const UNKNOWN: i64 = 2;
@@ -57,7 +57,7 @@ pub(super) fn parts(metadata: &Metadata) -> Result<Parts, TokenizerError> {
             Some(id) if id as usize >= tokens.len() => {
                 Err(mismatch("the id of a special token", id.into(), &tokens))
             }
-            id => Ok(id),
+            id => Ok(id.map(|id| corrected(id, &tokens))),
         }
     };
     let special = SpecialIds {
@@ -84,6 +84,18 @@ pub(super) fn parts(metadata: &Metadata) -> Result<Parts, TokenizerError> {
             .unwrap_or(false),
         tokens,
     })
+}
+
+/// OLMoE's files that name the placeholder of network addresses mean the end token.
+fn corrected(id: u32, tokens: &[String]) -> u32 {
+    let wrong = tokens
+        .get(id as usize)
+        .is_some_and(|token| token == OLMOE_PLACEHOLDER);
+    let right = tokens.iter().position(|token| token == "<|endoftext|>");
+    match right.and_then(|right| u32::try_from(right).ok()) {
+        Some(right) if wrong => right,
+        _ => id,
+    }
 }
 
 fn mismatch(what: &'static str, found: u64, tokens: &[String]) -> TokenizerError {
