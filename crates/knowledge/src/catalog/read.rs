@@ -1,0 +1,328 @@
+//! Reading the catalog: documents, texts, passages, marks, the queue.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::write::as_i64;
+use super::{Catalog, Marks, Origin, QueueEntry, Stat};
+use crate::error::StoreError;
+use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
+
+/// A passage with what a hit shows of its document.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PassageRow {
+    pub(crate) passage_id: u64,
+    pub(crate) document_id: String,
+    pub(crate) version: String,
+    pub(crate) path: String,
+    pub(crate) title: String,
+    pub(crate) page: Option<u32>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) heading_path: Vec<String>,
+    pub(crate) text: String,
+}
+
+/// A passage as the index and the embedder take it.
+pub(crate) struct StoredPassage {
+    pub(crate) passage_id: u64,
+    pub(crate) document_id: String,
+    pub(crate) title: String,
+    pub(crate) headings: String,
+    pub(crate) text: String,
+}
+
+/// What is remembered of a document's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredDocument {
+    pub(crate) document_id: String,
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) version: String,
+    pub(crate) stat: Stat,
+}
+
+/// Counts for [`crate::StoreStatus`].
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) documents: usize,
+    pub(crate) passages: usize,
+    pub(crate) vectors: usize,
+    pub(crate) queued: usize,
+}
+
+const DOCUMENT_COLUMNS: &str =
+    "document_id, version, path, title, format, n_pages, n_chars, n_passages, ingested_ms";
+
+impl Catalog {
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
+        self.read("count", |connection| {
+            let count = |sql: &str| connection.query_row(sql, [], |row| get_usize(row, 0));
+            Ok(Counts {
+                documents: count("SELECT count(*) FROM documents")?,
+                passages: count("SELECT count(*) FROM passages")?,
+                vectors: count(
+                    "SELECT count(*) FROM vectors
+                     WHERE embedder_id = (SELECT value FROM meta WHERE key = 'embedder')",
+                )?,
+                queued: count("SELECT count(*) FROM queue")?,
+            })
+        })
+    }
+
+    pub(crate) fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
+        self.read("list the documents", |connection| {
+            let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents ORDER BY path, document_id");
+            connection.prepare_cached(&sql)?.query_map([], info)?.collect()
+        })
+    }
+
+    /// A version's text; the present one if none is named.
+    pub(crate) fn document(
+        &self,
+        id: &str,
+        version: Option<&str>,
+    ) -> Result<Option<DocumentText>, StoreError> {
+        self.read("read a document", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
+                            v.n_passages, v.ingested_ms, v.pages, v.text
+                     FROM versions v JOIN documents d ON d.document_id = v.document_id
+                     WHERE v.document_id = ?1 AND v.version = coalesce(?2, d.version)",
+                )?
+                .query_row(params![id, version], |row| {
+                    let pages: Vec<(u32, usize, usize)> = json(row, 9)?;
+                    Ok(DocumentText {
+                        info: info(row)?,
+                        pages: pages
+                            .into_iter()
+                            .map(|(page, start, end)| PageSpan { page, start, end })
+                            .collect(),
+                        text: row.get(10)?,
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// The document whose path this is, by its bytes.
+    pub(crate) fn by_path(&self, path_bytes: &[u8]) -> Result<Option<StoredDocument>, StoreError> {
+        self.read("look up a document", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {STORED_COLUMNS} FROM documents WHERE path_bytes = ?1"
+                ))?
+                .query_row([path_bytes], stored)
+                .optional()
+        })
+    }
+
+    /// Documents of files below a folder, whose path bytes begin with `prefix` (which ends in a slash).
+    pub(crate) fn below(&self, prefix: &[u8]) -> Result<Vec<StoredDocument>, StoreError> {
+        let mut after = prefix.to_vec();
+        // The slash's successor: everything that begins with the prefix sorts before it.
+        if let Some(last) = after.last_mut() {
+            *last += 1;
+        }
+        self.read("list a folder's documents", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {STORED_COLUMNS} FROM documents
+                     WHERE origin = 'file' AND path_bytes >= ?1 AND path_bytes < ?2 ORDER BY path_bytes"
+                ))?
+                .query_map(params![prefix, after], stored)?
+                .collect()
+        })
+    }
+
+    pub(crate) fn queue(&self) -> Result<Vec<QueueEntry>, StoreError> {
+        self.read("read the queue", |connection| {
+            connection
+                .prepare_cached("SELECT path_bytes, origin, file_bytes FROM queue ORDER BY seq")?
+                .query_map([], |row| {
+                    Ok(QueueEntry {
+                        path_bytes: row.get(0)?,
+                        origin: Origin::from_name(&row.get::<_, String>(1)?),
+                        file_bytes: get_usize(row, 2)? as u64,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// The passages with these ids that exist, in no particular order.
+    pub(crate) fn passages(&self, ids: &[u64]) -> Result<Vec<PassageRow>, StoreError> {
+        self.read("read passages", |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
+                        p.end_char, p.heading_path, p.text
+                 FROM passages p JOIN documents d ON d.document_id = p.document_id WHERE p.passage_id = ?1",
+            )?;
+            let mut rows = Vec::with_capacity(ids.len());
+            for &id in ids {
+                rows.extend(query.query_row([as_i64(id)], passage).optional()?);
+            }
+            Ok(rows)
+        })
+    }
+
+    pub(crate) fn marks(&self) -> Result<Marks, StoreError> {
+        self.read("read index marks", |connection| {
+            connection
+                .prepare_cached("SELECT document_id, seq FROM index_pending ORDER BY seq")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
+    pub(crate) fn document_ids(&self) -> Result<Vec<String>, StoreError> {
+        self.read("list the documents", |connection| {
+            connection
+                .prepare_cached("SELECT document_id FROM documents ORDER BY document_id")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        })
+    }
+
+    /// A document's passages for the index, in order.
+    pub(crate) fn passages_of(&self, document_id: &str) -> Result<Vec<StoredPassage>, StoreError> {
+        self.read("read a document's passages", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "{STORED_PASSAGES} WHERE p.document_id = ?1 ORDER BY p.ordinal"
+                ))?
+                .query_map([document_id], stored_passage)?
+                .collect()
+        })
+    }
+
+    /// Passages after `after` that have no vector of `embedder`.
+    pub(crate) fn without_vector(
+        &self,
+        embedder: i64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredPassage>, StoreError> {
+        self.read("find passages without a vector", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "{STORED_PASSAGES} LEFT JOIN vectors v
+                         ON v.passage_id = p.passage_id AND v.embedder_id = ?1
+                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL ORDER BY p.passage_id LIMIT ?3"
+                ))?
+                .query_map(
+                    params![embedder, as_i64(after), as_i64(limit as u64)],
+                    stored_passage,
+                )?
+                .collect()
+        })
+    }
+
+    /// The row of an embedder, if anything was ever embedded with it.
+    pub(crate) fn embedder_row(&self, id: &EmbedderId) -> Result<Option<i64>, StoreError> {
+        self.read("look up the embedder", |connection| {
+            connection
+                .prepare_cached("SELECT embedder_id FROM embedders WHERE sha256 = ?1 AND dim = ?2")?
+                .query_row(params![id.sha256, as_i64(id.dim as u64)], |row| row.get(0))
+                .optional()
+        })
+    }
+}
+
+impl Catalog {
+    /// The row of an embedder if it is the present one.
+    pub(crate) fn present_embedder(&self, id: &EmbedderId) -> Result<Option<i64>, StoreError> {
+        let Some(row) = self.embedder_row(id)? else {
+            return Ok(None);
+        };
+        let present = self.read("look up the embedder", |connection| meta(connection, "embedder"))?;
+        Ok((present == row).then_some(row))
+    }
+
+    /// How many passages after `after` have no vector of `embedder`.
+    pub(crate) fn without_vector_count(&self, embedder: i64, after: u64) -> Result<usize, StoreError> {
+        self.read("count passages without a vector", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT count(*) FROM passages p LEFT JOIN vectors v
+                         ON v.passage_id = p.passage_id AND v.embedder_id = ?1
+                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL",
+                )?
+                .query_row(params![embedder, as_i64(after)], |row| get_usize(row, 0))
+        })
+    }
+}
+
+const STORED_COLUMNS: &str = "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device";
+const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text
+     FROM passages p JOIN documents d ON d.document_id = p.document_id";
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
+    Ok(StoredDocument {
+        document_id: row.get(0)?,
+        path_bytes: row.get(1)?,
+        version: row.get(2)?,
+        stat: Stat {
+            bytes: get_usize(row, 3)? as u64,
+            mtime_ns: row.get(4)?,
+            ctime_ns: row.get(5)?,
+            device: row.get::<_, i64>(6)?.cast_unsigned(),
+        },
+    })
+}
+
+fn stored_passage(row: &Row<'_>) -> rusqlite::Result<StoredPassage> {
+    let headings: Vec<String> = json(row, 3)?;
+    Ok(StoredPassage {
+        passage_id: get_usize(row, 0)? as u64,
+        document_id: row.get(1)?,
+        title: row.get(2)?,
+        headings: headings.join("\n"),
+        text: row.get(4)?,
+    })
+}
+
+fn passage(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
+    Ok(PassageRow {
+        passage_id: get_usize(row, 0)? as u64,
+        document_id: row.get(1)?,
+        version: row.get(2)?,
+        path: row.get(3)?,
+        title: row.get(4)?,
+        page: row.get(5)?,
+        start: get_usize(row, 6)?,
+        end: get_usize(row, 7)?,
+        heading_path: json(row, 8)?,
+        text: row.get(9)?,
+    })
+}
+
+fn info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {
+    Ok(DocumentInfo {
+        document_id: row.get(0)?,
+        version: row.get(1)?,
+        path: row.get(2)?,
+        title: row.get(3)?,
+        format: row.get(4)?,
+        n_pages: row.get(5)?,
+        n_chars: get_usize(row, 6)?,
+        n_passages: get_usize(row, 7)?,
+        ingested_ms: row.get(8)?,
+    })
+}
+
+fn get_usize(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
+    let value: i64 = row.get(column)?;
+    usize::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))
+}
+
+/// A counter that commits raise.
+pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+}

@@ -1,0 +1,292 @@
+//! Writing to the catalog: one transaction for each document, so that a crash leaves it whole or absent.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::{Catalog, Origin, Stat};
+use crate::error::StoreError;
+use crate::prepare::Prepared;
+use crate::types::EmbedderId;
+
+/// A document ready to be written.
+pub(crate) struct NewDocument<'a> {
+    pub(crate) document_id: &'a str,
+    pub(crate) origin: Origin,
+    /// For people.
+    pub(crate) path: &'a str,
+    /// For the operating system; an upload's name.
+    pub(crate) path_bytes: &'a [u8],
+    pub(crate) version: &'a str,
+    pub(crate) stat: Stat,
+    pub(crate) now_ms: i64,
+}
+
+/// A file waiting to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueueEntry {
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) origin: Origin,
+    pub(crate) file_bytes: u64,
+}
+
+/// Documents whose index entries are on their way: ids with the sequence number of the change.
+pub(crate) type Marks = Vec<(String, i64)>;
+
+impl Catalog {
+    fn transact<T>(
+        &self,
+        connection: &mut Connection,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let fail = |error| StoreError::database(doing, self.path(), error);
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(fail)?;
+        let value = work(&transaction).map_err(fail)?;
+        transaction.commit().map_err(fail)?;
+        Ok(value)
+    }
+
+    /// Records files to read; those already queued keep their place.
+    pub(crate) fn enqueue(
+        &self,
+        connection: &mut Connection,
+        entries: &[QueueEntry],
+    ) -> Result<(), StoreError> {
+        self.transact(connection, "queue files", |tx| {
+            let mut insert = tx.prepare_cached(
+                "INSERT INTO queue (path_bytes, origin, file_bytes) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (path_bytes) DO UPDATE SET file_bytes = excluded.file_bytes",
+            )?;
+            for entry in entries {
+                insert.execute(params![
+                    entry.path_bytes,
+                    entry.origin.name(),
+                    as_i64(entry.file_bytes)
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes a file off the queue without a document.
+    pub(crate) fn dequeue(&self, connection: &mut Connection, path_bytes: &[u8]) -> Result<(), StoreError> {
+        self.transact(connection, "take a file off the queue", |tx| {
+            unqueue(tx, path_bytes)
+        })
+    }
+
+    /// Records that a file's bytes are the ones already stored.
+    pub(crate) fn touch(&self, connection: &mut Connection, new: &NewDocument<'_>) -> Result<(), StoreError> {
+        self.transact(connection, "record an unchanged file", |tx| {
+            tx.execute(
+                "UPDATE documents SET mtime_ns = ?2, ctime_ns = ?3, device = ?4 WHERE document_id = ?1",
+                params![
+                    new.document_id,
+                    new.stat.mtime_ns,
+                    new.stat.ctime_ns,
+                    new.stat.device.cast_signed()
+                ],
+            )?;
+            unqueue(tx, new.path_bytes)
+        })
+    }
+
+    /// Writes a document, its version, pages and passages, takes it off the queue and marks it for the index.
+    pub(crate) fn put(
+        &self,
+        connection: &mut Connection,
+        new: &NewDocument<'_>,
+        prepared: &Prepared,
+    ) -> Result<i64, StoreError> {
+        self.transact(connection, "write a document", |tx| {
+            put_document(tx, new, prepared)?;
+            put_version(tx, new, prepared)?;
+            drop_passages(tx, new.document_id)?;
+            put_passages(tx, new.document_id, prepared)?;
+            unqueue(tx, new.path_bytes)?;
+            mark(tx, new.document_id)
+        })
+    }
+
+    /// Erases documents with all their versions; returns the marks of those that were there.
+    pub(crate) fn erase(&self, connection: &mut Connection, ids: &[String]) -> Result<Marks, StoreError> {
+        self.transact(connection, "remove documents", |tx| {
+            let mut marks = Marks::new();
+            for id in ids {
+                if tx.execute("DELETE FROM documents WHERE document_id = ?1", [id])? > 0 {
+                    tx.execute("DELETE FROM versions WHERE document_id = ?1", [id])?;
+                    drop_passages(tx, id)?;
+                    marks.push((id.clone(), mark(tx, id)?));
+                }
+            }
+            Ok(marks)
+        })
+    }
+
+    /// Clears marks whose index entries are safe on disk; a document changed again meanwhile keeps its mark.
+    pub(crate) fn clear_marks(
+        &self,
+        connection: &mut Connection,
+        marks: &[(String, i64)],
+    ) -> Result<(), StoreError> {
+        self.transact(connection, "clear index marks", |tx| {
+            let mut delete =
+                tx.prepare_cached("DELETE FROM index_pending WHERE document_id = ?1 AND seq = ?2")?;
+            for (id, seq) in marks {
+                delete.execute(params![id, seq])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The row of an embedder, which becomes the present one.
+    pub(crate) fn use_embedder(
+        &self,
+        connection: &mut Connection,
+        id: &EmbedderId,
+    ) -> Result<i64, StoreError> {
+        self.transact(connection, "record the embedder", |tx| {
+            tx.execute(
+                "INSERT INTO embedders (name, sha256, dim) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sha256, dim) DO UPDATE SET name = excluded.name",
+                params![id.name, id.sha256, as_i64(id.dim as u64)],
+            )?;
+            let row: i64 = tx.query_row(
+                "SELECT embedder_id FROM embedders WHERE sha256 = ?1 AND dim = ?2",
+                params![id.sha256, as_i64(id.dim as u64)],
+                |row| row.get(0),
+            )?;
+            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'embedder'", [row])?;
+            Ok(row)
+        })
+    }
+
+    /// Stores vectors of passages that still exist, in place of another embedder's.
+    pub(crate) fn put_vectors(
+        &self,
+        connection: &mut Connection,
+        embedder: i64,
+        vectors: &[(u64, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        self.transact(connection, "write vectors", |tx| {
+            let mut insert = tx.prepare_cached(
+                "INSERT OR REPLACE INTO vectors (passage_id, embedder_id, data)
+                 SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM passages WHERE passage_id = ?1)",
+            )?;
+            for (passage, data) in vectors {
+                insert.execute(params![as_i64(*passage), embedder, data])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn unqueue(tx: &Transaction<'_>, path_bytes: &[u8]) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM queue WHERE path_bytes = ?1")?
+        .execute([path_bytes])
+        .map(drop)
+}
+
+/// Marks a document's index entries as not yet safe; the number orders changes.
+fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<i64> {
+    tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'index_seq'", [])?;
+    let seq = tx.query_row("SELECT value FROM meta WHERE key = 'index_seq'", [], |row| {
+        row.get(0)
+    })?;
+    tx.execute(
+        "INSERT OR REPLACE INTO index_pending (document_id, seq) VALUES (?1, ?2)",
+        params![document_id, seq],
+    )?;
+    Ok(seq)
+}
+
+fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT OR REPLACE INTO documents
+             (document_id, origin, path, path_bytes, version, title, format, n_pages, n_chars, n_passages,
+              file_bytes, mtime_ns, ctime_ns, device, ingested_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        params![
+            new.document_id,
+            new.origin.name(),
+            new.path,
+            new.path_bytes,
+            new.version,
+            prepared.title,
+            prepared.format,
+            prepared.n_pages,
+            as_i64(prepared.n_chars as u64),
+            as_i64(prepared.passages.len() as u64),
+            as_i64(new.stat.bytes),
+            new.stat.mtime_ns,
+            new.stat.ctime_ns,
+            new.stat.device.cast_signed(),
+            new.now_ms,
+        ],
+    )
+    .map(drop)
+}
+
+fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
+    let pages: Vec<(u32, usize, usize)> = prepared.pages.iter().map(|p| (p.page, p.start, p.end)).collect();
+    tx.execute(
+        "INSERT OR REPLACE INTO versions
+             (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            new.document_id,
+            new.version,
+            prepared.title,
+            prepared.format,
+            prepared.n_pages,
+            as_i64(prepared.n_chars as u64),
+            as_i64(prepared.passages.len() as u64),
+            new.now_ms,
+            serde_json::to_string(&pages).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
+            prepared.text,
+        ],
+    )
+    .map(drop)
+}
+
+/// Drops a document's passages and their vectors; the counter tells holders of vectors to look again.
+fn drop_passages(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<()> {
+    tx.execute(
+        "DELETE FROM vectors WHERE passage_id IN (SELECT passage_id FROM passages WHERE document_id = ?1)",
+        [document_id],
+    )?;
+    if tx.execute("DELETE FROM passages WHERE document_id = ?1", [document_id])? > 0 {
+        tx.execute(
+            "UPDATE meta SET value = value + 1 WHERE key = 'passages_removed'",
+            [],
+        )?;
+    }
+    Ok(())
+}
+
+fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO passages (document_id, ordinal, start_char, end_char, page, heading_path, text)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for (ordinal, passage) in prepared.passages.iter().enumerate() {
+        let headings = serde_json::to_string(&passage.heading_path)
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        insert.execute(params![
+            document_id,
+            as_i64(ordinal as u64),
+            as_i64(passage.start as u64),
+            as_i64(passage.end as u64),
+            passage.page,
+            headings,
+            passage.text,
+        ])?;
+    }
+    Ok(())
+}
+
+/// SQLite's integers are signed; nothing counted here comes near the limit.
+pub(super) fn as_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

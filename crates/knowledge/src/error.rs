@@ -1,0 +1,241 @@
+//! What can go wrong in the store: what happened, where, and what to do about it.
+//!
+//! Not for single files of an ingest: those are listed in the report and stop nothing.
+
+use std::path::{Path, PathBuf};
+
+use stdx::fs::FsError;
+use tantivy::TantivyError;
+use thiserror::Error;
+
+/// Errors of the store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder holds no store and was opened for reading.
+    #[error("there are no documents in `{}` yet; take some in with `hanok ingest PATH`", dir.display())]
+    NotAStore {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Another process writes.
+    #[error(
+        "the documents in `{}` are being written by another process ({holder}); \
+         wait for it to finish, or ask it instead",
+        dir.display()
+    )]
+    Held {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the other process says about itself.
+        holder: String,
+    },
+    /// Written by a newer program.
+    #[error(
+        "`{}` has the layout of a newer version of this program ({found}; this one knows up to {known}); \
+         use that version, or another data directory",
+        path.display()
+    )]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// The database's bytes make no sense.
+    #[error(
+        "`{}` is damaged ({what}); restore it from a backup, \
+         or move it away together with the folder `lexical` and ingest the documents again",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// No room left. What was committed stays; the rest stays queued.
+    #[error(
+        "no room is left to write in `{}`; free some and run the command again: \
+         nothing is lost, searches go on, what is left stays queued",
+        path.display()
+    )]
+    NoSpace {
+        /// What was being written.
+        path: PathBuf,
+    },
+    /// A write on a store opened with [`crate::Access::Read`].
+    #[error("`{}` is open for reading only; open it for writing", dir.display())]
+    OpenForReading {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// An upload's name cannot be a file name.
+    #[error("`{name}` cannot be the name of a document; use a plain file name of at most {max} bytes")]
+    BadUploadName {
+        /// The name.
+        name: String,
+        /// The most bytes.
+        max: usize,
+    },
+    /// An upload was not taken in.
+    #[error("`{name}` was not taken in: {reason}")]
+    Refused {
+        /// Its name.
+        name: String,
+        /// One sentence: what is wrong and what to do.
+        reason: String,
+    },
+    /// A character range that the text does not have.
+    #[error("the document has {n_chars} characters; {start}..{end} lies outside")]
+    BadSpan {
+        /// Start asked for.
+        start: usize,
+        /// End asked for.
+        end: usize,
+        /// What there is.
+        n_chars: usize,
+    },
+    /// Evaluation data that cannot be used.
+    #[error("`{}`, line {line}: {what}", path.display())]
+    BadTrial {
+        /// The file.
+        path: PathBuf,
+        /// 1-based line; 0 for the file as a whole.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file system call failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The database failed otherwise.
+    #[error("cannot {doing} in `{}`", path.display())]
+    Database {
+        /// What was attempted.
+        doing: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// SQLite's reason.
+        source: rusqlite::Error,
+    },
+    /// The lexical index failed.
+    #[error(
+        "cannot {doing} in the word index `{}`; it is rebuilt when the store is next opened for writing \
+         (`hanok ingest`)",
+        path.display()
+    )]
+    Index {
+        /// What was attempted.
+        doing: &'static str,
+        /// The index folder.
+        path: PathBuf,
+        /// The index's reason.
+        source: TantivyError,
+    },
+    /// A test's named point of failure.
+    #[cfg(test)]
+    #[error("stopped at the fail-point `{0}`")]
+    FailPoint(&'static str),
+}
+
+impl StoreError {
+    /// Whether the machine is at fault (files, disk, locks): exit code 3.
+    pub fn is_environment(&self) -> bool {
+        !self.is_bad_input()
+    }
+
+    /// Whether the caller's input is at fault: exit code 2.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(
+            self,
+            Self::BadUploadName { .. } | Self::Refused { .. } | Self::BadSpan { .. } | Self::BadTrial { .. }
+        )
+    }
+
+    /// Whether there is no room left to write.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. })
+    }
+
+    /// Whether another process holds the store.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+
+    /// Classifies a database error: full disk, damage, or anything else.
+    pub(crate) fn database(doing: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase, SystemIoFailure};
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(DiskFull) => Self::NoSpace { path },
+            // SQLite reports a write that the file size limit or a quota refuses as a failed write.
+            Some(SystemIoFailure) if is_failed_write(&source) => Self::NoSpace { path },
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged {
+                path,
+                what: source.to_string(),
+            },
+            _ if is_malformed_value(&source) => Self::Damaged {
+                path,
+                what: source.to_string(),
+            },
+            _ => Self::Database { doing, path, source },
+        }
+    }
+
+    /// Classifies an index error: full disk or anything else.
+    pub(crate) fn index(doing: &'static str, path: &Path, source: TantivyError) -> Self {
+        let path = path.to_owned();
+        if is_no_space(&source) {
+            Self::NoSpace { path }
+        } else {
+            Self::Index { doing, path, source }
+        }
+    }
+
+    /// Classifies a file system error: full disk or anything else.
+    pub(crate) fn file(error: FsError) -> Self {
+        if error.is_no_space() {
+            Self::NoSpace {
+                path: error.path().to_owned(),
+            }
+        } else {
+            Self::Fs(error)
+        }
+    }
+}
+
+fn is_failed_write(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
+    error.sqlite_error().is_some_and(|e| {
+        [SQLITE_IOERR_WRITE, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE].contains(&e.extended_code)
+    })
+}
+
+/// A value of another type or range than the one written there: bits changed on the disk.
+fn is_malformed_value(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(
+        error,
+        E::FromSqlConversionFailure(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::Utf8Error(..)
+            | E::InvalidColumnType(..)
+            | E::InvalidColumnName(..)
+    )
+}
+
+fn is_no_space(error: &TantivyError) -> bool {
+    use tantivy::directory::error::{OpenDirectoryError, OpenWriteError};
+    match error {
+        TantivyError::IoError(error) => stdx::fs::is_no_space(error),
+        TantivyError::OpenWriteError(OpenWriteError::IoError { io_error, .. }) => {
+            stdx::fs::is_no_space(io_error)
+        }
+        TantivyError::OpenDirectoryError(OpenDirectoryError::IoError { io_error, .. }) => {
+            stdx::fs::is_no_space(io_error)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,375 @@
+//! Taking documents in: walk, durable queue, one transaction for each document.
+//!
+//! The files to read are recorded before the first is read. Whatever cuts an ingest off, what is done is done and
+//! the rest is still queued; the next ingest or [`Store::resume`] goes on with it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use stdx::clock::{Stopwatch, unix_ms};
+use stdx::fs;
+use stdx::hash::sha256_file;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
+use crate::error::StoreError;
+use crate::prepare::{Prepared, prepare};
+use crate::store::{Store, held, id_of_file};
+use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
+use crate::walk::{Walk, stat_of};
+
+/// Larger files are refused.
+pub(crate) const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Longer names of uploads are refused.
+const UPLOAD_NAME_BYTES_MAX: usize = 200;
+/// How often a file that changes while it is read is read again.
+const READS_MAX: usize = 2;
+/// A file changed less than this before it was read may change again without a new time stamp.
+const CLOCK_TICK_NS: i64 = 20_000_000;
+/// Hexadecimal digits of a version.
+const VERSION_DIGITS: usize = 12;
+
+/// What became of one file.
+enum Outcome {
+    Added(Size),
+    Changed(Size),
+    Unchanged,
+    Failed(String),
+}
+
+struct Size {
+    passages: usize,
+    pages: usize,
+}
+
+/// A running ingest: its report and whether it has been told to stop.
+struct Run<'a> {
+    report: IngestReport,
+    on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
+    stop: bool,
+}
+
+impl Run<'_> {
+    fn tell(&mut self, event: IngestEvent) {
+        if (self.on_event)(event) == Go::Stop {
+            self.stop = true;
+        }
+    }
+}
+
+impl Store {
+    /// Takes in files and folders (recursively): only what changed; files gone from a folder are removed. What an
+    /// earlier ingest left in the queue is done too.
+    ///
+    /// # Errors
+    /// When the store cannot be written; files that cannot be read are listed in the report instead.
+    pub fn ingest(
+        &self,
+        paths: &[PathBuf],
+        on_event: &mut dyn FnMut(IngestEvent) -> Go,
+    ) -> Result<IngestReport, StoreError> {
+        let _one_at_a_time = held(&self.ingesting);
+        let watch = Stopwatch::start();
+        let mut run = Run {
+            report: IngestReport::default(),
+            on_event,
+            stop: false,
+        };
+        self.plan(paths, &mut run)?;
+        self.drain(&mut run)?;
+        run.report.s = watch.s();
+        Ok(run.report)
+    }
+
+    /// Goes on with an ingest that was cut off.
+    ///
+    /// # Errors
+    /// As for [`Store::ingest`].
+    pub fn resume(&self, on_event: &mut dyn FnMut(IngestEvent) -> Go) -> Result<IngestReport, StoreError> {
+        self.ingest(&[], on_event)
+    }
+
+    /// Keeps an uploaded file under its name and takes it in; the same name again is a new version.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUploadName`], [`StoreError::Refused`] for bytes that cannot be read as a document, and
+    /// whatever keeps the store from writing.
+    pub fn ingest_upload(&self, name: &str, bytes: &[u8]) -> Result<IngestReport, StoreError> {
+        let watch = Stopwatch::start();
+        let name: String = name.nfc().collect();
+        let hidden = name.starts_with('.');
+        if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX
+        {
+            return Err(StoreError::BadUploadName {
+                name,
+                max: UPLOAD_NAME_BYTES_MAX,
+            });
+        }
+        let _one_at_a_time = held(&self.ingesting);
+        let entry = QueueEntry {
+            path_bytes: name.clone().into_bytes(),
+            origin: Origin::Upload,
+            file_bytes: bytes.len() as u64,
+        };
+        self.write(|store, writer| {
+            fs::create_dir_all(store.uploads()).map_err(StoreError::file)?;
+            fs::write_atomic(store.uploads().join(&name), bytes).map_err(StoreError::file)?;
+            store
+                .catalog
+                .enqueue(writer.connect(&store.catalog)?, std::slice::from_ref(&entry))?;
+            store.fail_point("upload queued")
+        })?;
+        let mut nothing = |_| Go::On;
+        let mut run = Run {
+            report: IngestReport::default(),
+            on_event: &mut nothing,
+            stop: false,
+        };
+        self.one(&entry, &mut run)?;
+        self.write(Self::flush)?;
+        *held(&self.read_only) = None;
+        if let Some(failed) = run.report.failed.pop() {
+            return Err(StoreError::Refused {
+                name,
+                reason: failed.reason,
+            });
+        }
+        run.report.s = watch.s();
+        Ok(run.report)
+    }
+
+    /// Walks the paths, removes documents whose file is gone and queues files that may have changed.
+    fn plan(&self, paths: &[PathBuf], run: &mut Run<'_>) -> Result<(), StoreError> {
+        let mut walk = Walk::of(paths, &self.dir);
+        let mut gone = Vec::new();
+        for folder in walk.folders.clone() {
+            let mut prefix = folder.as_os_str().as_bytes().to_vec();
+            if !prefix.ends_with(b"/") {
+                prefix.push(b'/');
+            }
+            gone.extend(walk.gone(&folder, self.catalog.below(&prefix)?));
+        }
+        gone.sort_unstable();
+        gone.dedup();
+        let mut unchanged: Vec<(String, u64)> = Vec::new();
+        let mut entries = Vec::new();
+        for (path, stat) in &walk.files {
+            let path_bytes = path.as_os_str().as_bytes();
+            if self
+                .catalog
+                .by_path(path_bytes)?
+                .is_some_and(|known| known.stat == *stat)
+            {
+                unchanged.push((path.display().to_string(), stat.bytes));
+            } else {
+                entries.push(QueueEntry {
+                    path_bytes: path_bytes.to_vec(),
+                    origin: Origin::File,
+                    file_bytes: stat.bytes,
+                });
+            }
+        }
+        self.write(|store, writer| {
+            store.catalog.enqueue(writer.connect(&store.catalog)?, &entries)?;
+            store.fail_point("files queued")
+        })?;
+        run.report.removed = self.erase_ids(&gone)?;
+        run.report.failed = std::mem::take(&mut walk.failed);
+        self.announce(unchanged, run)
+    }
+
+    fn announce(&self, unchanged: Vec<(String, u64)>, run: &mut Run<'_>) -> Result<(), StoreError> {
+        let queue = self.catalog.queue()?;
+        let bytes = queue
+            .iter()
+            .map(|e| e.file_bytes)
+            .chain(unchanged.iter().map(|u| u.1))
+            .sum();
+        run.report.unchanged = unchanged.len();
+        run.tell(IngestEvent::Planned {
+            files: queue.len() + unchanged.len(),
+            bytes,
+        });
+        for (path, bytes) in unchanged {
+            run.tell(IngestEvent::Finished {
+                path,
+                bytes,
+                failed: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Works through the queue.
+    fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
+        for entry in self.catalog.queue()? {
+            if run.stop {
+                break;
+            }
+            self.one(&entry, run)?;
+        }
+        self.write(Self::flush)?;
+        *held(&self.read_only) = None;
+        Ok(())
+    }
+
+    /// Takes in one queued file.
+    fn one(&self, entry: &QueueEntry, run: &mut Run<'_>) -> Result<(), StoreError> {
+        let path = self.path_of(entry);
+        let shown = match entry.origin {
+            Origin::File => path.display().to_string(),
+            Origin::Upload => String::from_utf8_lossy(&entry.path_bytes).into_owned(),
+        };
+        run.tell(IngestEvent::Reading { path: shown.clone() });
+        if run.stop {
+            return Ok(());
+        }
+        let outcome = self.take_in(entry, &path, &shown)?;
+        let mut failed = None;
+        match outcome {
+            Outcome::Unchanged => run.report.unchanged += 1,
+            Outcome::Added(size) => {
+                run.report.added += 1;
+                run.report.count(&size);
+            }
+            Outcome::Changed(size) => {
+                run.report.changed += 1;
+                run.report.count(&size);
+            }
+            Outcome::Failed(reason) => {
+                run.report.failed.push(FailedFile {
+                    path: shown.clone(),
+                    reason: reason.clone(),
+                });
+                failed = Some(reason);
+            }
+        }
+        run.tell(IngestEvent::Finished {
+            path: shown,
+            bytes: entry.file_bytes,
+            failed,
+        });
+        Ok(())
+    }
+
+    fn path_of(&self, entry: &QueueEntry) -> PathBuf {
+        let name = OsStr::from_bytes(&entry.path_bytes);
+        match entry.origin {
+            Origin::File => PathBuf::from(name),
+            Origin::Upload => self.uploads().join(name),
+        }
+    }
+
+    fn take_in(&self, entry: &QueueEntry, path: &Path, shown: &str) -> Result<Outcome, StoreError> {
+        let known = self.catalog.by_path(&entry.path_bytes)?;
+        let read = match read_whole(path, known.as_ref()) {
+            Ok(read) => read,
+            Err(reason) => {
+                self.write(|store, writer| {
+                    store
+                        .catalog
+                        .dequeue(writer.connect(&store.catalog)?, &entry.path_bytes)
+                })?;
+                return Ok(Outcome::Failed(reason));
+            }
+        };
+        let document_id = match entry.origin {
+            Origin::File => id_of_file(&entry.path_bytes),
+            Origin::Upload => Self::upload_id(shown),
+        };
+        let new = NewDocument {
+            document_id: &document_id,
+            origin: entry.origin,
+            path: shown,
+            path_bytes: &entry.path_bytes,
+            version: &read.version,
+            stat: read.stat,
+            now_ms: unix_ms(),
+        };
+        self.write(|store, writer| {
+            let connection = writer.connect(&store.catalog)?;
+            let Some(prepared) = &read.prepared else {
+                store.catalog.touch(connection, &new)?;
+                return Ok(Outcome::Unchanged);
+            };
+            let seq = store.catalog.put(connection, &new, prepared)?;
+            store.fail_point("document committed")?;
+            store.index(writer, &[(document_id.clone(), seq)])?;
+            let size = Size {
+                passages: prepared.passages.len(),
+                pages: prepared.n_pages.unwrap_or(0) as usize,
+            };
+            Ok(if known.is_some() {
+                Outcome::Changed(size)
+            } else {
+                Outcome::Added(size)
+            })
+        })
+    }
+}
+
+impl IngestReport {
+    fn count(&mut self, size: &Size) {
+        self.passages += size.passages;
+        self.pages += size.pages;
+    }
+}
+
+/// A file read without changing meanwhile.
+struct ReadFile {
+    version: String,
+    stat: Stat,
+    /// `None` where the bytes are the stored ones.
+    prepared: Option<Prepared>,
+}
+
+/// Reads a file; the error is one sentence for people.
+fn read_whole(path: &Path, known: Option<&StoredDocument>) -> Result<ReadFile, String> {
+    for _ in 0..READS_MAX {
+        let before = stat(path)?;
+        if before.bytes > FILE_BYTES_MAX {
+            return Err(format!(
+                "it is larger than the limit of {} MB; split it into smaller files",
+                FILE_BYTES_MAX >> 20
+            ));
+        }
+        let mut version = sha256_file(path).map_err(|error| error.to_string())?;
+        version.truncate(VERSION_DIGITS);
+        let prepared = if known.is_some_and(|known| known.version == version) {
+            None
+        } else {
+            Some(prepare(path)?)
+        };
+        if stat(path)? == before {
+            return Ok(ReadFile {
+                version,
+                stat: settled(before),
+                prepared,
+            });
+        }
+    }
+    Err("it changes while it is being read; ingest it again when it is complete".to_owned())
+}
+
+fn stat(path: &Path) -> Result<Stat, String> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(stat_of(&metadata)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err("it was there when the folder was listed and is gone now".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A file that changed just now may change again within the same tick of the clock: its time is not trusted.
+fn settled(stat: Stat) -> Stat {
+    let now_ns = unix_ms().saturating_mul(1_000_000);
+    if now_ns.saturating_sub(stat.mtime_ns.max(stat.ctime_ns)) < CLOCK_TICK_NS {
+        return Stat {
+            mtime_ns: i64::MIN,
+            ..stat
+        };
+    }
+    stat
+}

@@ -1,0 +1,370 @@
+//! The word index (tantivy): BM25 over passages, with their titles and headings.
+//!
+//! Derived from the catalog and never the truth: missing, damaged or made by another analyser, it is made again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use stdx::fs;
+use tantivy::collector::TopDocs;
+use tantivy::query::{BooleanQuery, BoostQuery, Occur, PhraseQuery, Query, TermQuery};
+use tantivy::schema::{
+    FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
+};
+use tantivy::tokenizer::TextAnalyzer;
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term};
+
+use crate::analyser::{ANALYSER_NAME, ANALYSER_VERSION, Analyser};
+use crate::catalog::{Catalog, StoredPassage};
+use crate::error::StoreError;
+use crate::question::Question;
+
+/// Memory in which entries are gathered before they are written as a segment.
+const WRITER_BYTES: usize = 48 << 20;
+/// More different terms of one question are not looked up: the rarest are kept.
+const TERMS_MAX: usize = 256;
+/// Checksums of an index up to this size are compared when it is opened for writing.
+const VERIFIED_BYTES_MAX: u64 = 256 << 20;
+/// A term in the title or a heading counts this much of one in the text.
+const TITLE_BOOST: f32 = 0.2;
+const HEADING_BOOST: f32 = 0.3;
+
+#[derive(Clone, Copy)]
+struct Fields {
+    passage: Field,
+    document: Field,
+    title: Field,
+    headings: Field,
+    text: Field,
+}
+
+/// The index, open for searching.
+pub(crate) struct Lexical {
+    dir: PathBuf,
+    index: Index,
+    reader: IndexReader,
+    fields: Fields,
+    /// The manifest of the commit that the reader shows; `None` in memory.
+    seen: Option<Mutex<Vec<u8>>>,
+}
+
+/// The index, open for writing.
+pub(crate) struct LexicalWriter {
+    dir: PathBuf,
+    writer: IndexWriter,
+    fields: Fields,
+}
+
+fn schema() -> (Schema, Fields) {
+    let text = |record| {
+        TextOptions::default().set_indexing_options(
+            TextFieldIndexing::default()
+                .set_tokenizer(ANALYSER_NAME)
+                .set_index_option(record),
+        )
+    };
+    let mut builder = Schema::builder();
+    let fields = Fields {
+        passage: builder.add_u64_field("passage", FAST | INDEXED),
+        document: builder.add_text_field("document", STRING),
+        title: builder.add_text_field("title", text(IndexRecordOption::WithFreqs)),
+        headings: builder.add_text_field("headings", text(IndexRecordOption::WithFreqs)),
+        text: builder.add_text_field("text", text(IndexRecordOption::WithFreqsAndPositions)),
+    };
+    (builder.build(), fields)
+}
+
+fn register(index: &Index) {
+    index
+        .tokenizers()
+        .register(ANALYSER_NAME, TextAnalyzer::from(Analyser::new()));
+}
+
+/// What a commit says about who made its terms.
+fn payload() -> String {
+    format!("analyser {ANALYSER_VERSION}")
+}
+
+impl Lexical {
+    /// Opens the index in `dir` as it is; `None` if it must be made again.
+    pub(crate) fn open(dir: &Path, verify: bool) -> Option<Self> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, verify)));
+        match opened {
+            Ok(Ok(lexical)) => Some(lexical),
+            Ok(Err(reason)) => {
+                tracing::warn!(dir = %dir.display(), reason, "the word index cannot be used as it is");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(dir = %dir.display(), "the word index is damaged");
+                None
+            }
+        }
+    }
+
+    fn try_open(dir: &Path, verify: bool) -> Result<Self, String> {
+        if fs::metadata(dir.join(MANIFEST)).is_err() {
+            return Err("it is not there".to_owned());
+        }
+        let say = |error: TantivyError| error.to_string();
+        let index = Index::open_in_dir(dir).map_err(say)?;
+        let (schema, fields) = schema();
+        let found = index.load_metas().map_err(say)?.payload;
+        if found.as_deref() != Some(&payload()) || index.schema() != schema {
+            return Err("it was made by another version".to_owned());
+        }
+        if verify && folder_bytes(dir) <= VERIFIED_BYTES_MAX {
+            let damaged = index.validate_checksum().map_err(say)?;
+            if !damaged.is_empty() {
+                return Err(format!("{} of its files are damaged", damaged.len()));
+            }
+        }
+        Self::with_index(index, fields, dir).map_err(say)
+    }
+
+    fn with_index(index: Index, fields: Fields, dir: &Path) -> tantivy::Result<Self> {
+        register(&index);
+        let seen = fs::read(dir.join(MANIFEST)).ok().map(Mutex::new);
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            index,
+            reader,
+            fields,
+            seen,
+        })
+    }
+
+    /// Makes the index in `dir` anew from the catalog: beside the old one, then in its place.
+    pub(crate) fn rebuild(dir: &Path, catalog: &Catalog) -> Result<Self, StoreError> {
+        let fresh = dir.with_extension("new");
+        remove_if_there(&fresh)?;
+        fs::create_dir_all(&fresh).map_err(StoreError::file)?;
+        let fail = |error| StoreError::index("rebuild", dir, error);
+        let (schema, fields) = schema();
+        let index = Index::create_in_dir(&fresh, schema).map_err(fail)?;
+        register(&index);
+        fill(&index, fields, &fresh, catalog)?;
+        drop(index);
+        remove_if_there(dir)?;
+        fs::rename(&fresh, dir).map_err(StoreError::file)?;
+        fs::sync_parent(dir).map_err(StoreError::file)?;
+        let index = Index::open_in_dir(dir).map_err(fail)?;
+        Self::with_index(index, fields, dir).map_err(fail)
+    }
+
+    /// An index of the catalog in memory, for when the one on disk cannot be used or made.
+    pub(crate) fn in_memory(dir: &Path, catalog: &Catalog) -> Result<Self, StoreError> {
+        let fail = |error| StoreError::index("build in memory", dir, error);
+        let (schema, fields) = schema();
+        let index = Index::create_in_ram(schema);
+        register(&index);
+        fill(&index, fields, dir, catalog)?;
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()
+            .map_err(fail)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            index,
+            reader,
+            fields,
+            seen: None,
+        })
+    }
+
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.seen.is_none()
+    }
+
+    pub(crate) fn writer(&self) -> Result<LexicalWriter, StoreError> {
+        writer(&self.index, self.fields, &self.dir)
+    }
+
+    /// The last committed state, also another process's.
+    fn searcher(&self) -> Searcher {
+        if let Some(seen) = &self.seen {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let manifest = fs::read(self.dir.join(MANIFEST)).unwrap_or_default();
+            if !manifest.is_empty() && *seen != manifest {
+                match self.reader.reload() {
+                    Ok(()) => *seen = manifest,
+                    // The state before is still open and complete; the next search tries again.
+                    Err(error) => tracing::warn!(%error, "the word index cannot be reloaded"),
+                }
+            }
+        }
+        self.reader.searcher()
+    }
+
+    /// In how many passages' texts a term occurs.
+    pub(crate) fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
+        self.guarded("look up a word", |lexical| {
+            lexical
+                .searcher()
+                .doc_freq(&Term::from_field_text(lexical.fields.text, term))
+        })
+    }
+
+    /// The best passages with their scores, best first, equal ones by id.
+    pub(crate) fn search(&self, question: &str, limit: usize) -> Result<Vec<(u64, f32)>, StoreError> {
+        let question = Question::parse(question);
+        self.guarded("search", |lexical| lexical.try_search(&question, limit.max(1)))
+    }
+
+    /// Runs `query`; a damaged index may make the library panic, which is an error here like any other.
+    fn guarded<T>(
+        &self,
+        doing: &'static str,
+        query: impl FnOnce(&Self) -> tantivy::Result<T>,
+    ) -> Result<T, StoreError> {
+        let result = catch_unwind(AssertUnwindSafe(|| query(self)))
+            .unwrap_or_else(|_| Err(TantivyError::InternalError("the index is damaged".to_owned())));
+        result.map_err(|error| StoreError::index(doing, &self.dir, error))
+    }
+
+    fn try_search(&self, question: &Question, limit: usize) -> tantivy::Result<Vec<(u64, f32)>> {
+        let searcher = self.searcher();
+        let query = self.query(question, &searcher)?;
+        let top = searcher.search(&query, &TopDocs::with_limit(limit).order_by_score())?;
+        let mut hits = Vec::with_capacity(top.len());
+        for (score, address) in top {
+            let ids = searcher
+                .segment_reader(address.segment_ord)
+                .fast_fields()
+                .u64("passage")?;
+            hits.extend(ids.first(address.doc_id).map(|id| (id, score)));
+        }
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Ok(hits)
+    }
+
+    fn query(&self, question: &Question, searcher: &Searcher) -> tantivy::Result<BooleanQuery> {
+        let mut terms = Vec::with_capacity(question.terms.len());
+        for (text, weight) in &question.terms {
+            let frequency = searcher.doc_freq(&Term::from_field_text(self.fields.text, text))?;
+            terms.push((text, *weight, frequency));
+        }
+        if terms.len() > TERMS_MAX {
+            terms.sort_by(|a, b| (a.2 == 0).cmp(&(b.2 == 0)).then(a.2.cmp(&b.2)).then(a.0.cmp(b.0)));
+            terms.truncate(TERMS_MAX);
+        }
+        let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(terms.len() * 3);
+        for (text, weight, _) in terms {
+            let fields = [
+                (self.fields.text, 1.0),
+                (self.fields.title, TITLE_BOOST),
+                (self.fields.headings, HEADING_BOOST),
+            ];
+            for (field, boost) in fields {
+                let term = Term::from_field_text(field, text);
+                let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
+                parts.push((
+                    Occur::Should,
+                    Box::new(BoostQuery::new(Box::new(query), weight * boost)),
+                ));
+            }
+        }
+        for (phrase, weight) in &question.phrases {
+            let terms: Vec<Term> = phrase
+                .iter()
+                .map(|text| Term::from_field_text(self.fields.text, text))
+                .collect();
+            let query = PhraseQuery::new(terms);
+            parts.push((Occur::Should, Box::new(BoostQuery::new(Box::new(query), *weight))));
+        }
+        Ok(BooleanQuery::new(parts))
+    }
+}
+
+/// Tantivy's commit record.
+const MANIFEST: &str = "meta.json";
+
+fn writer(index: &Index, fields: Fields, dir: &Path) -> Result<LexicalWriter, StoreError> {
+    let writer = index
+        .writer_with_num_threads(1, WRITER_BYTES)
+        .map_err(|error| StoreError::index("open for writing", dir, error))?;
+    Ok(LexicalWriter {
+        dir: dir.to_owned(),
+        writer,
+        fields,
+    })
+}
+
+/// Adds everything in the catalog and commits.
+fn fill(index: &Index, fields: Fields, dir: &Path, catalog: &Catalog) -> Result<(), StoreError> {
+    let mut writer = writer(index, fields, dir)?;
+    for id in catalog.document_ids()? {
+        for passage in catalog.passages_of(&id)? {
+            writer.add(&passage)?;
+        }
+    }
+    writer.commit()?;
+    writer.finish();
+    Ok(())
+}
+
+impl LexicalWriter {
+    /// Replaces a document's entries.
+    pub(crate) fn replace(
+        &mut self,
+        document_id: &str,
+        passages: &[StoredPassage],
+    ) -> Result<(), StoreError> {
+        self.writer
+            .delete_term(Term::from_field_text(self.fields.document, document_id));
+        passages.iter().try_for_each(|passage| self.add(passage))
+    }
+
+    fn add(&mut self, passage: &StoredPassage) -> Result<(), StoreError> {
+        let mut entry = TantivyDocument::default();
+        entry.add_u64(self.fields.passage, passage.passage_id);
+        entry.add_text(self.fields.document, &passage.document_id);
+        entry.add_text(self.fields.title, &passage.title);
+        entry.add_text(self.fields.headings, &passage.headings);
+        entry.add_text(self.fields.text, &passage.text);
+        let added = self.writer.add_document(entry);
+        added
+            .map(drop)
+            .map_err(|error| StoreError::index("add a passage", &self.dir, error))
+    }
+
+    /// Makes everything since the last commit durable and visible.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+        let committed = self.writer.prepare_commit().and_then(|mut prepared| {
+            prepared.set_payload(&payload());
+            prepared.commit()
+        });
+        committed
+            .map(drop)
+            .map_err(|error| StoreError::index("commit", &self.dir, error))
+    }
+
+    /// Lets merges that are under way end, so that segments do not pile up.
+    pub(crate) fn finish(self) {
+        if let Err(error) = self.writer.wait_merging_threads() {
+            tracing::warn!(%error, "segments of the word index were not merged");
+        }
+    }
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(dir).is_ok() {
+        fs::remove_dir_all(dir).map_err(StoreError::file)?;
+    }
+    Ok(())
+}
+
+fn folder_bytes(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|file| file.len())
+        .sum()
+}

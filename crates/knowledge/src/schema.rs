@@ -1,0 +1,228 @@
+//! The layout of `hanok.sqlite`: created, recognised, refused when newer, migrated with a backup when older.
+//!
+//! Not the queries: those stand in [`crate::catalog`].
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use crate::error::StoreError;
+
+/// The layout written here. A change adds a step to [`MIGRATIONS`].
+pub(crate) const SCHEMA_VERSION: i64 = 1;
+/// "Hnok": tells the database apart from another program's.
+const APPLICATION_ID: i64 = 0x486E_6F6B;
+
+/// What turns layout `i + 1` into layout `i + 2`.
+const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [];
+
+/// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
+/// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
+/// safe on disk.
+const LAYOUT: &str = "
+CREATE TABLE schema (version INTEGER NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE documents (
+    document_id TEXT PRIMARY KEY,
+    origin TEXT NOT NULL,
+    path TEXT NOT NULL,
+    path_bytes BLOB NOT NULL UNIQUE,
+    version TEXT NOT NULL,
+    title TEXT NOT NULL,
+    format TEXT NOT NULL,
+    n_pages INTEGER,
+    n_chars INTEGER NOT NULL,
+    n_passages INTEGER NOT NULL,
+    file_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    ingested_ms INTEGER NOT NULL
+);
+CREATE TABLE versions (
+    document_id TEXT NOT NULL,
+    version TEXT NOT NULL,
+    title TEXT NOT NULL,
+    format TEXT NOT NULL,
+    n_pages INTEGER,
+    n_chars INTEGER NOT NULL,
+    n_passages INTEGER NOT NULL,
+    ingested_ms INTEGER NOT NULL,
+    pages TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (document_id, version)
+);
+CREATE TABLE passages (
+    passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    document_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    start_char INTEGER NOT NULL,
+    end_char INTEGER NOT NULL,
+    page INTEGER,
+    heading_path TEXT NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (document_id, ordinal)
+);
+CREATE TABLE embedders (
+    embedder_id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    dim INTEGER NOT NULL,
+    UNIQUE (sha256, dim)
+);
+CREATE TABLE vectors (
+    vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    passage_id INTEGER NOT NULL UNIQUE,
+    embedder_id INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX vectors_of_embedder ON vectors (embedder_id, vector_id, passage_id);
+CREATE TABLE queue (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    path_bytes BLOB NOT NULL UNIQUE,
+    origin TEXT NOT NULL,
+    file_bytes INTEGER NOT NULL
+);
+CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+CREATE INDEX index_pending_order ON index_pending (seq);
+INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0);
+";
+
+/// Creates, checks or migrates the layout on a writing connection.
+pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let fail = |error| StoreError::database("prepare the tables", path, error);
+    let version = version(connection, path)?;
+    if version == Some(SCHEMA_VERSION) {
+        return Ok(());
+    }
+    if let Some(version) = version {
+        back_up(connection, path, version)?;
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(fail)?;
+    match version {
+        None => {
+            transaction.execute_batch(LAYOUT).map_err(fail)?;
+            transaction
+                .execute("INSERT INTO schema (version) VALUES (?1)", [SCHEMA_VERSION])
+                .map_err(fail)?;
+            transaction
+                .pragma_update(None, "application_id", APPLICATION_ID)
+                .map_err(fail)?;
+        }
+        Some(version) => {
+            let done = usize::try_from(version - 1).unwrap_or(0);
+            for step in MIGRATIONS.iter().skip(done) {
+                transaction.execute_batch(step).map_err(fail)?;
+            }
+            transaction
+                .execute("UPDATE schema SET version = ?1", [SCHEMA_VERSION])
+                .map_err(fail)?;
+        }
+    }
+    transaction.commit().map_err(fail)
+}
+
+/// The database's layout; `None` if it is empty. Refuses another program's and a newer one's.
+pub(crate) fn version(connection: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
+    let fail = |error| StoreError::database("read the layout's version", path, error);
+    let damaged = |what: &str| StoreError::Damaged {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    let id: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(fail)?;
+    let n_tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+        .map_err(fail)?;
+    if id == 0 && n_tables == 0 {
+        return Ok(None);
+    }
+    if id != APPLICATION_ID {
+        return Err(damaged("it was not written by this program"));
+    }
+    let found = connection
+        .query_row("SELECT version FROM schema", [], |row| row.get(0))
+        .optional()
+        .map_err(fail)?;
+    match found {
+        Some(found) if found > SCHEMA_VERSION => Err(StoreError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known: SCHEMA_VERSION,
+        }),
+        Some(found) if found >= 1 => Ok(Some(found)),
+        _ => Err(damaged("its layout has no version")),
+    }
+}
+
+/// A full copy beside the database, before anything in it is changed.
+fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+    let copy = path.with_extension(format!("v{version}.backup"));
+    if stdx::fs::metadata(&copy).is_ok() {
+        // A migration that was cut off left it; the database is still the old one.
+        stdx::fs::remove_file(&copy).map_err(StoreError::file)?;
+    }
+    connection
+        .execute("VACUUM INTO ?1", [copy.to_string_lossy()])
+        .map(drop)
+        .map_err(|error| StoreError::database("back up", path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path) -> Connection {
+        Connection::open(path).unwrap()
+    }
+
+    #[test]
+    fn a_new_database_gets_the_layout_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanok.sqlite");
+        let mut connection = open(&path);
+        assert_eq!(version(&connection, &path).unwrap(), None);
+        prepare(&mut connection, &path).unwrap();
+        prepare(&mut connection, &path).unwrap();
+        assert_eq!(version(&connection, &path).unwrap(), Some(SCHEMA_VERSION));
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanok.sqlite");
+        let mut connection = open(&path);
+        prepare(&mut connection, &path).unwrap();
+        connection.execute("UPDATE schema SET version = 99", []).unwrap();
+        let error = prepare(&mut connection, &path).unwrap_err();
+        assert!(
+            matches!(error, StoreError::NewerSchema { found: 99, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn another_programs_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanok.sqlite");
+        let mut connection = open(&path);
+        connection.execute_batch("CREATE TABLE other (x)").unwrap();
+        let error = prepare(&mut connection, &path).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_backup_holds_what_the_database_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hanok.sqlite");
+        let mut connection = open(&path);
+        prepare(&mut connection, &path).unwrap();
+        back_up(&connection, &path, 1).unwrap();
+        back_up(&connection, &path, 1).unwrap();
+        let copy = dir.path().join("hanok.v1.backup");
+        assert_eq!(version(&open(&copy), &copy).unwrap(), Some(1));
+    }
+}

@@ -1,0 +1,78 @@
+//! Behaviour of the store as its users see it.
+
+mod accounting;
+mod crash;
+mod damage;
+mod dense;
+mod search;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use stdx::fs;
+
+use crate::{Access, Go, Hit, IngestReport, SearchMode, Store};
+
+/// A folder with documents and a data directory beside it.
+pub(crate) struct House {
+    _temporary: tempfile::TempDir,
+    pub(crate) data: PathBuf,
+    pub(crate) documents: PathBuf,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let data = temporary.path().join("data");
+        let documents = temporary.path().join("documents");
+        fs::create_dir_all(&documents).unwrap();
+        Self {
+            _temporary: temporary,
+            data,
+            documents,
+        }
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.documents.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn open(&self) -> Store {
+        Store::open(&self.data, Access::Write).unwrap()
+    }
+
+    pub(crate) fn ingest(&self, store: &Store) -> IngestReport {
+        ingest(store, &self.documents)
+    }
+}
+
+pub(crate) fn ingest(store: &Store, path: &Path) -> IngestReport {
+    store.ingest(&[path.to_owned()], &mut |_| Go::On).unwrap()
+}
+
+pub(crate) fn find(store: &Store, question: &str) -> Vec<Hit> {
+    store.search(question, 10, SearchMode::Lexical, None).unwrap()
+}
+
+/// File names of the hits' documents.
+pub(crate) fn names(hits: &[Hit]) -> Vec<String> {
+    hits.iter()
+        .map(|h| h.path.rsplit('/').next().unwrap().to_owned())
+        .collect()
+}
+
+/// Every file once, every hit exactly the stored characters.
+pub(crate) fn check_whole(store: &Store) {
+    let documents = store.documents().unwrap();
+    let paths: BTreeSet<&str> = documents.iter().map(|d| d.path.as_str()).collect();
+    assert_eq!(paths.len(), documents.len());
+    let status = store.status().unwrap();
+    assert_eq!(status.documents, documents.len());
+    assert_eq!(
+        status.passages,
+        documents.iter().map(|d| d.n_passages).sum::<usize>()
+    );
+}

@@ -1,0 +1,208 @@
+//! What goes in and comes out of the store: hits, documents, reports, events.
+//!
+//! Values only; nothing here touches a file.
+
+/// What a vector was made for: E5 and its relatives encode questions and passages differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbedKind {
+    /// A question.
+    Query,
+    /// A passage of a document.
+    Passage,
+}
+
+/// An embedder's identity: an index made with one is not searched with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbedderId {
+    /// Name for people.
+    pub name: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+    /// Width of its vectors.
+    pub dim: usize,
+}
+
+/// Makes vectors from text. Vectors have unit length.
+pub trait Embed: Send + Sync {
+    /// Who it is.
+    fn id(&self) -> EmbedderId;
+    /// One vector for each text.
+    fn embed(&self, kind: EmbedKind, texts: &[&str]) -> Vec<Vec<f32>>;
+}
+
+/// Whether the store may write. Writers are alone; readers see the last committed state and need no lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Search and read only; the directory must exist and hold a store.
+    Read,
+    /// Ingest too; creates the directory; fails if another process writes.
+    Write,
+}
+
+/// Which index answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SearchMode {
+    /// Words only (BM25).
+    Lexical,
+    /// Vectors only.
+    Dense,
+    /// Both, fused by reciprocal rank; lexical alone where no vectors are.
+    #[default]
+    Hybrid,
+}
+
+/// A found passage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// The passage.
+    pub passage_id: u64,
+    /// The document.
+    pub document_id: String,
+    /// The document's version (first 12 hexadecimal digits of the SHA-256 of its bytes).
+    pub version: String,
+    /// Where the file was read from, or the upload's name.
+    pub path: String,
+    /// The document's title.
+    pub title: String,
+    /// 1-based page of the passage's start; `None` where the format has no pages.
+    pub page: Option<u32>,
+    /// Start in the document's stored text, in Unicode scalar values.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+    /// Headings above the passage, outermost first.
+    pub heading_path: Vec<String>,
+    /// The passage's text: exactly the stored characters `start..end`.
+    pub text: String,
+    /// Fused score; higher is better; comparable within one result only.
+    pub score: f64,
+    /// BM25 score, if found by words.
+    pub lexical_score: Option<f64>,
+    /// Cosine, if found by vector.
+    pub dense_score: Option<f64>,
+}
+
+/// A document as listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentInfo {
+    /// Its id: stable for a path.
+    pub document_id: String,
+    /// Its present version.
+    pub version: String,
+    /// Where it was read from.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// Format name ("pdf", "docx", "html", "markdown", "text").
+    pub format: String,
+    /// Pages; `None` where the format has none.
+    pub n_pages: Option<u32>,
+    /// Characters of stored text.
+    pub n_chars: usize,
+    /// Passages.
+    pub n_passages: usize,
+    /// When it was last ingested, Unix milliseconds.
+    pub ingested_ms: i64,
+}
+
+/// A document's stored text with its pages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentText {
+    /// The document.
+    pub info: DocumentInfo,
+    /// NFC text.
+    pub text: String,
+    /// Pages as character ranges, in order; empty where the format has none.
+    pub pages: Vec<PageSpan>,
+}
+
+/// A page as a half-open character range of the stored text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSpan {
+    /// 1-based number.
+    pub page: u32,
+    /// Start.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+}
+
+/// A file that was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedFile {
+    /// Its path.
+    pub path: String,
+    /// One sentence: what is wrong and what to do.
+    pub reason: String,
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IngestReport {
+    /// Documents that are new.
+    pub added: usize,
+    /// Documents whose bytes changed.
+    pub changed: usize,
+    /// Documents already in, unchanged.
+    pub unchanged: usize,
+    /// Documents whose file is gone from an ingested folder.
+    pub removed: usize,
+    /// Files that could not be read.
+    pub failed: Vec<FailedFile>,
+    /// Passages written.
+    pub passages: usize,
+    /// Pages read.
+    pub pages: usize,
+    /// Seconds.
+    pub s: f64,
+}
+
+/// Progress of an ingest, for bars and for the page.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IngestEvent {
+    /// The walk is done: so many files, so many bytes.
+    Planned {
+        /// Files to look at.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A file is being read.
+    Reading {
+        /// Its path.
+        path: String,
+    },
+    /// A file is finished: searchable, unchanged or failed.
+    Finished {
+        /// Its path.
+        path: String,
+        /// Its bytes.
+        bytes: u64,
+        /// Why it failed, if it did.
+        failed: Option<String>,
+    },
+}
+
+/// Whether an ingest goes on; checked between files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// Go on.
+    On,
+    /// Stop cleanly: what is done stays done, the rest stays queued.
+    Stop,
+}
+
+/// What is in the store.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StoreStatus {
+    /// Documents.
+    pub documents: usize,
+    /// Passages.
+    pub passages: usize,
+    /// Passages that have a vector of the present embedder.
+    pub vectors: usize,
+    /// Files still queued from an ingest that was cut off.
+    pub queued: usize,
+    /// Why nothing can be written now (full disk), if so. Questions go on.
+    pub read_only: Option<String>,
+}
