@@ -5,23 +5,19 @@
 //! key head are multiplied together. One fork-join covers all sequences of a batch. Sums run over
 //! positions in one fixed order, whatever the number of threads.
 
-#![expect(
-    unsafe_code,
-    reason = "threads write disjoint heads of one output, kernels under a proof token"
-)]
+#![expect(unsafe_code, reason = "threads write disjoint heads of one output")]
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::kv::{KvDType, KvLayer, Store};
-use crate::lanes::{self, LANES, fma, per_isa};
+use crate::isa::Isa;
+use crate::kernels::{self, SPAN, TILE_MAX};
+use crate::kv::{KvDType, KvLayer};
+use crate::lanes;
+use crate::matrix::LANES;
 use crate::pool::Pool;
 
-/// Positions whose scores are held at a time.
-const CHUNK: usize = 128;
-/// Query rows that are multiplied together.
-const ROWS_MAX: usize = 8;
 /// Tokens of one unit of work.
 const TOKENS_PER_UNIT: usize = 16;
 
@@ -129,6 +125,7 @@ struct Task<'a> {
     start: usize,
     scale: f32,
     causal: bool,
+    isa: Isa,
     out: *mut f32,
 }
 
@@ -140,10 +137,6 @@ unsafe impl Sync for Task<'_> {}
 struct Buffers {
     /// Query rows, transposed: `[head_dim][rows]`.
     q: Vec<f32>,
-    /// Keys of a chunk: `[tile][head_dim][LANES]`.
-    keys: Vec<f32>,
-    /// Values of a chunk: `[position][stride]`.
-    values: Vec<f32>,
     /// Results of the rows: `[row][stride]`.
     acc: Vec<f32>,
 }
@@ -156,7 +149,7 @@ fn run(pool: &Pool, tasks: &[Task<'_>]) {
     let units: Vec<usize> = tasks.iter().map(Task::n_units).collect();
     let total: usize = units.iter().sum();
     let next = AtomicUsize::new(0);
-    let work = |_: usize, _: usize| {
+    let work = || {
         BUFFERS.with_borrow_mut(|buffers| {
             loop {
                 let mut unit = next.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +165,7 @@ fn run(pool: &Pool, tasks: &[Task<'_>]) {
             }
         });
     };
-    if total <= 1 { work(0, 1) } else { pool.run(&work) }
+    if total <= 1 { work() } else { pool.join_in(&work) }
 }
 
 impl<'a> Task<'a> {
@@ -210,6 +203,7 @@ impl<'a> Task<'a> {
             start,
             scale,
             causal,
+            isa: Isa::active(),
             out: out.as_mut_ptr(),
         }
     }
@@ -228,7 +222,7 @@ impl<'a> Task<'a> {
         let rows: Range<usize> = tokens.start * per_kv..tokens.end * per_kv;
         let mut at = rows.start;
         while at < rows.end {
-            let n = (rows.end - at).min(ROWS_MAX);
+            let n = (rows.end - at).min(TILE_MAX);
             let block = RowBlock {
                 task: self,
                 kv_head,
@@ -238,14 +232,14 @@ impl<'a> Task<'a> {
             match n {
                 1 => block.attend::<1>(buffers),
                 2..=4 => block.attend::<4>(buffers),
-                _ => block.attend::<ROWS_MAX>(buffers),
+                _ => block.attend::<TILE_MAX>(buffers),
             }
             at += n;
         }
     }
 }
 
-/// Up to [`ROWS_MAX`] query rows that share a key head. Row `i` is head `i % per_kv` of token
+/// Up to [`TILE_MAX`] query rows that share a key head. Row `i` is head `i % per_kv` of token
 /// `i / per_kv`.
 struct RowBlock<'a> {
     task: &'a Task<'a>,
@@ -256,38 +250,67 @@ struct RowBlock<'a> {
 
 impl RowBlock<'_> {
     fn attend<const R: usize>(&self, buffers: &mut Buffers) {
-        let (kv, stride) = (self.task.kv, self.task.kv.value_stride());
-        self.gather_queries::<R>(&mut buffers.q);
-        buffers.acc.clear();
-        buffers.acc.resize(R * stride, 0.0);
+        let (head_dim, stride) = (self.task.kv.head_dim(), self.task.kv.value_stride());
+        let Buffers { q, acc } = buffers;
+        self.gather_queries::<R>(q);
+        acc.clear();
+        acc.resize(R * stride, 0.0);
         let (mut max, mut total) = ([f32::NEG_INFINITY; R], [0.0f32; R]);
-        let mut scores = [[0.0f32; CHUNK]; R];
+        let mut scores = [[0.0f32; SPAN]; R];
         let seen = self.seen(self.rows.end - 1);
-        for chunk in (0..seen).step_by(CHUNK) {
-            let chunk = chunk..(chunk + CHUNK).min(seen);
-            self.load_chunk(chunk.clone(), buffers);
-            let Buffers { q, keys, values, acc } = &mut *buffers;
-            score_tiles::<R>(q, keys, kv.head_dim(), &mut scores);
+        for span in (0..seen).step_by(SPAN) {
+            let span = span..(span + SPAN).min(seen);
+            self.score(q.as_chunks::<R>().0, span.clone(), &mut scores);
             for (i, scores) in scores.iter_mut().enumerate() {
                 // Rows beyond the last repeat it, so that their arithmetic stays finite.
                 let row = (self.rows.start + i).min(self.rows.end - 1);
-                let visible = self.seen(row).saturating_sub(chunk.start).min(chunk.len());
+                let visible = self.seen(row).saturating_sub(span.start).min(span.len());
                 let acc = &mut acc[i * stride..(i + 1) * stride];
                 soften(
-                    &mut scores[..chunk.len()],
+                    &mut scores[..span.len()],
                     visible,
                     &mut max[i],
                     &mut total[i],
                     acc,
                 );
             }
-            add_values::<R>(&scores, values, stride, chunk.len(), acc);
+            self.add_values(&scores, span, acc);
         }
         for (i, row) in self.rows.clone().enumerate() {
-            let acc = &mut buffers.acc[i * stride..][..kv.head_dim()];
+            let acc = &mut acc[i * stride..][..head_dim];
             let scale = 1.0 / total[i];
             acc.iter_mut().for_each(|v| *v *= scale);
             self.write_head(row, acc);
+        }
+    }
+
+    /// `scores[r][p] = q[r] · key[span.start + p]`.
+    fn score<const R: usize>(&self, q: &[[f32; R]], span: Range<usize>, scores: &mut [[f32; SPAN]; R]) {
+        let kv = self.task.kv;
+        for (i, tile) in (span.start / LANES..span.end.div_ceil(LANES)).enumerate() {
+            let keys = kv.key_tile_bytes(tile, self.kv_head);
+            let sums = kernels::float_tile(self.task.isa, kv.dtype().dtype(), keys, q);
+            for (scores, sums) in scores.iter_mut().zip(sums) {
+                scores[i * LANES..(i + 1) * LANES].copy_from_slice(&sums);
+            }
+        }
+    }
+
+    /// `acc[r] += Σ_p weights[r][p] · value[span.start + p]`.
+    fn add_values<const R: usize>(&self, weights: &[[f32; SPAN]; R], span: Range<usize>, acc: &mut [f32]) {
+        let kv = self.task.kv;
+        let stride = kv.value_stride();
+        for component in (0..stride).step_by(LANES) {
+            let columns = kernels::Columns {
+                bytes: kv.values_from(span.start, self.kv_head, component),
+                stride: kv.position_bytes(),
+                len: span.len(),
+            };
+            let sums = kernels::weigh_columns(self.task.isa, kv.dtype().dtype(), columns, weights);
+            for (acc, sums) in acc.chunks_exact_mut(stride).zip(&sums) {
+                let acc = &mut acc[component..component + LANES];
+                acc.iter_mut().zip(sums).for_each(|(acc, sum)| *acc += sum);
+            }
         }
     }
 
@@ -318,25 +341,6 @@ impl RowBlock<'_> {
         }
     }
 
-    /// Brings keys and values of some positions into f32, contiguous.
-    fn load_chunk(&self, positions: Range<usize>, buffers: &mut Buffers) {
-        let kv = self.task.kv;
-        let (tile_len, stride) = (kv.head_dim() * LANES, kv.value_stride());
-        let tiles = positions.start / LANES..positions.end.div_ceil(LANES);
-        buffers.keys.resize(tiles.len() * tile_len, 0.0);
-        for (tile, to) in tiles.zip(buffers.keys.chunks_exact_mut(tile_len.max(1))) {
-            copy(kv.keys(), kv.key_tile(tile, self.kv_head), to);
-        }
-        buffers.values.resize(positions.len() * stride, 0.0);
-        for (position, to) in positions.zip(buffers.values.chunks_exact_mut(stride.max(1))) {
-            copy(
-                kv.values(),
-                (position * kv.n_kv_heads() + self.kv_head) * stride,
-                to,
-            );
-        }
-    }
-
     fn write_head(&self, row: usize, values: &[f32]) {
         let at = self.head_at(row);
         // SAFETY: `head_at` of a row below `n * per_kv` and `head_dim` values lie inside the output,
@@ -344,13 +348,6 @@ impl RowBlock<'_> {
         let to = unsafe { self.task.out.add(at) };
         // SAFETY: in bounds as above; this unit alone owns its rows, and `values` is a thread's buffer.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
-    }
-}
-
-fn copy(from: &Store, at: usize, to: &mut [f32]) {
-    match from {
-        Store::F32(v) => to.copy_from_slice(&v[at..at + to.len()]),
-        Store::F16(v) => lanes::widen(&v[at..at + to.len()], to),
     }
 }
 
@@ -371,67 +368,6 @@ fn soften(scores: &mut [f32], visible: usize, max: &mut f32, total: &mut f32, ac
         *max = new_max;
     }
     *total += lanes::exp_minus(seen, *max);
-}
-
-per_isa! {
-    /// `scores[r][p] = Σ_d q[d][r] · keys[p / 16][d][p % 16]`.
-    fn score_tiles<const R: usize>(q: &[f32], keys: &[f32], head_dim: usize, scores: &mut [[f32; CHUNK]; R]) = score_body;
-}
-
-#[inline(always)]
-fn score_body<const FMA: bool, const R: usize>(
-    q: &[f32],
-    keys: &[f32],
-    head_dim: usize,
-    scores: &mut [[f32; CHUNK]; R],
-) {
-    let q = q.as_chunks::<R>().0;
-    for (tile_idx, tile) in keys.chunks_exact(head_dim * LANES).enumerate() {
-        let mut sums = [[0.0f32; LANES]; R];
-        for (k, q) in tile.as_chunks::<LANES>().0.iter().zip(q) {
-            for r in 0..R {
-                for lane in 0..LANES {
-                    sums[r][lane] = fma::<FMA>(q[r], k[lane], sums[r][lane]);
-                }
-            }
-        }
-        for r in 0..R {
-            scores[r][tile_idx * LANES..(tile_idx + 1) * LANES].copy_from_slice(&sums[r]);
-        }
-    }
-}
-
-per_isa! {
-    /// `acc[r] += Σ_p weights[r][p] · values[p]`.
-    fn add_values<const R: usize>(weights: &[[f32; CHUNK]; R], values: &[f32], stride: usize, n: usize, acc: &mut [f32]) = add_values_body;
-}
-
-#[inline(always)]
-fn add_values_body<const FMA: bool, const R: usize>(
-    weights: &[[f32; CHUNK]; R],
-    values: &[f32],
-    stride: usize,
-    n: usize,
-    acc: &mut [f32],
-) {
-    for at in (0..stride).step_by(LANES) {
-        let mut sums = [[0.0f32; LANES]; R];
-        for (p, value) in values.chunks_exact(stride).take(n.min(CHUNK)).enumerate() {
-            let Some(v) = value[at..].first_chunk::<LANES>() else {
-                return;
-            };
-            for r in 0..R {
-                for lane in 0..LANES {
-                    sums[r][lane] = fma::<FMA>(weights[r][p], v[lane], sums[r][lane]);
-                }
-            }
-        }
-        for r in 0..R {
-            for (acc, sum) in acc[r * stride + at..].iter_mut().zip(&sums[r]) {
-                *acc += sum;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,48 @@ pub(crate) fn float_tile<const T: usize>(isa: Isa, dtype: DType, group: &[u8], x
     }
 }
 
+/// Columns a call of [`weigh_columns`] can take.
+pub(crate) const SPAN: usize = 128;
+
+/// `len` runs of [`LANES`] numbers, each run starting `stride` bytes after the one before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) stride: usize,
+    pub(crate) len: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// The runs, of `N` bytes each.
+    fn runs<const N: usize>(self) -> impl Iterator<Item = &'a [u8; N]> {
+        self.bytes
+            .chunks(self.stride)
+            .take(self.len.min(SPAN))
+            .filter_map(|run| run.first_chunk())
+    }
+}
+
+/// `out[t] = Σ_c weights[t][c] · column c`, for f32 and f16 columns.
+///
+/// # Panics
+/// If `dtype` is another.
+pub(crate) fn weigh_columns<const T: usize>(
+    isa: Isa,
+    dtype: DType,
+    columns: Columns<'_>,
+    weights: &[[f32; SPAN]; T],
+) -> Sums<T> {
+    match isa.proof() {
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx512(token) => x86_64::avx512::weigh_columns(token, dtype, columns, weights),
+        #[cfg(target_arch = "x86_64")]
+        Proof::Avx2(token) => x86_64::avx2::weigh_columns(token, dtype, columns, weights),
+        #[cfg(target_arch = "aarch64")]
+        Proof::Neon(_) => scalar::weigh_columns(dtype, columns, weights),
+        Proof::Scalar => scalar::weigh_columns(dtype, columns, weights),
+    }
+}
+
 /// Quantises 32 activations.
 pub(crate) fn quantise_block(isa: Isa, x: &[f32; 32]) -> ActBlock {
     match isa.proof() {

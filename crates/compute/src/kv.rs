@@ -8,7 +8,8 @@
 
 use half::f16;
 
-use crate::lanes::LANES;
+use crate::blocks::DType;
+use crate::matrix::LANES;
 
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +19,23 @@ pub enum KvDType {
     /// Half the memory, rounded to 11 bits.
     #[default]
     F16,
+}
+
+impl KvDType {
+    pub(crate) const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// The same type as kernels name it.
+    pub(crate) const fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
 }
 
 /// Keys and values of one sequence in one layer; see the module for the layout.
@@ -30,43 +48,34 @@ pub struct KvLayer {
     values: Store,
 }
 
+/// Numbers of one type, as bytes, so that kernels read them without a copy.
 #[derive(Debug, Clone)]
-pub(crate) enum Store {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+struct Store {
+    dtype: KvDType,
+    bytes: Vec<u8>,
 }
 
 impl Store {
     fn new(dtype: KvDType, capacity: usize) -> Self {
-        match dtype {
-            KvDType::F32 => Self::F32(Vec::with_capacity(capacity)),
-            KvDType::F16 => Self::F16(Vec::with_capacity(capacity)),
+        Self {
+            dtype,
+            bytes: Vec::with_capacity(capacity * dtype.size()),
         }
     }
 
     fn resize(&mut self, len: usize) {
-        match self {
-            Self::F32(v) => v.resize(len, 0.0),
-            Self::F16(v) => v.resize(len, f16::ZERO),
-        }
+        self.bytes.resize(len * self.dtype.size(), 0);
     }
 
-    fn size_bytes(&self) -> usize {
-        match self {
-            Self::F32(v) => v.len() * 4,
-            Self::F16(v) => v.len() * 2,
-        }
-    }
-
-    /// Writes `x` from `at` on, `step` elements apart.
+    /// Writes `x` from element `at` on, `step` elements apart.
     fn scatter(&mut self, x: &[f32], at: usize, step: usize) {
-        match self {
-            Self::F32(v) => v[at..].iter_mut().step_by(step).zip(x).for_each(|(v, x)| *v = *x),
-            Self::F16(v) => v[at..]
-                .iter_mut()
-                .step_by(step)
-                .zip(x)
-                .for_each(|(v, x)| *v = f16::from_f32(*x)),
+        let size = self.dtype.size();
+        let slots = self.bytes[at * size..].chunks_mut(step * size).zip(x);
+        match self.dtype {
+            KvDType::F32 => slots.for_each(|(to, x)| to[..4].copy_from_slice(&x.to_le_bytes())),
+            KvDType::F16 => {
+                slots.for_each(|(to, x)| to[..2].copy_from_slice(&f16::from_f32(*x).to_le_bytes()))
+            }
         }
     }
 }
@@ -106,7 +115,7 @@ impl KvLayer {
 
     /// Bytes in use.
     pub fn size_bytes(&self) -> usize {
-        self.keys.size_bytes() + self.values.size_bytes()
+        self.keys.bytes.len() + self.values.bytes.len()
     }
 
     /// Appends positions; `k` (rotated already) and `v` are `[n][kv head][head_dim]`.
@@ -146,16 +155,31 @@ impl KvLayer {
         }
     }
 
-    pub(crate) fn keys(&self) -> &Store {
-        &self.keys
+    /// How numbers are kept.
+    pub fn dtype(&self) -> KvDType {
+        self.keys.dtype
     }
 
-    pub(crate) fn values(&self) -> &Store {
-        &self.values
+    /// Bytes of the keys of sixteen positions of one head: `head_dim` runs of sixteen.
+    pub(crate) fn key_tile_bytes(&self, tile: usize, head: usize) -> &[u8] {
+        let size = self.keys.dtype.size();
+        let at = self.key_tile(tile, head) * size;
+        &self.keys.bytes[at..at + self.head_dim * LANES * size]
     }
 
-    /// Where the keys of sixteen positions of one head start: `head_dim` runs of sixteen.
-    pub(crate) fn key_tile(&self, tile: usize, head: usize) -> usize {
+    /// Bytes from component `component` of the value of one head at one position to the end.
+    pub(crate) fn values_from(&self, position: usize, head: usize, component: usize) -> &[u8] {
+        let at = (position * self.n_kv_heads + head) * self.value_stride() + component;
+        &self.values.bytes[at * self.values.dtype.size()..]
+    }
+
+    /// Bytes from a head's value at one position to its value at the next.
+    pub(crate) fn position_bytes(&self) -> usize {
+        self.n_kv_heads * self.value_stride() * self.values.dtype.size()
+    }
+
+    /// Where the keys of sixteen positions of one head start.
+    fn key_tile(&self, tile: usize, head: usize) -> usize {
         (tile * self.n_kv_heads + head) * self.head_dim * LANES
     }
 

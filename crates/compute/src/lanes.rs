@@ -4,13 +4,13 @@
 //! whatever features the enclosing function enables; [`per_isa`] stamps one copy for each level and
 //! chooses among them. Reductions keep sixteen partial sums and add them in one fixed order.
 
-#![expect(
-    unsafe_code,
-    reason = "calling a function compiled for more features, under a proof token"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calling a function compiled for more features, under a proof token"
+    )
 )]
-
-use half::f16;
-use half::slice::HalfFloatSliceExt;
 
 /// Partial sums of a reduction.
 pub(crate) const LANES: usize = 16;
@@ -47,8 +47,6 @@ macro_rules! per_isa {
         }
     };
 }
-pub(crate) use per_isa;
-
 per_isa! {
     /// Sum of products.
     pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body;
@@ -78,16 +76,8 @@ per_isa! {
     pub(crate) fn gelu(x: &mut [f32]) = gelu_body;
 }
 
-/// `out = x`, exactly.
-///
-/// # Panics
-/// If the lengths differ.
-pub(crate) fn widen(x: &[f16], out: &mut [f32]) {
-    x.convert_to_f32_slice(out);
-}
-
 #[inline(always)]
-pub(crate) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 

@@ -166,7 +166,7 @@ pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scra
         .collect();
     let scratch = &*scratch;
     let next = AtomicUsize::new(0);
-    let work = |_: usize, _: usize| {
+    let work = || {
         loop {
             let chunk = next.fetch_add(1, Ordering::Relaxed);
             if chunk >= chunks {
@@ -183,7 +183,7 @@ pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scra
             multiply(scratch, plan.input, *w, *n, share, out);
         }
     };
-    if chunks <= 1 { work(0, 1) } else { pool.run(&work) }
+    if chunks <= 1 { work() } else { pool.join_in(&work) }
 }
 
 /// Groups that hold the rows of `w`.

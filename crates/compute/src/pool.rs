@@ -2,11 +2,12 @@
 //!
 //! One matrix product takes tens of microseconds, so waking threads through the operating system for
 //! each would cost more than it gains: workers spin for a moment after each job and sleep only when
-//! nothing follows. The caller takes part as thread 0. Not a task scheduler: one job at a time, no
-//! queue, no stealing between jobs.
+//! nothing follows. The caller takes part, and closes the job when nothing is left to do: a worker that
+//! has not joined by then, because it sleeps or its core is busy, is not waited for. Not a task
+//! scheduler: one job at a time, no queue.
 //!
 //! * Callers on different threads take turns.
-//! * A job that calls [`Pool::run`] again runs that inner job alone on its own thread, as `f(0, 1)`.
+//! * A job that uses the pool again runs that inner job alone on its own thread.
 //! * A panic in any thread is raised again in the caller, after every thread has left the job.
 
 #![expect(
@@ -18,7 +19,7 @@ use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ const THREADS_MAX: usize = 256;
 /// Chunks handed to each thread by [`Pool::for_each_chunk`], so that a slow core gets fewer.
 const CHUNKS_PER_THREAD: usize = 4;
 
-type Job = dyn Fn(usize, usize) + Sync;
+type Job = dyn Fn() + Sync;
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -47,13 +48,9 @@ pub struct Pool {
 }
 
 struct Shared {
-    /// Counts jobs; a change is the start signal and publishes `job` and `pending`.
-    epoch: AtomicUsize,
+    /// Number of the job, whether it is closed, and how many workers are inside; see [`Gate`].
+    gate: AtomicU64,
     job: UnsafeCell<Option<*const Job>>,
-    /// Workers that have not yet left the current job.
-    pending: AtomicUsize,
-    /// Threads in the current job, the caller included.
-    n_threads: AtomicUsize,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleepers: AtomicUsize,
@@ -63,8 +60,33 @@ struct Shared {
     wake_caller: Condvar,
 }
 
-// SAFETY: `job` is written only by the caller holding `turn` while no worker is in a job
-// (`pending == 0`), and read by workers only between the epoch change and their `pending` decrement.
+/// A reading of the gate: bits 32.. number the job (wrapping), bit 31 closes it, the rest count.
+#[derive(Clone, Copy)]
+struct Gate(u64);
+
+impl Gate {
+    const CLOSED: u64 = 1 << 31;
+
+    fn number(self) -> u64 {
+        self.0 >> 32
+    }
+
+    fn is_closed(self) -> bool {
+        self.0 & Self::CLOSED != 0
+    }
+
+    fn inside(self) -> u64 {
+        self.0 & (Self::CLOSED - 1)
+    }
+
+    /// The next job, open and empty.
+    fn next(self) -> Self {
+        Self((self.number() + 1) << 32)
+    }
+}
+
+// SAFETY: `job` is written only by the caller holding `turn` while the gate is closed and empty, and read
+// only by workers that have passed the open gate, which the caller waits to see empty again.
 unsafe impl Sync for Shared {}
 // SAFETY: the raw pointer is used only under the protocol above.
 unsafe impl Send for Shared {}
@@ -74,10 +96,8 @@ impl Pool {
     /// threads the pool is smaller.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
+            gate: AtomicU64::new(Gate::CLOSED),
             job: UnsafeCell::new(None),
-            pending: AtomicUsize::new(0),
-            n_threads: AtomicUsize::new(1),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
             sleepers: AtomicUsize::new(0),
@@ -92,7 +112,7 @@ impl Pool {
                 let name = format!("compute-{idx}");
                 std::thread::Builder::new()
                     .name(name)
-                    .spawn(move || shared.work(idx))
+                    .spawn(move || shared.work())
                     .ok()
             })
             .collect();
@@ -103,31 +123,31 @@ impl Pool {
         }
     }
 
-    /// How many threads take part in a job.
+    /// How many threads can take part in a job.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `f(thread_idx, n_threads)` once on every thread and returns when all have finished.
+    /// Calls `f(share_idx, n_shares)` once for each of [`Pool::threads`] shares and returns when all have
+    /// finished. Shares usually run at the same time, but a thread may take several: they must not wait
+    /// for each other. Inside another job there is one share.
     ///
     /// # Panics
-    /// Raises again the first panic of any thread.
+    /// Raises again the first panic of any share.
     pub fn run(&self, f: &(dyn Fn(usize, usize) + Sync)) {
-        if self.workers.is_empty() || INSIDE.get() {
+        if self.is_alone() {
             return f(0, 1);
         }
-        let turn = lock(&self.turn);
-        let n_threads = self.threads();
-        self.shared.start(f, self.workers.len());
-        INSIDE.set(true);
-        let own = catch_unwind(AssertUnwindSafe(|| f(0, n_threads)));
-        INSIDE.set(false);
-        self.shared.wait_for_workers();
-        let theirs = lock(&self.shared.panic).take();
-        drop(turn);
-        if let Some(payload) = own.err().or(theirs) {
-            resume_unwind(payload);
-        }
+        let (n_shares, next) = (self.threads(), AtomicUsize::new(0));
+        self.join_in(&|| {
+            loop {
+                let idx = next.fetch_add(1, Ordering::Relaxed);
+                if idx >= n_shares {
+                    return;
+                }
+                f(idx, n_shares);
+            }
+        });
     }
 
     /// Calls `f` with disjoint ranges that cover `0..n_items`, each of at least `min_chunk` items but
@@ -136,16 +156,10 @@ impl Pool {
     /// # Panics
     /// As [`Pool::run`].
     pub fn for_each_chunk(&self, n_items: usize, min_chunk: usize, f: impl Fn(Range<usize>) + Sync) {
-        if n_items == 0 {
-            return;
-        }
         let even = n_items.div_ceil(self.threads() * CHUNKS_PER_THREAD);
         let chunk = even.max(min_chunk).max(1);
-        if chunk >= n_items {
-            return f(0..n_items);
-        }
         let next = AtomicUsize::new(0);
-        self.run(&|_, _| {
+        let work = || {
             loop {
                 let start = next.fetch_add(1, Ordering::Relaxed) * chunk;
                 if start >= n_items {
@@ -153,14 +167,43 @@ impl Pool {
                 }
                 f(start..(start + chunk).min(n_items));
             }
-        });
+        };
+        if chunk >= n_items {
+            work()
+        } else {
+            self.join_in(&work)
+        }
+    }
+
+    /// Calls `f` here and on every worker that is ready before this call of `f` returns. `f` itself
+    /// shares out the work and returns when none is left.
+    pub(crate) fn join_in(&self, f: &(dyn Fn() + Sync)) {
+        if self.is_alone() {
+            return f();
+        }
+        let turn = lock(&self.turn);
+        self.shared.open(f);
+        INSIDE.set(true);
+        let own = catch_unwind(AssertUnwindSafe(f));
+        INSIDE.set(false);
+        self.shared.close();
+        let theirs = lock(&self.shared.panic).take();
+        drop(turn);
+        if let Some(payload) = own.err().or(theirs) {
+            resume_unwind(payload);
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.workers.is_empty() || INSIDE.get()
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.signal();
+        let closed = Gate(self.shared.load_gate().next().0 | Gate::CLOSED);
+        self.shared.signal(closed);
         for worker in self.workers.drain(..) {
             // A worker catches its jobs' panics, so there is nothing to report here.
             let _ = worker.join();
@@ -177,87 +220,38 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Shared {
-    /// Publishes `f` to the workers. The caller must hold `turn` and call `wait_for_workers` before the
-    /// borrow of `f` ends.
-    fn start(&self, f: &(dyn Fn(usize, usize) + Sync), n_workers: usize) {
-        let borrowed: *const (dyn Fn(usize, usize) + Sync + '_) = f;
-        // SAFETY: only the lifetime changes; `run` does not return before every worker has left `f`.
-        let job =
-            unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync + '_), *const Job>(borrowed) };
-        // SAFETY: no worker is inside a job, so nobody reads the cell until the signal.
-        unsafe { *self.job.get() = Some(job) };
-        self.pending.store(n_workers, Ordering::Relaxed);
-        self.n_threads.store(n_workers + 1, Ordering::Relaxed);
-        self.signal();
+    fn load_gate(&self) -> Gate {
+        Gate(self.gate.load(Ordering::SeqCst))
     }
 
-    /// Starts a job or the end: a sleeping worker is seen in `sleepers`, or itself sees the new epoch.
-    fn signal(&self) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+    /// Lets workers into `f`. The caller must hold `turn` and call `close` before the borrow of `f` ends.
+    fn open(&self, f: &(dyn Fn() + Sync)) {
+        let borrowed: *const (dyn Fn() + Sync + '_) = f;
+        // SAFETY: only the lifetime changes; `close` returns after the last worker has left `f`.
+        let job = unsafe { std::mem::transmute::<*const (dyn Fn() + Sync + '_), *const Job>(borrowed) };
+        // SAFETY: the gate is closed and empty, so nobody else touches the cell.
+        unsafe { *self.job.get() = Some(job) };
+        self.signal(self.load_gate().next());
+    }
+
+    /// Sets the gate: a sleeping worker is seen in `sleepers`, or itself sees the new number.
+    fn signal(&self, gate: Gate) {
+        self.gate.store(gate.0, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             drop(lock(&self.sleep));
             self.wake_workers.notify_all();
         }
     }
 
-    fn work(&self, idx: usize) {
-        INSIDE.set(true);
-        let mut seen = 0;
-        loop {
-            seen = self.wait_for_epoch_after(seen);
-            if self.stop.load(Ordering::SeqCst) {
-                return;
-            }
-            self.take_part(idx);
-        }
-    }
-
-    fn take_part(&self, idx: usize) {
-        let n_threads = self.n_threads.load(Ordering::Relaxed);
-        // SAFETY: written before the epoch changed and not again before `pending` reaches zero.
-        let job = unsafe { *self.job.get() };
-        if let Some(job) = job {
-            // SAFETY: `run` keeps the closure alive until this worker decrements `pending` below.
-            let f = unsafe { &*job };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(idx, n_threads))) {
-                lock(&self.panic).get_or_insert(payload);
-            }
-        }
-        if self.pending.fetch_sub(1, Ordering::SeqCst) == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
-            drop(lock(&self.sleep));
-            self.wake_caller.notify_one();
-        }
-    }
-
-    fn wait_for_epoch_after(&self, seen: usize) -> usize {
-        let changed = || {
-            let now = self.epoch.load(Ordering::Acquire);
-            (now != seen).then_some(now)
-        };
-        if let Some(now) = spin_until(changed) {
-            return now;
-        }
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let mut guard = lock(&self.sleep);
-        while self.epoch.load(Ordering::SeqCst) == seen {
-            guard = self
-                .wake_workers
-                .wait(guard)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(guard);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-        self.epoch.load(Ordering::SeqCst)
-    }
-
-    fn wait_for_workers(&self) {
-        let done = || (self.pending.load(Ordering::Acquire) == 0).then_some(());
-        if spin_until(done).is_some() {
+    /// Lets nobody in any more and waits until all are out.
+    fn close(&self) {
+        self.gate.fetch_or(Gate::CLOSED, Ordering::SeqCst);
+        if spin_until(|| (self.load_gate().inside() == 0).then_some(())).is_some() {
             return;
         }
         self.caller_sleeps.store(true, Ordering::SeqCst);
         let mut guard = lock(&self.sleep);
-        while self.pending.load(Ordering::SeqCst) != 0 {
+        while self.load_gate().inside() != 0 {
             guard = self
                 .wake_caller
                 .wait(guard)
@@ -265,6 +259,73 @@ impl Shared {
         }
         drop(guard);
         self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    fn work(&self) {
+        INSIDE.set(true);
+        let mut seen = 0;
+        loop {
+            seen = self.wait_for_number_after(seen);
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            if self.enter(seen) {
+                self.take_part();
+            }
+        }
+    }
+
+    /// Counts this worker in, unless the job is over.
+    fn enter(&self, number: u64) -> bool {
+        let one_more = |gate| {
+            let gate = Gate(gate);
+            (gate.number() == number && !gate.is_closed()).then_some(gate.0 + 1)
+        };
+        self.gate
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .is_ok()
+    }
+
+    fn take_part(&self) {
+        // SAFETY: this worker is inside the gate, so the cell was written before it opened and is not
+        // written again before this worker leaves.
+        let job = unsafe { *self.job.get() };
+        if let Some(job) = job {
+            // SAFETY: `join_in` keeps the closure alive until this worker leaves the gate below.
+            let f = unsafe { &*job };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+                lock(&self.panic).get_or_insert(payload);
+            }
+        }
+        let before = Gate(self.gate.fetch_sub(1, Ordering::SeqCst));
+        if before.inside() == 1 && self.caller_sleeps.load(Ordering::SeqCst) {
+            drop(lock(&self.sleep));
+            self.wake_caller.notify_one();
+        }
+    }
+
+    fn wait_for_number_after(&self, seen: u64) -> u64 {
+        let changed = || {
+            let number = self.load_gate().number();
+            (number != seen).then_some(number)
+        };
+        if let Some(number) = spin_until(changed) {
+            return number;
+        }
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let mut guard = lock(&self.sleep);
+        let number = loop {
+            if let Some(number) = changed() {
+                break number;
+            }
+            guard = self
+                .wake_workers
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(guard);
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        number
     }
 }
 

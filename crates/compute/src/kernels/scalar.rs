@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{ActBlock, Sums};
+use super::{ActBlock, Columns, SPAN, Sums};
 use crate::blocks::{BLOCK, DType};
 use crate::matrix::LANES;
 
@@ -44,6 +44,29 @@ pub(crate) fn float_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[f32; 
         for (sums, block) in sums.iter_mut().flatten().zip(block.iter().flatten()) {
             *sums += block;
         }
+    }
+    sums
+}
+
+/// See [`super::weigh_columns`].
+pub(crate) fn weigh_columns<const T: usize>(
+    dtype: DType,
+    columns: Columns<'_>,
+    weights: &[[f32; SPAN]; T],
+) -> Sums<T> {
+    let mut sums = [[0.0; LANES]; T];
+    let mut add = |c: usize, cell: &[u8]| {
+        let column = column(dtype, cell, 0);
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            sums.iter_mut()
+                .zip(&column)
+                .for_each(|(s, v)| *s += weights[c] * v);
+        }
+    };
+    match dtype {
+        DType::F32 => columns.runs::<64>().enumerate().for_each(|(c, run)| add(c, run)),
+        DType::F16 => columns.runs::<32>().enumerate().for_each(|(c, run)| add(c, run)),
+        _ => unreachable!("keys and values are f32 or f16"),
     }
     sums
 }

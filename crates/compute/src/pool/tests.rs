@@ -1,18 +1,53 @@
-//! Tests of the pool: every thread takes part, panics travel, nothing hangs.
+//! Tests of the pool: workers join in, panics travel, nothing hangs.
 
 use super::*;
 
 #[test]
-fn every_thread_takes_part_once() {
+fn every_share_runs_once() {
     for threads in [1, 2, 3, 7] {
         let pool = Pool::new(threads);
         let calls: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-        pool.run(&|idx, n_threads| {
-            assert_eq!(n_threads, threads);
+        pool.run(&|idx, n_shares| {
+            assert_eq!(n_shares, threads);
             calls[idx].fetch_add(1, Ordering::Relaxed);
         });
         assert!(calls.iter().all(|c| c.load(Ordering::Relaxed) == 1));
     }
+}
+
+#[test]
+fn workers_do_join_in() {
+    let pool = Pool::new(2);
+    let (me, helped) = (std::thread::current().id(), AtomicBool::new(false));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    pool.join_in(&|| {
+        if std::thread::current().id() != me {
+            helped.store(true, Ordering::Relaxed);
+        }
+        while !helped.load(Ordering::Relaxed) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    });
+    assert!(helped.into_inner(), "the worker never came");
+}
+
+#[test]
+fn a_worker_inside_is_waited_for_even_past_the_spin() {
+    let pool = Pool::new(2);
+    let me = std::thread::current().id();
+    let (came, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    pool.join_in(&|| {
+        if std::thread::current().id() == me {
+            while !came.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        } else {
+            came.store(true, Ordering::Relaxed);
+            std::thread::sleep(SPIN * 20);
+            done.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(done.into_inner());
 }
 
 #[test]
@@ -31,24 +66,11 @@ fn thousands_of_jobs_finish_with_and_without_sleep_between() {
 }
 
 #[test]
-fn a_slow_worker_is_waited_for() {
-    let pool = Pool::new(2);
-    let done = AtomicBool::new(false);
-    pool.run(&|idx, _| {
-        if idx == 1 {
-            std::thread::sleep(SPIN * 20);
-            done.store(true, Ordering::Relaxed);
-        }
-    });
-    assert!(done.into_inner());
-}
-
-#[test]
-fn a_panic_in_any_thread_reaches_the_caller_and_the_pool_lives_on() {
+fn a_panic_in_any_share_reaches_the_caller_and_the_pool_lives_on() {
     let pool = Pool::new(3);
     for victim in 0..3 {
         let caught = catch_unwind(AssertUnwindSafe(|| {
-            pool.run(&|idx, _| assert_ne!(idx, victim, "thread {victim} fails"));
+            pool.run(&|idx, _| assert_ne!(idx, victim, "share {victim} fails"));
         }));
         let message = *caught.unwrap_err().downcast::<String>().unwrap();
         assert!(message.contains("fails"), "{message}");
@@ -65,8 +87,8 @@ fn a_job_inside_a_job_runs_alone_on_its_thread() {
     let pool = Pool::new(2);
     let inner = AtomicUsize::new(0);
     pool.run(&|_, _| {
-        pool.run(&|idx, n_threads| {
-            assert_eq!((idx, n_threads), (0, 1));
+        pool.run(&|idx, n_shares| {
+            assert_eq!((idx, n_shares), (0, 1));
             inner.fetch_add(1, Ordering::Relaxed);
         });
     });

@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx2;
-use crate::kernels::{ActBlock, Sums};
+use crate::kernels::{ActBlock, Columns, SPAN, Sums};
 use crate::matrix::LANES;
 
 /// Rows of half a group.
@@ -57,6 +57,22 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
         DType::Q4_1 => unsafe { float_q4_1(group, x) },
         // SAFETY: as above.
         DType::Q8_0 => unsafe { float_q8_0(group, x) },
+    }
+}
+
+/// See [`crate::kernels::weigh_columns`].
+pub(in crate::kernels) fn weigh_columns<const T: usize>(
+    _: Avx2,
+    dtype: DType,
+    columns: Columns<'_>,
+    weights: &[[f32; SPAN]; T],
+) -> Sums<T> {
+    match dtype {
+        // SAFETY: the token proves the features the kernels are compiled for.
+        DType::F32 => unsafe { weigh_f32(columns, weights) },
+        // SAFETY: as above.
+        DType::F16 => unsafe { weigh_f16(columns, weights) },
+        _ => unreachable!("keys and values are f32 or f16"),
     }
 }
 
@@ -279,6 +295,37 @@ fn float_columns<const T: usize>(
     for (sum, block) in sums.iter_mut().zip(block) {
         *sum = _mm256_add_ps(*sum, block);
     }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_f32<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
+    weigh::<T, 64>(columns, weights, |w, half| floats(part(w, half * 32)))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh_f16<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
+    weigh::<T, 32>(columns, weights, |w, half| halves(part(w, half * 16)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh<const T: usize, const N: usize>(
+    columns: Columns<'_>,
+    weights: &[[f32; SPAN]; T],
+    widen: impl Fn(&[u8; N], usize) -> __m256,
+) -> Sums<T> {
+    let mut out = [[0.0; LANES]; T];
+    for half in 0..2 {
+        let mut sums = [_mm256_setzero_ps(); T];
+        for (c, column) in columns.runs::<N>().enumerate() {
+            let v = widen(column, half);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm256_fmadd_ps(v, _mm256_set1_ps(weights[c]), *sum);
+            }
+        }
+        spill(sums, half, &mut out);
+    }
+    out
 }
 
 /// Same arithmetic as the scalar quantiser, so the same integers.
