@@ -25,6 +25,8 @@ use weights::gguf::{GgufError, Metadata};
 
 use crate::stream::Utf8Stream;
 
+pub(crate) use alphabet::chars_of_bytes;
+
 type Inner = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Largest vocabulary.

@@ -6,7 +6,7 @@
 const END: usize = 0x144;
 
 /// The characters by their byte.
-pub(super) fn chars_of_bytes() -> [char; 256] {
+pub(crate) fn chars_of_bytes() -> [char; 256] {
     let mut next = 0x100u32;
     std::array::from_fn(|byte| {
         let byte = byte as u8;

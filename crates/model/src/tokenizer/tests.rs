@@ -28,7 +28,7 @@ fn check(tokenizer: &Tokenizer, cases: &[Case]) {
 
 /// 256 bytes, two merges, a special token and a user-defined one.
 pub(crate) fn small_metadata() -> Metadata {
-    let mut tokens: Vec<String> = alphabet::chars_of_bytes().into_iter().map(String::from).collect();
+    let mut tokens: Vec<String> = chars_of_bytes().into_iter().map(String::from).collect();
     let mut types = vec![1; 256];
     for (token, ty) in [("ab", 1), ("abc", 1), ("<|end|>", 3), ("  ", 4)] {
         tokens.push(token.to_owned());
