@@ -1,6 +1,17 @@
-//! A loaded model (stub).
-use std::path::Path;
-use std::sync::Arc;
+//! A loaded model: decoder, tokenizer and chat template together, shared by everybody who generates.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use compute::Precision;
+use weights::safetensors::INDEX_NAME;
+
+use crate::cache::KvCache;
+use crate::decoder::{Decoder, Input, RouterStatistics, Scratch, WantedLogits};
+use crate::error::{ForwardError, LoadError};
+use crate::open::{DecoderOptions, Files, Opened};
+use crate::template::{ChatTemplate, TemplateError};
+use crate::tokenizer::Tokenizer;
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,97 +44,223 @@ pub struct LoadOptions {
     pub context: Option<usize>,
 }
 
-/// Arithmetic of the matrix products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Activations quantised to int8 blocks where the weights are quantised: fast.
-    #[default]
-    Native,
-    /// Weights dequantised to f32: the reference.
-    F32,
+/// A loaded model. Shared between threads; what belongs to one sequence lies in its [`KvCache`].
+pub struct Model {
+    path: PathBuf,
+    name: String,
+    sha256: OnceLock<String>,
+    languages: Vec<String>,
+    n_parameters: u64,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    end_ids: Vec<u32>,
 }
-
-/// A loaded model.
-pub struct Model {}
-
-/// Why a model file was refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LoadError(pub String);
-
-/// Why a chat template failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TemplateError(pub String);
 
 impl Model {
     /// Loads a GGUF file, or a folder with `config.json`, safetensors and `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the files are unreadable, incomplete or of a kind that is not supported.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Arc<Self>, LoadError> {
-        let _ = (path, options);
-        Err(LoadError("stub".into()))
+        let opened = Opened::open(path)?;
+        let described = Described::read(path, &opened)?;
+        let decoder = opened.decoder(&DecoderOptions {
+            threads: options.threads,
+            precision: options.precision,
+            context: options.context,
+            recast: None,
+        })?;
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            name: described.name,
+            sha256: OnceLock::new(),
+            languages: described.languages,
+            n_parameters: opened.n_parameters(),
+            end_ids: opened.config.end_ids(Some(&described.tokenizer)),
+            decoder,
+            tokenizer: described.tokenizer,
+            template: described.template,
+        }))
     }
+
     /// The model's name: `general.name`, else the file's stem.
     pub fn name(&self) -> &str {
-        ""
+        &self.name
     }
-    /// SHA-256 of the file.
+
+    /// SHA-256 of the file, computed when first asked for; of a folder, of its safetensors file or its index.
+    /// Empty if the file cannot be read any more.
     pub fn sha256(&self) -> &str {
-        ""
+        self.sha256.get_or_init(|| {
+            let index = self.path.join(INDEX_NAME);
+            let file = match (self.path.is_dir(), index.is_file()) {
+                (false, _) => self.path.clone(),
+                (true, true) => index,
+                (true, false) => self.path.join(weights::safetensors::SINGLE_NAME),
+            };
+            stdx::hash::sha256_file(file).unwrap_or_default()
+        })
     }
+
     /// Languages the file declares (`general.languages`), as ISO 639-1; empty when it declares none.
     pub fn languages(&self) -> &[String] {
-        &[]
+        &self.languages
     }
+
     /// Context in tokens.
     pub fn context(&self) -> usize {
-        0
+        self.decoder.context()
     }
+
     /// Parameters.
     pub fn n_parameters(&self) -> u64 {
-        0
+        self.n_parameters
     }
+
     /// Token ids of a text, no special tokens added; text that looks like a special token stays text.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
-        let _ = text;
-        Vec::new()
+        self.tokenizer.encode_plain(text)
     }
-    /// Token ids of a rendered chat prompt: special tokens in it are recognised.
+
+    /// Token ids of a rendered chat prompt: special tokens in it are recognised, but not those that were part of a
+    /// message.
     pub fn tokenize_prompt(&self, text: &str) -> Vec<u32> {
-        let _ = text;
-        Vec::new()
+        self.tokenizer.encode_prompt(text)
     }
+
     /// Text of token ids, special tokens left out.
     pub fn detokenize(&self, ids: &[u32]) -> String {
-        let _ = ids;
-        String::new()
+        self.tokenizer.decode(ids, true)
     }
+
     /// Renders the chat template with a generation prompt at the end.
+    ///
+    /// # Errors
+    /// When the model has no chat template or the template refuses the messages.
     pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, TemplateError> {
-        let _ = messages;
-        Ok(String::new())
+        let template = self.template.as_ref().ok_or(TemplateError::Absent)?;
+        template.render(messages, &self.tokenizer)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Bytes that a token stands for; none for special tokens.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        if self.tokenizer.is_special(id) {
+            &[]
+        } else {
+            self.tokenizer.token_bytes(id)
+        }
+    }
+
+    /// Whether a token ends a text.
+    pub fn is_end_of_sequence(&self, id: u32) -> bool {
+        self.end_ids.contains(&id)
+    }
+
+    /// Tokens below this id may be chosen; the rest are padding.
+    pub fn n_sampleable(&self) -> usize {
+        self.decoder.config().n_sampleable()
+    }
+
+    /// An empty cache for a new sequence.
+    pub fn new_cache(&self) -> KvCache {
+        self.decoder.new_cache()
+    }
+
+    /// One step of one or more sequences; the logits lie in `scratch`.
+    ///
+    /// # Errors
+    /// When tokens are unknown or don't fit the context; then nothing has changed.
+    pub fn forward(&self, inputs: &mut [Input<'_>], scratch: &mut Scratch) -> Result<(), ForwardError> {
+        self.decoder.forward(inputs, scratch, None)
+    }
+
+    /// How often each expert was chosen since loading.
+    pub fn router_statistics(&self) -> &RouterStatistics {
+        self.decoder.router_statistics()
     }
 }
 
-/// A text encoder for dense retrieval (multilingual-e5 in the E5S1 format).
-pub struct TextEncoder {}
+/// What a file says besides weights.
+struct Described {
+    name: String,
+    languages: Vec<String>,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+}
 
-impl TextEncoder {
-    /// Loads an E5S1 file.
-    pub fn load(path: &Path, threads: usize) -> Result<Arc<Self>, LoadError> {
-        let _ = (path, threads);
-        Err(LoadError("stub".into()))
+impl Described {
+    fn read(path: &Path, opened: &Opened) -> Result<Self, LoadError> {
+        let stem = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        match &opened.files {
+            Files::Gguf(file) => {
+                let metadata = file.metadata();
+                let name = metadata.opt_text("general.name")?.filter(|name| !name.is_empty());
+                Ok(Self {
+                    name: name.map_or(stem, str::to_owned),
+                    languages: metadata
+                        .opt_texts("general.languages")?
+                        .unwrap_or_default()
+                        .to_vec(),
+                    tokenizer: Tokenizer::from_gguf(metadata)?,
+                    template: ChatTemplate::from_gguf(metadata)?,
+                })
+            }
+            Files::Folder(_) => Ok(Self {
+                name: stem,
+                languages: Vec::new(),
+                tokenizer: Tokenizer::from_json_file(path.join("tokenizer.json"))?,
+                template: ChatTemplate::from_folder(path)?,
+            }),
+        }
     }
-    /// Width of a vector.
-    pub fn dim(&self) -> usize {
-        0
+}
+
+/// One sequence on its own: a model, its cache and its buffers.
+pub struct Session {
+    model: Arc<Model>,
+    cache: KvCache,
+    scratch: Scratch,
+}
+
+impl Session {
+    /// A sequence without a past.
+    pub fn new(model: Arc<Model>) -> Self {
+        Self {
+            cache: model.new_cache(),
+            scratch: Scratch::default(),
+            model,
+        }
     }
-    /// SHA-256 of the file.
-    pub fn sha256(&self) -> &str {
-        ""
+
+    /// Tokens processed.
+    pub fn n_tokens(&self) -> usize {
+        self.cache.len()
     }
-    /// Unit-length vectors of texts; the caller adds "query: " or "passage: ".
-    pub fn encode(&self, texts: &[&str]) -> Vec<Vec<f32>> {
-        let _ = texts;
-        Vec::new()
+
+    /// Appends tokens and returns the logits after the last of them.
+    ///
+    /// # Errors
+    /// When tokens are unknown or don't fit the context; then nothing has changed.
+    pub fn forward(&mut self, tokens: &[u32]) -> Result<&[f32], ForwardError> {
+        let input = Input {
+            tokens,
+            cache: &mut self.cache,
+            logits: WantedLogits::Last,
+        };
+        self.model.forward(&mut [input], &mut self.scratch)?;
+        Ok(self.scratch.logits(0))
     }
 }

@@ -7,12 +7,28 @@
 //! head, `F` width of a feed-forward layer or expert, `E` experts, `K` experts chosen for a token, `V` vocabulary,
 //! `L` layers. Every matrix is row-major with one row for each output.
 
+mod cache;
+pub mod config;
+mod decoder;
+mod encoder;
+mod error;
 mod language_model;
+mod open;
+pub mod parity;
 mod sampler;
 mod stream;
+pub mod synth;
+pub mod template;
+pub mod tokenizer;
 
-pub use language_model::{
-    ChatMessage, LoadError, LoadOptions, Model, Precision, StopReason, TemplateError, TextEncoder,
-};
+pub use cache::KvCache;
+pub use compute::Precision;
+pub use config::Config;
+pub use decoder::{Decoder, Input, Probe, RouterStatistics, Scratch, WantedLogits};
+pub use encoder::TextEncoder;
+pub use error::{ForwardError, LoadError};
+pub use language_model::{ChatMessage, LoadOptions, Model, Session, StopReason};
+pub use open::DecoderOptions;
 pub use sampler::{Sampler, SamplingParams, greedy};
 pub use stream::{Passed, StopTexts, Utf8Stream};
+pub use template::TemplateError;

@@ -1,0 +1,233 @@
+//! Mixture of experts: routing, and the experts' SwiGLU with each expert's weights read once per step.
+//!
+//! Router arithmetic is always f32: a routing decision that a rounding turns around changes the model. The sums over
+//! experts run in the order of their numbers, so a token's result doesn't depend on what else is in the step.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use compute::{Job, Precision, matmul, matmul_jobs, ops};
+
+use super::{Decoder, Experts, Scratch, resize};
+
+/// How often each expert was chosen, by layer.
+#[derive(Debug)]
+pub struct RouterStatistics {
+    n_experts: usize,
+    counts: Vec<AtomicU64>, // (L, E)
+}
+
+impl RouterStatistics {
+    pub(super) fn new(n_layers: usize, n_experts: usize) -> Self {
+        Self {
+            n_experts,
+            counts: (0..n_layers * n_experts).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Times that each expert of a layer was chosen; empty for dense models and unknown layers.
+    pub fn layer(&self, layer: usize) -> Vec<u64> {
+        let start = layer.saturating_mul(self.n_experts);
+        let counts = self.counts.iter().skip(start).take(self.n_experts);
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    fn count(&self, layer: usize, expert: usize) {
+        self.counts[layer * self.n_experts + expert].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One expert's work for one token.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    expert: usize,
+    token: usize,
+    weight: f32,
+}
+
+/// Buffers of the routed layers.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    router_logits: Vec<f32>, // (T, E)
+    probabilities: Vec<f32>, // (E)
+    /// Sorted by expert, then token: each expert's tokens are neighbours.
+    choices: Vec<Choice>, // (T·K)
+    gathered: Vec<f32>,      // (T·K, D)
+    results: Vec<f32>,       // (T·K, D)
+}
+
+impl Buffers {
+    pub(super) fn router_logits(&self) -> &[f32] {
+        &self.router_logits
+    }
+}
+
+impl Decoder {
+    /// Chooses K experts for each row of `normed`.
+    pub(super) fn route(&self, layer: usize, experts: &Experts, scratch: &mut Scratch) {
+        let config = &self.config;
+        let Scratch {
+            normed,
+            compute,
+            experts: buffers,
+            ..
+        } = scratch;
+        let Buffers {
+            router_logits,
+            probabilities,
+            choices,
+            ..
+        } = buffers;
+        let n = normed.len() / config.d_model;
+        resize(router_logits, n * config.n_experts);
+        matmul(
+            &self.pool,
+            experts.router.as_ref(),
+            normed,
+            n,
+            router_logits,
+            Precision::F32,
+            compute,
+        );
+        choices.clear();
+        for (token, logits) in router_logits.chunks_exact(config.n_experts).enumerate() {
+            probabilities.clear();
+            probabilities.extend_from_slice(logits);
+            ops::softmax(probabilities);
+            let chosen = ops::top_k(probabilities, config.n_experts_used);
+            let total: f32 = chosen.iter().map(|(_, p)| p).sum();
+            let scale = if config.norm_topk_prob { 1.0 / total } else { 1.0 };
+            for (expert, p) in chosen {
+                self.statistics.count(layer, expert);
+                choices.push(Choice {
+                    expert,
+                    token,
+                    weight: p * scale,
+                });
+            }
+        }
+        choices.sort_unstable_by_key(|choice| (choice.expert, choice.token));
+    }
+
+    /// projected = Σ over the chosen experts of weight · down(silu(gate(normed)) * up(normed)).
+    pub(super) fn run_experts(&self, experts: &Experts, scratch: &mut Scratch) {
+        let config = &self.config;
+        let (d, f) = (config.d_model, config.d_ff_expert);
+        let Scratch {
+            normed,
+            gate,
+            up,
+            projected,
+            compute,
+            experts: buffers,
+            ..
+        } = scratch;
+        let Buffers {
+            choices,
+            gathered,
+            results,
+            ..
+        } = buffers;
+        let runs = runs(choices);
+        let is_single = normed.len() == d;
+        if !is_single {
+            gathered.clear();
+            for choice in choices.iter() {
+                gathered.extend_from_slice(&normed[choice.token * d..(choice.token + 1) * d]);
+            }
+        }
+        resize(gate, choices.len() * f);
+        resize(up, choices.len() * f);
+        resize(results, choices.len() * d);
+
+        // First fork-join: gate and up of every expert in use. A single token is the same input to all of
+        // them, so it is not copied and prepared only once.
+        let mut jobs = Vec::with_capacity(2 * runs.len());
+        let parts = split(gate, &runs, f).into_iter().zip(split(up, &runs, f));
+        for ((expert, rows), (gate, up)) in runs.iter().zip(parts) {
+            let x = if is_single {
+                &normed[..]
+            } else {
+                &gathered[rows.start * d..rows.end * d]
+            };
+            let n = rows.len();
+            let of_expert = expert * f..(expert + 1) * f;
+            jobs.push(Job {
+                w: experts.gate.rows_view(of_expert.clone()),
+                x,
+                n,
+                out: gate,
+            });
+            jobs.push(Job {
+                w: experts.up.rows_view(of_expert),
+                x,
+                n,
+                out: up,
+            });
+        }
+        matmul_jobs(&self.pool, &mut jobs, self.precision, compute);
+        self.silu_mul(gate, up, f);
+
+        // Second fork-join: down.
+        let mut jobs = Vec::with_capacity(runs.len());
+        for ((expert, rows), out) in runs.iter().zip(split(results, &runs, d)) {
+            let x = &gate[rows.start * f..rows.end * f];
+            jobs.push(Job {
+                w: experts.down.rows_view(expert * d..(expert + 1) * d),
+                x,
+                n: rows.len(),
+                out,
+            });
+        }
+        matmul_jobs(&self.pool, &mut jobs, self.precision, compute);
+
+        resize(projected, normed.len());
+        projected.fill(0.0);
+        for (choice, result) in choices.iter().zip(results.chunks_exact(d)) {
+            let sum = &mut projected[choice.token * d..(choice.token + 1) * d];
+            ops::axpy(choice.weight, result, sum);
+        }
+    }
+}
+
+/// The experts in use, each with its range of choices.
+fn runs(choices: &[Choice]) -> Vec<(usize, Range<usize>)> {
+    let mut start = 0;
+    let same = |a: &Choice, b: &Choice| a.expert == b.expert;
+    choices
+        .chunk_by(same)
+        .map(|run| {
+            let rows = start..start + run.len();
+            start = rows.end;
+            (run[0].expert, rows)
+        })
+        .collect()
+}
+
+/// Cuts a buffer with `width` values for each choice into the runs' parts.
+fn split<'a>(mut buffer: &'a mut [f32], runs: &[(usize, Range<usize>)], width: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(runs.len());
+    for (_, rows) in runs {
+        let (part, rest) = buffer.split_at_mut(rows.len() * width);
+        parts.push(part);
+        buffer = rest;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_hold_each_experts_choices() {
+        let choice = |expert, token| Choice {
+            expert,
+            token,
+            weight: 1.0,
+        };
+        let choices = [choice(1, 0), choice(1, 2), choice(4, 1)];
+        assert_eq!(runs(&choices), [(1, 0..2), (4, 2..3)]);
+        assert!(runs(&[]).is_empty());
+    }
+}

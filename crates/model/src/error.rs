@@ -1,0 +1,130 @@
+//! What can go wrong between a file and a token.
+
+use std::path::PathBuf;
+
+use compute::{DType, MatrixError, quant::QuantError};
+use thiserror::Error;
+
+/// Why a model file or folder was refused.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file system refused.
+    #[error(transparent)]
+    Fs(#[from] stdx::fs::FsError),
+    /// Not a well-formed GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] weights::gguf::GgufError),
+    /// Not well-formed safetensors.
+    #[error(transparent)]
+    SafeTensors(#[from] weights::safetensors::SafeTensorsError),
+    /// Not a well-formed E5S1 file.
+    #[error(transparent)]
+    E5s1(#[from] weights::e5s1::E5s1Error),
+    /// A tensor cannot be read.
+    #[error(transparent)]
+    Read(#[from] weights::ReadError),
+    /// The configuration is incomplete, contradicts itself or names an unknown family.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The tokenizer cannot be built.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::tokenizer::TokenizerError),
+    /// The chat template cannot be read.
+    #[error(transparent)]
+    Template(#[from] crate::template::TemplateError),
+    /// The path is neither a GGUF file nor a folder with a checkpoint.
+    #[error("`{}` is neither a GGUF file nor a folder with config.json", path.display())]
+    NotAModel {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A weight that the family needs is not there.
+    #[error(
+        "the tensor `{name}` is missing; the file is incomplete or belongs to a variant that is not supported"
+    )]
+    MissingTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A weight has another shape than the configuration says.
+    #[error("the tensor `{name}` has shape {found:?}, but the configuration says {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// What the configuration implies, rows first.
+        expected: Vec<u64>,
+        /// What the file has.
+        found: Vec<u64>,
+    },
+    /// A weight is stored in a type without kernels.
+    #[error(
+        "the tensor `{name}` has type {ty}, which is not supported; take a file in F32, F16, BF16, Q4_0, Q4_1 or Q8_0"
+    )]
+    UnsupportedType {
+        /// Its name.
+        name: String,
+        /// The type as ggml calls it.
+        ty: &'static str,
+    },
+    /// The experts of a layer are stored in different types.
+    #[error("the expert `{name}` is stored as {}, but the first one of its layer as {}", found.name(), expected.name())]
+    MixedExperts {
+        /// Its name.
+        name: String,
+        /// Its type.
+        found: DType,
+        /// The first expert's type.
+        expected: DType,
+    },
+    /// A weight does not fit this machine's address space.
+    #[error("the tensor `{name}` has {n_bytes} bytes, more than this machine can address")]
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Its length.
+        n_bytes: u64,
+    },
+    /// Bytes and shape disagree.
+    #[error("the tensor `{name}` cannot be used")]
+    Matrix {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: MatrixError,
+    },
+    /// Bytes and type disagree.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    /// A text encoder's file contradicts itself.
+    #[error("the text encoder's file cannot be used: {reason}")]
+    Encoder {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why a step was refused. Nothing has been computed and no cache has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ForwardError {
+    /// A token id that the model has no embedding for.
+    #[error("token {id} does not exist: the vocabulary has {vocab_size} tokens")]
+    UnknownToken {
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The tokens don't fit the rest of the context.
+    #[error("{n_tokens} more tokens after {n_past} do not fit the context of {context}")]
+    ContextFull {
+        /// Tokens in the cache.
+        n_past: usize,
+        /// Tokens to add.
+        n_tokens: usize,
+        /// Tokens that fit in all.
+        context: usize,
+    },
+    /// A sequence without tokens.
+    #[error("a sequence of the step has no tokens")]
+    NoTokens,
+}
