@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use stdx::clock::{Stopwatch, unix_ms};
 use stdx::fs;
-use stdx::hash::sha256_file;
+use stdx::hash::{sha256_file, sha256_hex};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, prepare, prepare_pages};
 use crate::store::{Store, held, id_of_file};
 use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
 use crate::walk::{Walk, stat_of};
@@ -372,4 +372,39 @@ fn settled(stat: Stat) -> Stat {
         };
     }
     stat
+}
+
+impl Store {
+    /// Takes in a document that is given as pages of text, for a trial.
+    pub(crate) fn ingest_pages(&self, name: &str, pages: &[(u32, &str)]) -> Result<(), StoreError> {
+        let prepared = prepare_pages(name, pages);
+        let document_id = Self::upload_id(name);
+        let mut version = sha256_hex(prepared.text.as_bytes());
+        version.truncate(VERSION_DIGITS);
+        let new = NewDocument {
+            document_id: &document_id,
+            origin: Origin::Upload,
+            path: name,
+            path_bytes: name.as_bytes(),
+            version: &version,
+            stat: Stat {
+                bytes: prepared.text.len() as u64,
+                mtime_ns: 0,
+                ctime_ns: 0,
+                device: 0,
+            },
+            now_ms: unix_ms(),
+        };
+        self.write(|store, writer| {
+            let seq = store
+                .catalog
+                .put(writer.connect(&store.catalog)?, &new, &prepared)?;
+            store.index(writer, &[(document_id.clone(), seq)])
+        })
+    }
+
+    /// Makes everything that [`Store::ingest_pages`] took in searchable.
+    pub(crate) fn finish_pages(&self) -> Result<(), StoreError> {
+        self.write(Self::flush)
+    }
 }

@@ -16,6 +16,7 @@ mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 mod types;
 mod walk;
 mod writer;

@@ -59,3 +59,44 @@ pub(crate) fn prepare(path: &Path) -> Result<Prepared, String> {
         passages,
     })
 }
+
+/// A document that is given as numbered pages of text.
+pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
+    let mut text = String::new();
+    let mut n_chars = 0;
+    let mut spans = Vec::new();
+    let mut passages = Vec::new();
+    for (page, body) in pages {
+        let body: String = unicode_normalization::UnicodeNormalization::nfc(*body).collect();
+        let chars: Vec<char> = body.chars().collect();
+        spans.push(PageSpan {
+            page: *page,
+            start: n_chars,
+            end: n_chars + chars.len(),
+        });
+        let mut start = n_chars;
+        for chunk in chars.chunks(CHUNK) {
+            passages.push(PreparedPassage {
+                start,
+                end: start + chunk.len(),
+                page: Some(*page),
+                heading_path: Vec::new(),
+                text: chunk.iter().collect(),
+            });
+            start += chunk.len();
+        }
+        n_chars += chars.len();
+        text.push_str(&body);
+    }
+    Prepared {
+        title: title.to_owned(),
+        format: "pages".to_owned(),
+        n_pages: Some(pages.len() as u32),
+        text,
+        n_chars,
+        pages: spans,
+        passages,
+    }
+}
+
+const CHUNK: usize = 1200;

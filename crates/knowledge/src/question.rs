@@ -1,30 +1,446 @@
 //! A question as the word index takes it: weighted terms and phrases.
 //!
-//! Not a parser: nothing in a question is an operator, so no text can be a wrong query.
+//! Not a parser: nothing in a question is an operator, so no text can be a wrong query. A document keeps all its
+//! terms; only in a question are particles, endings and asking words worth less, because a rare ending ("나요")
+//! would otherwise weigh more than the noun that is asked about.
 
-use crate::analyser::Analyser;
+use std::collections::BTreeMap;
+
+use crate::analyser::{Analyser, Class, class, fold};
 
 /// Longer questions are cut: the rest would only cost time.
 const CHARS_MAX: usize = 8_000;
+/// More phrases of one question are not looked up.
+const PHRASES_MAX: usize = 64;
+/// A noun keeps at least this many syllables when its particle is split off.
+const STEM_SYLLABLES_MIN: usize = 2;
+/// A word of at least this many syllables counts more where it stands whole.
+const PHRASE_SYLLABLES_MIN: usize = 3;
+/// What the pairs over a particle that may also be the end of a noun ("고양이", "이사회의") are worth.
+const AMBIGUOUS_TAIL_WEIGHT: f32 = 0.2;
+/// What a word is worth that belongs to the asking and not to what is asked about.
+const ASKING_WEIGHT: f32 = 0.3;
+/// What a word is worth that stands whole, relative to its parts.
+const PHRASE_WEIGHT: f32 = 0.5;
+
+/// Particles (josa), longest first where one ends with another.
+const PARTICLES: [&str; 68] = [
+    "에서부터",
+    "으로부터",
+    "에게서는",
+    "이라는",
+    "이라고",
+    "에서는",
+    "에서도",
+    "에서의",
+    "으로는",
+    "으로도",
+    "으로의",
+    "으로써",
+    "으로서",
+    "에게는",
+    "까지의",
+    "까지는",
+    "부터의",
+    "부터는",
+    "라는",
+    "라고",
+    "에서",
+    "에게",
+    "에는",
+    "에도",
+    "으로",
+    "로는",
+    "로도",
+    "로의",
+    "로써",
+    "로서",
+    "과의",
+    "와의",
+    "과는",
+    "와는",
+    "께서",
+    "한테",
+    "부터",
+    "까지",
+    "보다",
+    "처럼",
+    "마다",
+    "이나",
+    "이란",
+    "이며",
+    "이고",
+    "만의",
+    "만을",
+    "만이",
+    "들은",
+    "들이",
+    "들을",
+    "들의",
+    "은",
+    "는",
+    "을",
+    "를",
+    "과",
+    "와",
+    "에",
+    "이",
+    "가",
+    "의",
+    "도",
+    "로",
+    "만",
+    "란",
+    "나",
+    "며",
+];
+/// Those that are just as often the end of a noun.
+const AMBIGUOUS: [&str; 12] = [
+    "이", "가", "의", "도", "로", "만", "란", "나", "며", "에", "들이", "들의",
+];
+/// Endings of verbs and of the copula, as questions and the clauses in them carry.
+const ENDINGS: [&str; 74] = [
+    "이었습니까",
+    "해주십시오",
+    "하였습니까",
+    "되었습니까",
+    "해주세요",
+    "이었나요",
+    "하였나요",
+    "되었나요",
+    "하겠습니까",
+    "입니까",
+    "합니까",
+    "됩니까",
+    "습니까",
+    "했나요",
+    "됐나요",
+    "인가요",
+    "하나요",
+    "되나요",
+    "있나요",
+    "없나요",
+    "였나요",
+    "었나요",
+    "았나요",
+    "한가요",
+    "은가요",
+    "는가요",
+    "던가요",
+    "을까요",
+    "일까요",
+    "할까요",
+    "될까요",
+    "하는지",
+    "되는지",
+    "했는지",
+    "인지요",
+    "입니다",
+    "합니다",
+    "됩니다",
+    "습니다",
+    "하세요",
+    "주세요",
+    "하시오",
+    "하려면",
+    "되려면",
+    "하는데",
+    "나요",
+    "까요",
+    "인가",
+    "인지",
+    "는지",
+    "은지",
+    "인데",
+    "하는",
+    "하고",
+    "하여",
+    "하며",
+    "하기",
+    "하면",
+    "하지",
+    "하던",
+    "했던",
+    "해서",
+    "해야",
+    "해줘",
+    "되는",
+    "되어",
+    "되고",
+    "되며",
+    "되면",
+    "되기",
+    "된다",
+    "한다",
+    "위한",
+    "으며",
+];
+/// Korean words that belong to the asking.
+const ASKING_KO: [&str; 62] = [
+    "무엇",
+    "무엇인지",
+    "무엇이",
+    "무엇을",
+    "무엇인가",
+    "무엇인가요",
+    "무엇입니까",
+    "뭔가요",
+    "무슨",
+    "어떤",
+    "어떻게",
+    "어떠한",
+    "어떤가",
+    "어떤가요",
+    "어떠한가요",
+    "어디",
+    "어디서",
+    "어디에",
+    "언제",
+    "누가",
+    "누구",
+    "얼마",
+    "얼마나",
+    "어느",
+    "대해",
+    "대해서",
+    "대한",
+    "대하여",
+    "관해",
+    "관해서",
+    "관한",
+    "관하여",
+    "따라",
+    "따른",
+    "따르면",
+    "통해",
+    "통한",
+    "위해",
+    "위해서",
+    "위한",
+    "있나요",
+    "있는",
+    "있는지",
+    "있을까요",
+    "있습니까",
+    "없나요",
+    "되나요",
+    "하나요",
+    "합니까",
+    "설명",
+    "설명해",
+    "설명해줘",
+    "설명해주세요",
+    "알려",
+    "알려줘",
+    "알려주세요",
+    "주세요",
+    "해주세요",
+    "그리고",
+    "또는",
+    "또한",
+    "경우",
+];
+/// English words that carry no subject, as the analyser gives them.
+const ASKING_EN: [&str; 58] = [
+    "a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "for", "from", "by", "with", "about", "as",
+    "is", "are", "was", "were", "be", "been", "do", "doe", "did", "can", "could", "should", "would", "will",
+    "may", "must", "i", "we", "you", "it", "its", "they", "this", "that", "these", "those", "there", "what",
+    "which", "who", "whom", "whose", "when", "where", "whi", "how", "if", "me", "my", "our", "pleas", "tell",
+];
 
 /// Weighted terms and phrases.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
-    /// Different terms in order of their first place.
+    /// Different terms, in order.
     pub(crate) terms: Vec<(String, f32)>,
     /// Runs of terms that count more where they stand together.
     pub(crate) phrases: Vec<(Vec<String>, f32)>,
 }
 
+/// A Hangul word without its particle or ending.
+struct Stem {
+    syllables: usize,
+    tail_weight: f32,
+}
+
 impl Question {
     pub(crate) fn parse(text: &str) -> Self {
-        let text: String = text.chars().take(CHARS_MAX).collect();
-        let mut question = Self::default();
-        for term in Analyser::terms(&text) {
-            if !question.terms.iter().any(|(known, _)| *known == term.text) {
-                question.terms.push((term.text, 1.0));
+        let cut: String = text.chars().take(CHARS_MAX).collect();
+        let chars = fold(&cut);
+        let mut gathered = Gathered::default();
+        let mut i = 0;
+        while i < chars.len() {
+            let hangul = class(chars[i]) == Class::Hangul;
+            let end = chars[i..]
+                .iter()
+                .position(|&c| (class(c) == Class::Hangul) != hangul)
+                .map_or(chars.len(), |n| i + n);
+            if hangul {
+                gathered.hangul(&chars[i..end]);
+            } else {
+                gathered.other(&chars[i..end]);
             }
+            i = end;
+        }
+        let question = gathered.question;
+        // A question of nothing but particles and asking words is taken as it stands.
+        if question.terms.is_empty() {
+            let terms = Analyser::terms_of_chars(&chars)
+                .into_iter()
+                .map(|term| (term.text, 1.0));
+            return Self {
+                terms: terms.take(1).collect(),
+                phrases: Vec::new(),
+            };
         }
         question
+    }
+}
+
+#[derive(Default)]
+struct Gathered {
+    question: Question,
+    places: BTreeMap<String, usize>,
+}
+
+impl Gathered {
+    /// Adds a term; of several occurrences the weightiest counts.
+    fn add(&mut self, text: String, weight: f32) {
+        if let Some(&place) = self.places.get(&text) {
+            let known = &mut self.question.terms[place].1;
+            *known = known.max(weight);
+        } else if weight > 0.0 {
+            self.places.insert(text.clone(), self.question.terms.len());
+            self.question.terms.push((text, weight));
+        }
+    }
+
+    fn other(&mut self, run: &[char]) {
+        for term in Analyser::terms_of_chars(run) {
+            let weight = if ASKING_EN.contains(&term.text.as_str()) {
+                ASKING_WEIGHT
+            } else {
+                1.0
+            };
+            self.add(term.text, weight);
+        }
+    }
+
+    fn hangul(&mut self, run: &[char]) {
+        let word: String = run.iter().collect();
+        let stem = stem(&word, run.len());
+        let is_asking = |text: &str| ASKING_KO.contains(&text);
+        let stem_text: String = run[..stem.syllables].iter().collect();
+        let asking = is_asking(&word) || is_asking(&stem_text);
+        let weight = if asking { ASKING_WEIGHT } else { 1.0 };
+        let terms = Analyser::terms_of_chars(run);
+        let n_stem_terms = stem.syllables.saturating_sub(1).max(1);
+        if !asking && stem.syllables >= PHRASE_SYLLABLES_MIN && self.question.phrases.len() < PHRASES_MAX {
+            let phrase: Vec<String> = terms[..n_stem_terms].iter().map(|t| t.text.clone()).collect();
+            // The index adds up the rarity of a phrase's terms; this makes it their mean.
+            let weight = PHRASE_WEIGHT / phrase.len() as f32;
+            if !self.question.phrases.iter().any(|(known, _)| *known == phrase) {
+                self.question.phrases.push((phrase, weight));
+            }
+        }
+        for (i, term) in terms.into_iter().enumerate() {
+            let factor = if i < n_stem_terms { 1.0 } else { stem.tail_weight };
+            self.add(term.text, weight * factor);
+        }
+    }
+}
+
+fn stem(word: &str, syllables: usize) -> Stem {
+    let longest = |tails: &[&'static str]| {
+        tails
+            .iter()
+            .filter(|tail| word.ends_with(**tail))
+            .map(|tail| (tail.chars().count(), *tail))
+            .filter(|(n, _)| syllables.saturating_sub(*n) >= STEM_SYLLABLES_MIN)
+            .max()
+    };
+    match longest(&ENDINGS).or_else(|| longest(&PARTICLES)) {
+        Some((n, tail)) => Stem {
+            syllables: syllables - n,
+            tail_weight: if AMBIGUOUS.contains(&tail) {
+                AMBIGUOUS_TAIL_WEIGHT
+            } else {
+                0.0
+            },
+        },
+        None => Stem {
+            syllables,
+            tail_weight: 0.0,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn weights(text: &str) -> Vec<(String, f32)> {
+        Question::parse(text).terms
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        weights(text).into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[test]
+    fn particles_and_endings_are_left_out() {
+        assert_eq!(names("계약서를"), ["계약", "약서"]);
+        assert_eq!(names("해지되나요"), ["해지"]);
+        assert_eq!(names("은행에서는"), ["은행"]);
+        // Two syllables may be a noun that only looks like one with a particle.
+        assert_eq!(names("회의"), ["회의"]);
+    }
+
+    #[test]
+    fn what_may_be_part_of_the_noun_still_counts_a_little() {
+        assert_eq!(
+            weights("고양이"),
+            [
+                ("고양".to_owned(), 1.0),
+                ("양이".to_owned(), AMBIGUOUS_TAIL_WEIGHT)
+            ]
+        );
+    }
+
+    #[test]
+    fn asking_words_count_less_than_what_is_asked_about() {
+        let weights = weights("휴가는 어떻게 신청하나요? What is the leave policy?");
+        let of = |text: &str| weights.iter().find(|(t, _)| t == text).map(|(_, w)| *w);
+        assert_eq!(
+            (of("휴가"), of("신청"), of("polici")),
+            (Some(1.0), Some(1.0), Some(1.0))
+        );
+        assert_eq!(
+            (of("어떻"), of("what")),
+            (Some(ASKING_WEIGHT), Some(ASKING_WEIGHT))
+        );
+    }
+
+    #[test]
+    fn long_words_are_phrases_too() {
+        let phrases = Question::parse("손해배상은 무엇인가요").phrases;
+        assert_eq!(phrases.len(), 1);
+        assert_eq!(phrases[0].0, ["손해", "해배", "배상"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_question_gives_different_terms_with_positive_weights(text in "[가-힣a-z0-9 .,?\\-]{0,120}") {
+            let question = Question::parse(&text);
+            let mut names: Vec<&String> = question.terms.iter().map(|(t, _)| t).collect();
+            names.sort();
+            names.dedup();
+            prop_assert_eq!(names.len(), question.terms.len());
+            prop_assert!(question.terms.iter().all(|(_, w)| *w > 0.0 && *w <= 1.0));
+            prop_assert!(question.phrases.iter().all(|(p, _)| p.len() > 1));
+            prop_assert_eq!(question.terms.is_empty(), Analyser::terms(&text).is_empty());
+        }
     }
 }

@@ -124,10 +124,10 @@ impl Store {
     pub(crate) fn lexical(&self) -> Arc<Lexical> {
         let current = Arc::clone(&self.lexical.read().unwrap_or_else(PoisonError::into_inner));
         // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
-        if self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed) {
-            if let Some(fresh) = Lexical::open(&self.dir.join("lexical"), false) {
-                return self.set_lexical(fresh);
-            }
+        let may_be_back =
+            self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
+        if may_be_back && let Some(fresh) = Lexical::open(&self.dir.join("lexical"), false) {
+            return self.set_lexical(fresh);
         }
         current
     }

@@ -90,7 +90,9 @@ fn flipped_bytes_in_the_database_are_an_error_or_harmless() {
             let at = rng.below(bytes.len() as u64) as usize;
             bytes[at] = rng.next_u64() as u8;
         }
-        let _ = std::fs::remove_dir_all(house.data.join("hanok.sqlite-wal"));
+        for log in ["hanok.sqlite-wal", "hanok.sqlite-shm"] {
+            let _ = fs::remove_file(house.data.join(log));
+        }
         fs::write(&database, bytes).unwrap();
         for access in [Access::Read, Access::Write] {
             refused += usize::from(uses(&house, access).is_err());
