@@ -43,6 +43,9 @@ pub(crate) struct SettingArgs {
     /// Threads; 0 takes one for each core
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<String>,
+    /// Kernels: `auto`, or a level that `doctor` lists
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) kernels: Option<String>,
     /// Context in tokens; 0 takes the model's own, at most 8192
     #[arg(long, global = true, value_name = "TOKENS")]
     pub(crate) context: Option<String>,
@@ -253,6 +256,9 @@ pub(crate) struct SynthArgs {
     /// Type of the weights
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
     pub(crate) dtype: String,
+    /// Seed: the same seed gives the same file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// The file to write
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,

@@ -1,4 +1,14 @@
 //! One file a command: arguments in, the public interfaces of the rooms, words or JSON out.
 
+pub(crate) mod ask;
+pub(crate) mod chat;
 pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod documents;
+pub(crate) mod generate;
+pub(crate) mod ingest;
 pub(crate) mod pull;
+pub(crate) mod search;
+pub(crate) mod serve;
+pub(crate) mod synth;

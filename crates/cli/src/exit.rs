@@ -16,7 +16,7 @@ use crate::print;
 pub(crate) enum Code {
     /// Done.
     Done = 0,
-    /// The answer is "no": a refusal, a document that is not there.
+    /// The answer is "no": a refusal.
     No = 1,
     /// Misuse or bad input.
     Misuse = 2,
@@ -57,11 +57,6 @@ impl Failure {
     /// Something outside is missing or broken.
     pub(crate) fn environment(message: impl Into<String>) -> Self {
         Self::new(Code::Environment, message)
-    }
-
-    /// The answer is "no".
-    pub(crate) fn no(message: impl Into<String>) -> Self {
-        Self::new(Code::No, message)
     }
 
     /// Stopped by Ctrl-C; `message` says what is left.

@@ -9,6 +9,7 @@ use crate::exit::{Code, Failure, Result};
 use crate::print;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
 static INSTALLED: OnceLock<()> = OnceLock::new();
 
 /// From now on a first Ctrl-C only sets the flag; a second one ends the program at once.
@@ -19,6 +20,11 @@ pub(crate) fn install() {
             tracing::warn!("no thread for signals: Ctrl-C ends the program at once");
         }
     });
+}
+
+/// From now on somebody else (the server) acts on signals.
+pub(crate) fn hand_over() {
+    HANDED_OVER.store(true, Ordering::Relaxed);
 }
 
 /// Whether the work shall stop.
@@ -47,6 +53,9 @@ fn listen() {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
+            }
+            if HANDED_OVER.load(Ordering::Relaxed) {
+                return;
             }
             if ASKED.swap(true, Ordering::Relaxed) {
                 end_now();

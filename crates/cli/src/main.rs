@@ -2,9 +2,13 @@
 //!
 //! Has no business of its own: every command is a few calls into the rooms below.
 
+mod answer;
 mod args;
 mod commands;
+mod demo;
+mod embedder;
 mod exit;
+mod house;
 mod interrupt;
 mod models;
 mod print;
@@ -16,8 +20,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
-use exit::{Code, Failure, Result};
+use args::{Cli, Command, TrialCommand};
+use exit::{Code, Failure, OrFail, Result};
 use settings::{Environment, Settings};
 
 fn main() -> ExitCode {
@@ -56,7 +60,9 @@ fn misused(error: &clap::Error) -> Code {
     print::stderr_line(error.render().to_string().trim_end());
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // Up to the usage: "the following arguments were not provided:" and their names.
+        let said: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:")).collect();
+        let message = said.join(" ").trim().trim_start_matches("error: ").to_owned();
         let failure = Failure::misuse(message).hint("`hanok --help` lists what there is");
         let _ = print::json(&failure.json());
     }
@@ -67,10 +73,27 @@ fn run(cli: Cli) -> Result<Code> {
     let settings = Settings::resolve(&cli.settings, Environment::of_process())?;
     let json = cli.settings.json;
     start_log(&settings, &cli.command)?;
+    if let Some(level) = settings.kernels {
+        compute::force_isa(level).or_misuse()?;
+    }
     match cli.command {
+        Command::Ask(args) => return commands::ask::run(&args, &settings, json),
+        Command::Ingest(args) => return commands::ingest::run(&args, &settings, json),
+        Command::Doctor => return commands::doctor::run(&settings, json),
+        Command::Read => return Err(Failure::misuse("not built")),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
+        Command::Chat(args) => commands::chat::run(&args, &settings, json)?,
+        Command::Search(args) => commands::search::run(&args, &settings, json)?,
+        Command::Show(args) => commands::documents::show(&args, &settings, json)?,
+        Command::Documents => commands::documents::list(&settings, json)?,
+        Command::Remove(args) => commands::documents::remove(&args, &settings, json)?,
+        Command::Serve => commands::serve::run(&settings, json)?,
+        Command::Generate(args) => commands::generate::run(&args, &settings, json)?,
+        Command::Tokenize(args) => commands::generate::tokenize(&args, &settings, json)?,
         Command::Config => commands::config::run(&settings, json)?,
-        _ => return Err(Failure::misuse("not yet")),
+        Command::Demo(args) => commands::demo::run(&args, &settings, json)?,
+        Command::Synth(args) => commands::synth::run(&args, json)?,
+        Command::Trial(TrialCommand::Retrieval(_)) => return Err(Failure::misuse("not built")),
     }
     Ok(Code::Done)
 }

@@ -36,11 +36,6 @@ impl<'a> Finder<'a> {
         Self { settings, folders }
     }
 
-    /// The folders that are looked through, in order.
-    pub(crate) fn folders(&self) -> &[PathBuf] {
-        &self.folders
-    }
-
     /// The language model in force: as given, else the best known one that is there. `Ok(None)`: none is there
     /// and none was asked for.
     pub(crate) fn language(&self) -> Result<Option<PathBuf>> {

@@ -108,11 +108,6 @@ impl Progress {
         self.bar.inc(done);
     }
 
-    /// A line above the bar.
-    pub(crate) fn note(&self, text: &str) {
-        self.bar.suspend(|| stderr_line(text));
-    }
-
     /// Ends the bar with a line that says what came of it.
     pub(crate) fn finish(self, outcome: &str) {
         self.bar.finish_and_clear();

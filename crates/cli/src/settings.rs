@@ -31,12 +31,13 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 11] = [
+pub(crate) const KEYS: [Key; 12] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
     text("embedder"),
     number("threads"),
+    text("kernels"),
     number("context"),
     text("mission"),
     text("address"),
@@ -120,6 +121,8 @@ pub(crate) struct Settings {
     pub(crate) embedder: Option<String>,
     /// Threads; 0 for one a core.
     pub(crate) threads: usize,
+    /// Level of the kernels; `None` takes the best.
+    pub(crate) kernels: Option<compute::Level>,
     /// Context in tokens; `None` takes the model's own.
     pub(crate) context: Option<usize>,
     /// Address to serve at.
@@ -169,6 +172,7 @@ impl Settings {
             model: get("model").value.clone(),
             embedder: get("embedder").value.clone(),
             threads: parsed(get("threads"), "a number of threads")?.unwrap_or(0),
+            kernels: kernels(get("kernels"))?,
             context: (context > 0).then_some(context),
             address: parsed(get("address"), "an IP address such as 127.0.0.1")?
                 .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
@@ -187,6 +191,7 @@ impl Settings {
                 entry.value = match entry.key.name {
                     "data_dir" => Some(self.data_dir.display().to_string()),
                     "models_dir" => Some(self.models_dir.display().to_string()),
+                    "kernels" => Some("auto".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
@@ -227,6 +232,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "models_dir" => args.models_dir.as_deref(),
         "model" => args.model.as_deref(),
         "embedder" => args.embedder.as_deref(),
+        "kernels" => args.kernels.as_deref(),
         "threads" => args.threads.as_deref(),
         "context" => args.context.as_deref(),
         "mission" => args.mission.as_deref(),
@@ -268,6 +274,24 @@ fn check_mission(raw: &Raw) -> Result<()> {
     }
 }
 
+/// A level by its name; whether this processor has it is checked when it is forced.
+fn kernels(raw: &Raw) -> Result<Option<compute::Level>> {
+    const LEVELS: [compute::Level; 4] = [
+        compute::Level::Scalar,
+        compute::Level::Avx2,
+        compute::Level::Avx512,
+        compute::Level::Neon,
+    ];
+    match raw.value.as_deref() {
+        None | Some("auto") => Ok(None),
+        Some(name) => LEVELS.into_iter().find(|level| level.name() == name).map(Some).ok_or_else(|| {
+            let names = LEVELS.map(compute::Level::name).join(", ");
+            Failure::misuse(format!("{} is `{name}`, but auto, {names} are known", place(raw)))
+                .hint("`hanok doctor` lists those that this processor has")
+        }),
+    }
+}
+
 /// A folder setting: `~/` is the home folder; a relative path in the file is relative to the file.
 fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Result<PathBuf> {
     let Some(value) = raw.value.as_deref().filter(|value| !value.is_empty()) else {
@@ -277,7 +301,8 @@ fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Res
                     .hint(format!("say where to keep data with `{}`", raw.key.flag())),
             );
         };
-        return Ok(data.join("hanok").join(below));
+        let hanok = data.join("hanok");
+        return Ok(if below.is_empty() { hanok } else { hanok.join(below) });
     };
     let path = match (value.strip_prefix("~/"), environment.home()) {
         (Some(rest), Some(home)) => home.join(rest),

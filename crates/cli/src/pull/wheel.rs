@@ -8,6 +8,9 @@ use stdx::fs::{self, FsError};
 
 use crate::exit::{Failure, OrFail, Result};
 
+/// A licence text is not longer.
+const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// What to take.
 pub(crate) struct Taken<'a> {
     /// Path in the archive.
@@ -75,6 +78,20 @@ pub(crate) fn texts(wheel: &Path, prefix: &str, bytes_max: u64) -> Result<Vec<(S
     }
     files.sort();
     Ok(files)
+}
+
+/// One small file of the archive.
+pub(crate) fn file(wheel: &Path, inside: &str) -> Result<Vec<u8>> {
+    let mut archive = open(wheel)?;
+    let entry = archive
+        .by_name(inside)
+        .map_err(|error| broken(wheel, &format!("`{inside}`: {error}")))?;
+    let mut bytes = Vec::new();
+    entry
+        .take(SMALL_FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| broken(wheel, &format!("`{inside}`: {error}")))?;
+    Ok(bytes)
 }
 
 fn open(wheel: &Path) -> Result<zip::ZipArchive<std::fs::File>> {

@@ -1,0 +1,131 @@
+//! `hanok show`, `hanok documents` and `hanok remove`: what is in the store.
+
+use knowledge::Access;
+use server::local::{Call, Outcome};
+use server::wire::{DocumentTextJson, DocumentsJson};
+
+use crate::args::{RemoveArgs, ShowArgs};
+use crate::exit::{Failure, OrFail, Result};
+use crate::settings::Settings;
+use crate::{house, print};
+
+/// Runs `show`: exactly the characters of the span, with no line end added.
+pub(crate) fn show(args: &ShowArgs, settings: &Settings, json: bool) -> Result<()> {
+    let (document_id, version) = match args.document.split_once('@') {
+        Some((id, version)) => (id.to_owned(), Some(version.to_owned())),
+        None => (args.document.clone(), None),
+    };
+    let span = args.span.as_deref().map(parse_span).transpose()?;
+    let (start, end) = span.unwrap_or((0, usize::MAX));
+    let call = Call::Show {
+        document_id: document_id.clone(),
+        version: version.clone(),
+        start: Some(start),
+        end: Some(end),
+    };
+    let part = match house::served(settings, call) {
+        Some(outcome) => match outcome? {
+            Outcome::Show(part) => part.map(|part| *part),
+            other => return Err(house::unexpected(&other)),
+        },
+        None => house::open(settings, Access::Read)?
+            .document(&document_id, version.as_deref())
+            .or_environment()?
+            .map(|document| DocumentTextJson::part(&document, start, end)),
+    };
+    let Some(part) = part else {
+        return Err(Failure::misuse(format!("there is no document `{}`", args.document))
+            .hint("`hanok documents` lists the documents with their ids"));
+    };
+    if span.is_some_and(|(_, end)| end > part.document.chars) {
+        return Err(Failure::misuse(format!(
+            "the span {start}..{end} reaches past the end: `{}` has {} characters",
+            args.document, part.document.chars
+        )));
+    }
+    if json { print::json(&part) } else { print::stdout(&part.text) }
+}
+
+fn parse_span(text: &str) -> Result<(usize, usize)> {
+    let parsed = text
+        .split_once("..")
+        .and_then(|(start, end)| Some((start.trim().parse().ok()?, end.trim().parse().ok()?)));
+    match parsed {
+        Some((start, end)) if start <= end => Ok((start, end)),
+        _ => Err(Failure::misuse(format!("`{text}` is not a span"))
+            .hint("write two positions in characters, the second not smaller: --span 120..180")),
+    }
+}
+
+/// Runs `documents`.
+pub(crate) fn list(settings: &Settings, json: bool) -> Result<()> {
+    let documents = match house::served(settings, Call::Documents) {
+        Some(outcome) => match outcome? {
+            Outcome::Documents(documents) => documents,
+            other => return Err(house::unexpected(&other)),
+        },
+        None => {
+            let documents = house::open(settings, Access::Read)?.documents().or_environment()?;
+            DocumentsJson::from(documents.as_slice())
+        }
+    };
+    if json {
+        return print::json(&documents);
+    }
+    for document in &documents.documents {
+        let pages = document.pages.map(|n| format!(", {n} pages")).unwrap_or_default();
+        print::line(&format!(
+            "{}  {} ({}{pages}, {} characters)\n    {}",
+            document.document_id, document.title, document.format, document.chars, document.path
+        ))?;
+    }
+    if documents.documents.is_empty() {
+        print::line("no documents yet; take some in with `hanok ingest PATH`")?;
+    }
+    Ok(())
+}
+
+#[derive(serde::Serialize)]
+struct RemoveJson<'a> {
+    schema: u32,
+    removed: bool,
+    document_id: &'a str,
+}
+
+/// Runs `remove`.
+pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Result<()> {
+    let document_id = args.document.clone();
+    let removed = match house::served(settings, Call::Remove { document_id }) {
+        Some(outcome) => match outcome? {
+            Outcome::Remove(removed) => removed,
+            other => return Err(house::unexpected(&other)),
+        },
+        None => house::open(settings, Access::Write)?.remove(&args.document).or_environment()?,
+    };
+    if !removed {
+        return Err(Failure::misuse(format!("there is no document `{}`", args.document))
+            .hint("`hanok documents` lists the documents with their ids"));
+    }
+    if json {
+        return print::json(&RemoveJson {
+            schema: 1,
+            removed,
+            document_id: &args.document,
+        });
+    }
+    print::line(&format!("removed {}; the file itself is where it was", args.document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_span;
+
+    #[test]
+    fn a_span_is_two_positions_in_order() {
+        assert_eq!(parse_span("3..9").unwrap(), (3, 9));
+        assert_eq!(parse_span("3..3").unwrap(), (3, 3));
+        for wrong in ["", "3", "9..3", "a..b", "-1..2", "1...2", "1..99999999999999999999999"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

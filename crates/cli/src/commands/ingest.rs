@@ -1,0 +1,198 @@
+//! `hanok ingest`: documents in, only what changed; vectors afterwards.
+
+use std::path::PathBuf;
+
+use assistant::Wanted;
+use knowledge::{Access, Embed, Go, IngestEvent, Store};
+use server::local::{Call, EventLine, Outcome};
+use server::wire::IngestJson;
+
+use crate::args::IngestArgs;
+use crate::exit::{Code, Failure, OrFail, Result};
+use crate::print::{self, Counts, Progress};
+use crate::settings::Settings;
+use crate::{house, interrupt};
+
+/// Passages embedded between two looks at Ctrl-C.
+const N_EMBEDDED_AT_ONCE: usize = 16;
+
+/// Runs the command.
+pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<Code> {
+    interrupt::install();
+    let paths = absolute(&args.paths)?;
+    let mut bar = Bar::default();
+    let call = Call::Ingest { paths: paths.clone() };
+    let through_server = house::served_with(settings, call, &mut |line| {
+        if let EventLine::Ingest(event) = line {
+            bar.event(&event.into());
+        }
+        if interrupt::asked() { Wanted::No } else { Wanted::Yes }
+    });
+    if let Some(outcome) = through_server {
+        let outcome = outcome.map_err(|failure| match failure.code {
+            Code::Interrupted => Failure::interrupted("stopped waiting; the running server goes on with the files"),
+            _ => failure,
+        });
+        bar.end();
+        return match outcome? {
+            Outcome::Ingest(report) => finish(&report, json),
+            other => Err(house::unexpected(&other)),
+        };
+    }
+    let store = house::open(settings, Access::Write)?;
+    let report = take_in(&store, &paths)?;
+    let code = finish(&report, json)?;
+    if !args.no_vectors {
+        make_vectors(&store, settings)?;
+    }
+    Ok(code)
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    paths
+        .iter()
+        .map(|path| std::path::absolute(path).map_err(|error| Failure::misuse(format!("`{}`: {error}", path.display()))))
+        .collect()
+}
+
+/// Takes files and folders in with a progress bar; stops between two files on Ctrl-C.
+pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
+    let mut bar = Bar::default();
+    let report = store.ingest(paths, &mut |event| bar.go(&event));
+    bar.end();
+    let report = report.or_environment()?;
+    if interrupt::asked() {
+        let queued = store.status().map_or(0, |status| status.queued);
+        return Err(Failure::interrupted(format!(
+            "stopped: {} in, {} still queued",
+            print::count(report.added + report.changed, "document"),
+            print::count(queued, "file")
+        ))
+        .hint("the same command, or `hanok serve`, goes on with them"));
+    }
+    resume(store)?;
+    Ok((&report).into())
+}
+
+/// Goes on with files that an earlier, cut-off ingest left queued.
+fn resume(store: &Store) -> Result<()> {
+    let queued = store.status().map_or(0, |status| status.queued);
+    if queued == 0 {
+        return Ok(());
+    }
+    print::stderr_line(&format!("going on with {} of an earlier ingest", print::count(queued, "file")));
+    let mut bar = Bar::default();
+    let report = store.resume(&mut |event| bar.go(&event));
+    bar.end();
+    report.or_environment()?;
+    interrupt::check("the rest stays queued; the same command, or `hanok serve`, goes on with it")
+}
+
+fn finish(report: &IngestJson, json: bool) -> Result<Code> {
+    for failed in &report.failed {
+        print::stderr_line(&format!("not taken in: `{}`: {}", failed.path, failed.reason));
+    }
+    if json {
+        print::json(report)?;
+    } else {
+        print::line(&sentence(report))?;
+    }
+    let taken = report.added + report.changed + report.unchanged + report.removed;
+    Ok(if taken == 0 && !report.failed.is_empty() { Code::Misuse } else { Code::Done })
+}
+
+/// One line about an ingest.
+pub(crate) fn sentence(report: &IngestJson) -> String {
+    let mut parts = vec![
+        format!("{} added", report.added),
+        format!("{} changed", report.changed),
+        format!("{} unchanged", report.unchanged),
+    ];
+    if report.removed > 0 {
+        parts.push(format!("{} removed", report.removed));
+    }
+    if !report.failed.is_empty() {
+        parts.push(format!("{} not taken in", report.failed.len()));
+    }
+    format!(
+        "{} ({}, {}) in {:.1} s",
+        parts.join(", "),
+        print::count(report.pages, "page"),
+        print::count(report.passages, "passage"),
+        report.s
+    )
+}
+
+/// Makes the vectors that are still missing, with a bar; searching by words works meanwhile.
+pub(crate) fn make_vectors(store: &Store, settings: &Settings) -> Result<()> {
+    let Some(embedder) = house::embedder(settings)? else {
+        print::stderr_line("note: no embedding model is here, so searching goes by words; `hanok pull` fetches one");
+        return Ok(());
+    };
+    embed_all(store, embedder.as_ref())
+}
+
+fn embed_all(store: &Store, embedder: &dyn Embed) -> Result<()> {
+    let mut left = store.embed_pending(embedder, 0).or_environment()?;
+    if left == 0 {
+        return Ok(());
+    }
+    let total = left;
+    let bar = Progress::start("making vectors", total as u64, Counts::Items);
+    while left > 0 {
+        if interrupt::asked() {
+            bar.clear();
+            return Err(Failure::interrupted(format!(
+                "stopped: {} without a vector; they are found by words already",
+                print::count(left, "passage")
+            ))
+            .hint("the same command, or `hanok serve`, goes on with them"));
+        }
+        let before = left;
+        left = store.embed_pending(embedder, N_EMBEDDED_AT_ONCE).or_environment()?;
+        bar.set((total.saturating_sub(left)) as u64);
+        if left >= before {
+            break;
+        }
+    }
+    bar.finish(&format!("{} made", print::count(total.saturating_sub(left), "vector")));
+    Ok(())
+}
+
+/// The progress bar of an ingest, started when the plan is known.
+#[derive(Default)]
+pub(crate) struct Bar {
+    progress: Option<Progress>,
+    finished: usize,
+}
+
+impl Bar {
+    /// Shows an event; says whether to go on.
+    pub(crate) fn go(&mut self, event: &IngestEvent) -> Go {
+        self.event(event);
+        if interrupt::asked() { Go::Stop } else { Go::On }
+    }
+
+    fn event(&mut self, event: &IngestEvent) {
+        match event {
+            IngestEvent::Planned { files, bytes } => {
+                let what = format!("reading {}", print::count(*files, "file"));
+                self.progress = Some(Progress::start(&what, *bytes, Counts::Bytes));
+            }
+            IngestEvent::Reading { .. } => {}
+            IngestEvent::Finished { bytes, .. } => {
+                self.finished += 1;
+                if let Some(progress) = &self.progress {
+                    progress.add(*bytes);
+                }
+            }
+        }
+    }
+
+    /// Ends the bar.
+    pub(crate) fn end(self) {
+        if let Some(progress) = self.progress {
+            progress.finish(&format!("{} looked at", print::count(self.finished, "file")));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `hanok search`: passages without an answer.
+
+use std::fmt::Write as _;
+
+use knowledge::{Access, SearchMode};
+use server::local::{Call, Outcome};
+use server::wire::{HitJson, SearchJson, SearchModeJson};
+
+use crate::answer::one_line;
+use crate::args::{Mode, SearchArgs};
+use crate::exit::{Failure, OrFail, Result};
+use crate::settings::Settings;
+use crate::{house, print};
+
+/// Characters of a passage that are shown.
+const SHOWN_CHARS: usize = 240;
+
+/// Runs the command.
+pub(crate) fn run(args: &SearchArgs, settings: &Settings, json: bool) -> Result<()> {
+    if args.question.trim().is_empty() {
+        return Err(Failure::misuse("there is nothing to look for").hint("hanok search \"…\""));
+    }
+    let call = Call::Search {
+        question: args.question.clone(),
+        k: usize::from(args.k),
+        mode: args.mode.into(),
+    };
+    let found = match house::served(settings, call) {
+        Some(outcome) => match outcome? {
+            Outcome::Search(found) => found,
+            other => return Err(house::unexpected(&other)),
+        },
+        None => search(args, settings)?,
+    };
+    if json {
+        return print::json(&found);
+    }
+    if found.hits.is_empty() {
+        return print::line("nothing was found");
+    }
+    let lines: Vec<String> = found.hits.iter().enumerate().map(shown).collect();
+    print::line(&lines.join("\n"))
+}
+
+fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
+    let store = house::open(settings, Access::Read)?;
+    let wants_vectors = match args.mode {
+        Mode::Lexical => false,
+        Mode::Dense => true,
+        Mode::Hybrid => store.status().is_ok_and(|status| status.vectors > 0),
+    };
+    let embedder = if wants_vectors { house::embedder(settings)? } else { None };
+    if args.mode == Mode::Dense && embedder.is_none() {
+        return Err(Failure::environment("searching by vectors needs an embedding model, and none is here")
+            .hint("`hanok pull e5` fetches one; `--mode lexical` searches by words"));
+    }
+    let hits = store.search(
+        &args.question,
+        usize::from(args.k),
+        args.mode.into(),
+        embedder.as_deref(),
+    );
+    hits.map(|hits| SearchJson::from(hits.as_slice())).or_environment()
+}
+
+fn shown((i, hit): (usize, &HitJson)) -> String {
+    let page = hit.page.map(|page| format!(", page {page}")).unwrap_or_default();
+    let mut text = format!("{}. {}{page}  ({:.4})\n", i + 1, hit.title, hit.score);
+    if !hit.heading_path.is_empty() {
+        let _ = writeln!(text, "   {}", hit.heading_path.join(" › "));
+    }
+    let line = one_line(&hit.text);
+    let cut: String = line.chars().take(SHOWN_CHARS).collect();
+    let more = if cut.len() < line.len() { " …" } else { "" };
+    let _ = write!(
+        text,
+        "   {cut}{more}\n   {}  (hanok show {}@{} --span {}..{})",
+        hit.path, hit.document_id, hit.version, hit.start, hit.end
+    );
+    text
+}
+
+impl From<Mode> for SearchMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Lexical => Self::Lexical,
+            Mode::Dense => Self::Dense,
+            Mode::Hybrid => Self::Hybrid,
+        }
+    }
+}
+
+impl From<Mode> for SearchModeJson {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Lexical => Self::Lexical,
+            Mode::Dense => Self::Dense,
+            Mode::Hybrid => Self::Hybrid,
+        }
+    }
+}

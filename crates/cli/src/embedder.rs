@@ -1,0 +1,38 @@
+//! The text encoder as the documents' embedder: prefixes as E5 was trained with (Wang et al. 2024, section 4).
+
+use std::sync::Arc;
+
+use knowledge::{Embed, EmbedKind, EmbedderId};
+use model::TextEncoder;
+
+/// A text encoder that tells questions from passages.
+pub(crate) struct Embedder {
+    encoder: Arc<TextEncoder>,
+}
+
+impl Embedder {
+    /// Wraps an encoder.
+    pub(crate) fn new(encoder: Arc<TextEncoder>) -> Self {
+        Self { encoder }
+    }
+}
+
+impl Embed for Embedder {
+    fn id(&self) -> EmbedderId {
+        EmbedderId {
+            name: "multilingual-e5-small".to_owned(),
+            sha256: self.encoder.sha256().to_owned(),
+            dim: self.encoder.dim(),
+        }
+    }
+
+    fn embed(&self, kind: EmbedKind, texts: &[&str]) -> Vec<Vec<f32>> {
+        let prefix = match kind {
+            EmbedKind::Query => "query: ",
+            EmbedKind::Passage => "passage: ",
+        };
+        let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+        let borrowed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
+        self.encoder.encode(&borrowed)
+    }
+}

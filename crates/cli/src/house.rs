@@ -1,0 +1,229 @@
+//! The documents and the brains behind a command: those of the server that runs on the data directory, or our own.
+//!
+//! Everything is answered in the wire's types, so that a command prints the same either way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use assistant::{Ask, AskError, Assistant, Wanted};
+use engine::{Engine, EngineConfig, SubmitError};
+use knowledge::{Access, Embed, Store};
+use model::{LoadOptions, Model, TextEncoder};
+use server::local::{Call, Client, ClientError, EventLine, Outcome};
+use server::wire::{AskJson, AskStreamEvent, TurnJson};
+
+use crate::embedder::Embedder;
+use crate::exit::{Failure, OrFail, Result, chain};
+use crate::models::Finder;
+use crate::print;
+use crate::settings::{Settings, Source};
+
+/// Who answers.
+pub(crate) enum House {
+    /// The server that runs on this data directory.
+    Served(PathBuf),
+    /// This process.
+    Own(Box<Assistant>),
+}
+
+/// One question with what was said before.
+pub(crate) struct Question {
+    /// The question.
+    pub(crate) text: String,
+    /// Earlier turns, oldest first.
+    pub(crate) history: Vec<TurnJson>,
+    /// Answer by quoting alone.
+    pub(crate) extractive: bool,
+}
+
+impl House {
+    /// The running server, unless another model than its own was asked for; else this process.
+    pub(crate) fn for_questions(settings: &Settings, extractive: bool) -> Result<Self> {
+        let own_model = settings.source("model") == Source::Flag && !extractive;
+        if !own_model && Client::connect(&settings.data_dir).is_some() {
+            return Ok(Self::Served(settings.data_dir.clone()));
+        }
+        let store = Arc::new(open(settings, Access::Read)?);
+        Ok(Self::Own(Box::new(assistant(settings, store, extractive)?)))
+    }
+
+    /// Asks; `on_event` sees each verified sentence as soon as it stands.
+    pub(crate) fn ask(
+        &self,
+        question: Question,
+        on_event: &mut dyn FnMut(AskStreamEvent) -> Wanted,
+    ) -> Result<AskJson> {
+        match self {
+            Self::Served(data_dir) => {
+                let client = Client::connect(data_dir)
+                    .ok_or_else(|| Failure::environment("the running server ended").hint("ask again"))?;
+                let call = Call::Ask {
+                    question: question.text,
+                    history: question.history,
+                    extractive: question.extractive,
+                };
+                let outcome = client.call(call, &mut |line| match line {
+                    EventLine::Ask(event) => on_event(event),
+                    EventLine::Ingest(_) => Wanted::Yes,
+                });
+                match outcome.map_err(refused)? {
+                    Outcome::Ask(answer) => Ok(*answer),
+                    other => Err(unexpected(&other)),
+                }
+            }
+            Self::Own(assistant) => {
+                let ask = Ask {
+                    question: question.text,
+                    history: question.history.into_iter().map(Into::into).collect(),
+                    extractive: question.extractive,
+                };
+                let answer = assistant.ask(&ask, &mut |event| on_event((&event).into()));
+                answer.map(|answer| (&answer).into()).map_err(not_asked)
+            }
+        }
+    }
+}
+
+/// Makes `call` to the server that runs on the data directory, if one does.
+pub(crate) fn served(settings: &Settings, call: Call) -> Option<Result<Outcome>> {
+    served_with(settings, call, &mut |_| Wanted::Yes)
+}
+
+/// Like [`served`], with the events on the way.
+pub(crate) fn served_with(
+    settings: &Settings,
+    call: Call,
+    on_event: &mut dyn FnMut(EventLine) -> Wanted,
+) -> Option<Result<Outcome>> {
+    let client = Client::connect(&settings.data_dir)?;
+    Some(client.call(call, on_event).map_err(refused))
+}
+
+/// A result of another kind than the call's: the server is of another version.
+pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
+    let kind = match outcome {
+        Outcome::Ask(_) => "an answer",
+        Outcome::Search(_) => "a search",
+        Outcome::Ingest(_) => "an ingest",
+        Outcome::Show(_) => "a text",
+        Outcome::Documents(_) => "a list",
+        Outcome::Remove(_) => "a removal",
+        Outcome::Status(_) => "a status",
+    };
+    Failure::environment(format!("the running server answered with {kind}, which was not asked for"))
+        .hint("it is of another version: restart it")
+}
+
+fn refused(error: ClientError) -> Failure {
+    match &error {
+        ClientError::Refused(body) if body.kind == "invalid_request_error" => Failure::misuse(body.message.clone()),
+        ClientError::Cancelled => Failure::interrupted("stopped"),
+        _ => Failure::environment(chain(&error)),
+    }
+}
+
+fn not_asked(error: AskError) -> Failure {
+    match &error {
+        AskError::EmptyQuestion | AskError::QuestionTooLong { .. } | AskError::Engine(SubmitError::TooLong { .. }) => {
+            Failure::misuse(chain(&error))
+        }
+        AskError::Cancelled => Failure::closed_pipe(),
+        _ => Failure::environment(chain(&error)),
+    }
+}
+
+/// Opens the store of the data directory.
+pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
+    Store::open(&settings.data_dir, access).or_environment()
+}
+
+/// Loads model and embedder side by side and joins them with the documents.
+pub(crate) fn assistant(settings: &Settings, store: Arc<Store>, extractive: bool) -> Result<Assistant> {
+    let vectors = store.status().map_or(0, |status| status.vectors);
+    let embedder = match vectors {
+        0 => None,
+        _ => start_embedder(settings)?,
+    };
+    let engine = if extractive { None } else { engine_or_quotes(settings)? };
+    let embedder = embedder.and_then(finish_embedder);
+    Ok(Assistant::new(store, engine, embedder))
+}
+
+/// How models are loaded.
+pub(crate) fn load_options(settings: &Settings) -> LoadOptions {
+    LoadOptions {
+        threads: settings.threads,
+        context: settings.context,
+        ..LoadOptions::default()
+    }
+}
+
+/// The engine; without a model, or with a default one that is broken, none and a line on stderr.
+pub(crate) fn engine_or_quotes(settings: &Settings) -> Result<Option<Engine>> {
+    let Some(path) = Finder::new(settings).language()? else {
+        if settings.model.is_none() {
+            print::stderr_line("note: no language model is here, so answers are quotes; `hanok pull` fetches one");
+        }
+        return Ok(None);
+    };
+    match Model::load(&path, &load_options(settings)) {
+        Ok(model) => Ok(Some(Engine::start(model, EngineConfig::default()))),
+        Err(error) if settings.model.is_none() => {
+            print::stderr_line(&format!(
+                "note: the model `{}` cannot be used ({}), so answers are quotes; see `hanok doctor`",
+                path.display(),
+                chain(&error)
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(not_loaded(&path, &error)),
+    }
+}
+
+/// A model that was asked for and does not load.
+pub(crate) fn not_loaded(path: &std::path::Path, error: &dyn std::error::Error) -> Failure {
+    let text = chain(error);
+    let shown = path.display().to_string();
+    let message = if text.contains(&shown) {
+        text
+    } else {
+        format!("the model `{shown}` cannot be used: {text}")
+    };
+    Failure::environment(message).hint(
+        "GGUF files of the families olmoe, olmo2, llama, qwen2, qwen3 and qwen3moe with F32, F16, BF16, Q4_0, Q4_1 or \
+         Q8_0 weights can be read",
+    )
+}
+
+type Loading = JoinHandle<Option<Arc<dyn Embed>>>;
+
+/// Starts to load the embedder on a thread of its own; `None` where there is none.
+fn start_embedder(settings: &Settings) -> Result<Option<Loading>> {
+    let Some(path) = Finder::new(settings).embedder()? else {
+        return Ok(None);
+    };
+    let threads = settings.threads;
+    let loading = std::thread::Builder::new().name("embedder".into()).spawn(move || {
+        match TextEncoder::load(&path, threads) {
+            Ok(encoder) => Some(Arc::new(Embedder::new(encoder)) as Arc<dyn Embed>),
+            Err(error) => {
+                print::stderr_line(&format!(
+                    "note: the embedding model cannot be used ({}); searching by words alone",
+                    chain(&error)
+                ));
+                None
+            }
+        }
+    });
+    loading.map(Some).or_environment()
+}
+
+fn finish_embedder(loading: Loading) -> Option<Arc<dyn Embed>> {
+    loading.join().ok().flatten()
+}
+
+/// The embedder, if there is one that can be used.
+pub(crate) fn embedder(settings: &Settings) -> Result<Option<Arc<dyn Embed>>> {
+    Ok(start_embedder(settings)?.and_then(finish_embedder))
+}
