@@ -12,6 +12,7 @@ use clap::{Parser, ValueEnum as _};
 
 mod ours;
 mod peer;
+mod quiet;
 mod report;
 mod roofs;
 mod traffic;
@@ -120,6 +121,7 @@ fn in_its_own_process(work: &Work) -> Result<Measured> {
         .which
         .to_possible_value()
         .context("every variant has a name")?;
+    let before = quiet::Ticks::now()?;
     let output = Command::new(std::env::current_exe()?)
         .args(["worker", "--which", which.get_name(), "--model"])
         .arg(&work.model)
@@ -149,5 +151,7 @@ fn in_its_own_process(work: &Work) -> Result<Measured> {
     }
     let text = String::from_utf8(output.stdout)?;
     let json = text.lines().last().context("the worker printed nothing")?;
-    Ok(serde_json::from_str(json)?)
+    let mut measured: Measured = serde_json::from_str(json)?;
+    measured.others = before.others_since(measured.own_ticks)?;
+    Ok(measured)
 }

@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::peer;
+use crate::quiet::OTHERS_MAX;
 use crate::roofs::Roofs;
 use crate::traffic::Traffic;
 use crate::worker::{Measured, Which};
@@ -21,6 +22,10 @@ pub(crate) struct Report {
     machine: Machine,
     pub(crate) roofs: Vec<Roofs>,
     rows: Vec<Row>,
+    /// Largest share of the machine that others took while an engine ran; see `quiet`.
+    others_share_max: f64,
+    /// Whether the ratios count: nobody else wanted the cores.
+    quiet: bool,
 }
 
 #[derive(Serialize)]
@@ -151,11 +156,16 @@ impl Report {
             machine: Machine::here(threads),
             roofs: Vec::new(),
             rows: Vec::new(),
+            others_share_max: 0.0,
+            quiet: true,
         }
     }
 
     /// Turns a model's repetitions into rows.
     pub(crate) fn add(&mut self, run: &ModelRun) -> Result<()> {
+        let others = run.measured.iter().map(|(_, m)| m.others);
+        self.others_share_max = others.fold(self.others_share_max, f64::max);
+        self.quiet = self.others_share_max <= OTHERS_MAX;
         for metric in self.metrics(run) {
             let ours = run.values(Which::Ours, &metric.value);
             let peers: Vec<(Which, &str, Vec<f64>)> = SETTINGS
@@ -259,6 +269,12 @@ impl Report {
             of(|r| r.int8_gmac_s),
             self.roofs.first().map_or("none", |r| r.int8_kernel)
         );
+        if !self.quiet {
+            println!(
+                "THE MACHINE WAS BUSY: others took up to {:.0} % of it while an engine ran, so no ratio below counts.\n",
+                self.others_share_max * 100.0
+            );
+        }
         println!("| model | type | metric | ours | llama.cpp | its setting | ratio | roof share |");
         println!("|---|---|---|---|---|---|---|---|");
         for row in &self.rows {
@@ -316,11 +332,12 @@ pub(crate) fn line(measured: &Measured) -> String {
             .join(", ")
     };
     format!(
-        "load {:.2} s, prefill {} tokens/s, decode {} tokens/s, peak {:.2} GB",
+        "load {:.2} s, prefill {} tokens/s, decode {} tokens/s, peak {:.2} GB, others took {:.0} %",
         measured.load_s,
         list(&measured.prefill),
         list(&measured.decode),
-        measured.peak_bytes / 1e9
+        measured.peak_bytes / 1e9,
+        measured.others * 100.0
     )
 }
 

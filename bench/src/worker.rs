@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ours::Ours;
 use crate::peer::{Peer, Settings};
+use crate::quiet;
 
 /// Which engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,7 +69,11 @@ pub(crate) struct Measured {
     pub(crate) decode: Vec<f64>,
     /// Most memory that was resident at once, mapped files included, in bytes.
     pub(crate) peak_bytes: f64,
-    pub(crate) system_info: String,
+    /// Processor time of the whole process in clock ticks.
+    pub(crate) own_ticks: u64,
+    /// Share of the machine that others took meanwhile; set by the process that started this one.
+    #[serde(default)]
+    pub(crate) others: f64,
 }
 
 enum Engine {
@@ -133,13 +138,13 @@ pub(crate) fn run(work: &Work) -> Result<Measured> {
         let time = engine.generate(&tokens(n_tokens), work.new_tokens + 1)?;
         decode.push(work.new_tokens as f64 / time.rest_s);
     }
-    let system_info = Peer::system_info();
     Ok(Measured {
         load_s,
         prefill,
         decode,
         peak_bytes: peak_bytes()?,
-        system_info,
+        own_ticks: quiet::own_ticks()?,
+        others: 0.0,
     })
 }
 
