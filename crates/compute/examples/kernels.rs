@@ -57,6 +57,19 @@ fn best(mut f: impl FnMut()) -> f64 {
     (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
 }
 
+/// Median seconds of single calls: what a call costs when the machine leaves it alone.
+fn median(calls: usize, f: &mut dyn FnMut()) -> f64 {
+    let mut seconds: Vec<f64> = (0..calls)
+        .map(|_| {
+            let start = Instant::now();
+            f();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    seconds[calls / 2]
+}
+
 fn read_roof(pool: &Pool) -> f64 {
     let mut bytes = AlignedBytes::zeroed(LARGE_BYTES);
     bytes.fill(1);
@@ -106,8 +119,7 @@ fn matrix_line(pool: &Pool, isa: Isa, dtype: DType) -> String {
 
 /// What is paid per call where the weights are in the cache.
 fn small(pool: &Pool) {
-    const CALLS: u32 = 2000;
-    let per_call = |f: &mut dyn FnMut()| best(|| (0..CALLS).for_each(|_| f())) / f64::from(CALLS) * 1e6;
+    let per_call = |f: &mut dyn FnMut()| median(2000, f) * 1e6;
     print(&format!(
         "small: fork-join {:.2} us",
         per_call(&mut || pool.run(&|_, _| {}))

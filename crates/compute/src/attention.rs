@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::isa::Isa;
-use crate::kernels::{self, SPAN, TILE_MAX};
+use crate::kernels::{self, Columns, SPAN, TILE_MAX};
 use crate::kv::{KvDType, KvLayer};
 use crate::lanes;
 use crate::matrix::LANES;
@@ -135,9 +135,7 @@ unsafe impl Sync for Task<'_> {}
 /// What one thread needs while it works.
 #[derive(Default)]
 struct Buffers {
-    /// Query rows, transposed: `[head_dim][rows]`.
-    q: Vec<f32>,
-    /// Results of the rows: `[row][stride]`.
+    /// Results of the rows: `[row][value stride]`.
     acc: Vec<f32>,
 }
 
@@ -251,8 +249,8 @@ struct RowBlock<'a> {
 impl RowBlock<'_> {
     fn attend<const R: usize>(&self, buffers: &mut Buffers) {
         let (head_dim, stride) = (self.task.kv.head_dim(), self.task.kv.value_stride());
-        let Buffers { q, acc } = buffers;
-        self.gather_queries::<R>(q);
+        let acc = &mut buffers.acc;
+        let q = self.gather_queries::<R>();
         acc.clear();
         acc.resize(R * stride, 0.0);
         let (mut max, mut total) = ([f32::NEG_INFINITY; R], [0.0f32; R]);
@@ -260,7 +258,7 @@ impl RowBlock<'_> {
         let seen = self.seen(self.rows.end - 1);
         for span in (0..seen).step_by(SPAN) {
             let span = span..(span + SPAN).min(seen);
-            self.score(q.as_chunks::<R>().0, span.clone(), &mut scores);
+            self.score(&q, span.clone(), &mut scores);
             for (i, scores) in scores.iter_mut().enumerate() {
                 // Rows beyond the last repeat it, so that their arithmetic stays finite.
                 let row = (self.rows.start + i).min(self.rows.end - 1);
@@ -274,7 +272,7 @@ impl RowBlock<'_> {
                     acc,
                 );
             }
-            self.add_values(&scores, span, acc);
+            self.add_values(&scores, &span, acc);
         }
         for (i, row) in self.rows.clone().enumerate() {
             let acc = &mut acc[i * stride..][..head_dim];
@@ -284,34 +282,80 @@ impl RowBlock<'_> {
         }
     }
 
-    /// `scores[r][p] = q[r] · key[span.start + p]`.
-    fn score<const R: usize>(&self, q: &[[f32; R]], span: Range<usize>, scores: &mut [[f32; SPAN]; R]) {
-        let kv = self.task.kv;
-        for (i, tile) in (span.start / LANES..span.end.div_ceil(LANES)).enumerate() {
-            let keys = kv.key_tile_bytes(tile, self.kv_head);
-            let sums = kernels::float_tile(self.task.isa, kv.dtype().dtype(), keys, q);
-            for (scores, sums) in scores.iter_mut().zip(sums) {
-                scores[i * LANES..(i + 1) * LANES].copy_from_slice(&sums);
-            }
+    /// `scores[r][p] = q[r] · key[span.start + p]`: the columns are the components of sixteen positions.
+    fn score<const R: usize>(&self, q: &[[f32; SPAN]; R], span: Range<usize>, scores: &mut [[f32; SPAN]; R]) {
+        let first = span.start / LANES;
+        let n_tiles = span.end.div_ceil(LANES) - first;
+        let mut tile = 0;
+        while tile < n_tiles {
+            // As many sums at a time as fit in registers.
+            tile += match (n_tiles - tile, R) {
+                (4.., ..=4) => self.score_tiles::<R, 4>(q, first, tile, scores),
+                (2.., _) => self.score_tiles::<R, 2>(q, first, tile, scores),
+                _ => self.score_tiles::<R, 1>(q, first, tile, scores),
+            };
         }
     }
 
-    /// `acc[r] += Σ_p weights[r][p] · value[span.start + p]`.
-    fn add_values<const R: usize>(&self, weights: &[[f32; SPAN]; R], span: Range<usize>, acc: &mut [f32]) {
+    fn score_tiles<const R: usize, const G: usize>(
+        &self,
+        q: &[[f32; SPAN]; R],
+        first: usize,
+        tile: usize,
+        scores: &mut [[f32; SPAN]; R],
+    ) -> usize {
         let kv = self.task.kv;
-        let stride = kv.value_stride();
-        for component in (0..stride).step_by(LANES) {
-            let columns = kernels::Columns {
-                bytes: kv.values_from(span.start, self.kv_head, component),
-                stride: kv.position_bytes(),
-                len: span.len(),
+        let groups = std::array::from_fn(|g| kv.keys_from(first + tile + g, self.kv_head));
+        let columns = Columns::<G> {
+            groups,
+            stride: LANES * kv.dtype().size(),
+            len: kv.head_dim(),
+        };
+        let sums = kernels::weigh_columns(self.task.isa, kv.dtype().dtype(), columns, q);
+        for (g, sums) in sums.iter().enumerate() {
+            let at = (tile + g) * LANES;
+            for (scores, sums) in scores.iter_mut().zip(sums) {
+                scores[at..at + LANES].copy_from_slice(sums);
+            }
+        }
+        G
+    }
+
+    /// `acc[r] += Σ_p weights[r][p] · value[span.start + p]`: the columns are positions.
+    fn add_values<const R: usize>(&self, weights: &[[f32; SPAN]; R], span: &Range<usize>, acc: &mut [f32]) {
+        let n_parts = self.task.kv.value_stride() / LANES;
+        let mut part = 0;
+        while part < n_parts {
+            part += match (n_parts - part, R) {
+                (4.., ..=4) => self.add_parts::<R, 4>(weights, span, part, acc),
+                (2.., _) => self.add_parts::<R, 2>(weights, span, part, acc),
+                _ => self.add_parts::<R, 1>(weights, span, part, acc),
             };
-            let sums = kernels::weigh_columns(self.task.isa, kv.dtype().dtype(), columns, weights);
-            for (acc, sums) in acc.chunks_exact_mut(stride).zip(&sums) {
-                let acc = &mut acc[component..component + LANES];
+        }
+    }
+
+    fn add_parts<const R: usize, const G: usize>(
+        &self,
+        weights: &[[f32; SPAN]; R],
+        span: &Range<usize>,
+        part: usize,
+        acc: &mut [f32],
+    ) -> usize {
+        let kv = self.task.kv;
+        let groups = std::array::from_fn(|g| kv.values_from(span.start, self.kv_head, (part + g) * LANES));
+        let columns = Columns::<G> {
+            groups,
+            stride: kv.position_bytes(),
+            len: span.len(),
+        };
+        let sums = kernels::weigh_columns(self.task.isa, kv.dtype().dtype(), columns, weights);
+        for (g, sums) in sums.iter().enumerate() {
+            for (acc, sums) in acc.chunks_exact_mut(kv.value_stride()).zip(sums) {
+                let acc = &mut acc[(part + g) * LANES..][..LANES];
                 acc.iter_mut().zip(sums).for_each(|(acc, sum)| *acc += sum);
             }
         }
+        G
     }
 
     /// Positions that a row may look at.
@@ -329,16 +373,14 @@ impl RowBlock<'_> {
         (row / self.per_kv * self.task.n_heads + head) * self.task.kv.head_dim()
     }
 
-    fn gather_queries<const R: usize>(&self, q: &mut Vec<f32>) {
-        let head_dim = self.task.kv.head_dim();
-        q.clear();
-        q.resize(head_dim * R, 0.0);
-        for (i, row) in self.rows.clone().enumerate() {
-            let head = &self.task.q[self.head_at(row)..][..head_dim];
-            for (d, v) in head.iter().enumerate() {
-                q[d * R + i] = v * self.task.scale;
-            }
+    /// The rows' queries, scaled.
+    fn gather_queries<const R: usize>(&self) -> [[f32; SPAN]; R] {
+        let mut q = [[0.0; SPAN]; R];
+        for (q, row) in q.iter_mut().zip(self.rows.clone()) {
+            let head = &self.task.q[self.head_at(row)..][..self.task.kv.head_dim()];
+            q.iter_mut().zip(head).for_each(|(q, v)| *q = v * self.task.scale);
         }
+        q
     }
 
     fn write_head(&self, row: usize, values: &[f32]) {

@@ -73,36 +73,40 @@ pub(crate) fn float_tile<const T: usize>(isa: Isa, dtype: DType, group: &[u8], x
 }
 
 /// Columns a call of [`weigh_columns`] can take.
-pub(crate) const SPAN: usize = 128;
+pub(crate) const SPAN: usize = 256;
 
-/// `len` runs of [`LANES`] numbers, each run starting `stride` bytes after the one before.
+/// `G` groups of `len` columns of [`LANES`] numbers; in each group a column starts `stride` bytes after
+/// the one before.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Columns<'a> {
-    pub(crate) bytes: &'a [u8],
+pub(crate) struct Columns<'a, const G: usize> {
+    pub(crate) groups: [&'a [u8]; G],
     pub(crate) stride: usize,
     pub(crate) len: usize,
 }
 
-impl<'a> Columns<'a> {
-    /// The runs, of `N` bytes each.
-    fn runs<const N: usize>(self) -> impl Iterator<Item = &'a [u8; N]> {
-        self.bytes
-            .chunks(self.stride)
-            .take(self.len.min(SPAN))
-            .filter_map(|run| run.first_chunk())
+impl<'a, const G: usize> Columns<'a, G> {
+    /// The bytes of one column of one group.
+    ///
+    /// # Panics
+    /// If the group is shorter.
+    #[inline(always)]
+    fn column<const N: usize>(&self, group: usize, column: usize) -> &'a [u8; N] {
+        let from = &self.groups[group][column * self.stride..];
+        from.first_chunk().expect("a group holds all of its columns")
     }
 }
 
-/// `out[t] = Σ_c weights[t][c] · column c`, for f32 and f16 columns.
+/// `out[g][t] = Σ_c weights[t][c] · column c of group g`, for f32 and f16 columns. Several groups go
+/// together because the sum of one is a chain of dependent steps.
 ///
 /// # Panics
-/// If `dtype` is another.
-pub(crate) fn weigh_columns<const T: usize>(
+/// If `dtype` is another, or a group is shorter than its columns.
+pub(crate) fn weigh_columns<const T: usize, const G: usize>(
     isa: Isa,
     dtype: DType,
-    columns: Columns<'_>,
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
-) -> Sums<T> {
+) -> [Sums<T>; G] {
     match isa.proof() {
         #[cfg(target_arch = "x86_64")]
         Proof::Avx512(token) => x86_64::avx512::weigh_columns(token, dtype, columns, weights),

@@ -11,6 +11,9 @@ use half::f16;
 use crate::blocks::DType;
 use crate::matrix::LANES;
 
+/// Components of a head at most.
+pub const HEAD_DIM_MAX: usize = crate::kernels::SPAN;
+
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KvDType {
@@ -82,7 +85,14 @@ impl Store {
 
 impl KvLayer {
     /// An empty cache with room for `capacity` positions before it has to move.
+    ///
+    /// # Panics
+    /// If `head_dim` exceeds [`HEAD_DIM_MAX`].
     pub fn new(dtype: KvDType, n_kv_heads: usize, head_dim: usize, capacity: usize) -> Self {
+        assert!(
+            head_dim <= HEAD_DIM_MAX,
+            "heads of {head_dim}, at most {HEAD_DIM_MAX}"
+        );
         let capacity = capacity.next_multiple_of(LANES) * n_kv_heads;
         Self {
             n_kv_heads,
@@ -160,11 +170,9 @@ impl KvLayer {
         self.keys.dtype
     }
 
-    /// Bytes of the keys of sixteen positions of one head: `head_dim` runs of sixteen.
-    pub(crate) fn key_tile_bytes(&self, tile: usize, head: usize) -> &[u8] {
-        let size = self.keys.dtype.size();
-        let at = self.key_tile(tile, head) * size;
-        &self.keys.bytes[at..at + self.head_dim * LANES * size]
+    /// Bytes from the keys of sixteen positions of one head (`head_dim` runs of sixteen) to the end.
+    pub(crate) fn keys_from(&self, tile: usize, head: usize) -> &[u8] {
+        &self.keys.bytes[self.key_tile(tile, head) * self.keys.dtype.size()..]
     }
 
     /// Bytes from component `component` of the value of one head at one position to the end.

@@ -49,26 +49,27 @@ pub(crate) fn float_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[f32; 
 }
 
 /// See [`super::weigh_columns`].
-pub(crate) fn weigh_columns<const T: usize>(
+pub(crate) fn weigh_columns<const T: usize, const G: usize>(
     dtype: DType,
-    columns: Columns<'_>,
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
-) -> Sums<T> {
-    let mut sums = [[0.0; LANES]; T];
-    let mut add = |c: usize, cell: &[u8]| {
-        let column = column(dtype, cell, 0);
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            sums.iter_mut()
-                .zip(&column)
-                .for_each(|(s, v)| *s += weights[c] * v);
+) -> [Sums<T>; G] {
+    let mut out = [[[0.0; LANES]; T]; G];
+    for (g, sums) in out.iter_mut().enumerate() {
+        for c in 0..columns.len.min(SPAN) {
+            let column = match dtype {
+                DType::F32 => column(dtype, columns.column::<64>(g, c), 0),
+                DType::F16 => column(dtype, columns.column::<32>(g, c), 0),
+                _ => unreachable!("keys and values are f32 or f16"),
+            };
+            for (sums, weights) in sums.iter_mut().zip(weights) {
+                sums.iter_mut()
+                    .zip(&column)
+                    .for_each(|(s, v)| *s += weights[c] * v);
+            }
         }
-    };
-    match dtype {
-        DType::F32 => columns.runs::<64>().enumerate().for_each(|(c, run)| add(c, run)),
-        DType::F16 => columns.runs::<32>().enumerate().for_each(|(c, run)| add(c, run)),
-        _ => unreachable!("keys and values are f32 or f16"),
     }
-    sums
+    out
 }
 
 /// Symmetric quantisation: the largest magnitude becomes 127.

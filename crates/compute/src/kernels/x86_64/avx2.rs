@@ -61,12 +61,12 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
 }
 
 /// See [`crate::kernels::weigh_columns`].
-pub(in crate::kernels) fn weigh_columns<const T: usize>(
+pub(in crate::kernels) fn weigh_columns<const T: usize, const G: usize>(
     _: Avx2,
     dtype: DType,
-    columns: Columns<'_>,
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
-) -> Sums<T> {
+) -> [Sums<T>; G] {
     match dtype {
         // SAFETY: the token proves the features the kernels are compiled for.
         DType::F32 => unsafe { weigh_f32(columns, weights) },
@@ -298,32 +298,40 @@ fn float_columns<const T: usize>(
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_f32<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
-    weigh::<T, 64>(columns, weights, |w, half| floats(part(w, half * 32)))
+fn weigh_f32<const T: usize, const G: usize>(
+    columns: Columns<'_, G>,
+    weights: &[[f32; SPAN]; T],
+) -> [Sums<T>; G] {
+    weigh::<T, G, 64>(columns, weights, |w, half| floats(part(w, half * 32)))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_f16<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
-    weigh::<T, 32>(columns, weights, |w, half| halves(part(w, half * 16)))
+fn weigh_f16<const T: usize, const G: usize>(
+    columns: Columns<'_, G>,
+    weights: &[[f32; SPAN]; T],
+) -> [Sums<T>; G] {
+    weigh::<T, G, 32>(columns, weights, |w, half| halves(part(w, half * 16)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh<const T: usize, const N: usize>(
-    columns: Columns<'_>,
+fn weigh<const T: usize, const G: usize, const N: usize>(
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
     widen: impl Fn(&[u8; N], usize) -> __m256,
-) -> Sums<T> {
-    let mut out = [[0.0; LANES]; T];
-    for half in 0..2 {
-        let mut sums = [_mm256_setzero_ps(); T];
-        for (c, column) in columns.runs::<N>().enumerate() {
-            let v = widen(column, half);
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                *sum = _mm256_fmadd_ps(v, _mm256_set1_ps(weights[c]), *sum);
+) -> [Sums<T>; G] {
+    let mut out = [[[0.0; LANES]; T]; G];
+    for (g, out) in out.iter_mut().enumerate() {
+        for half in 0..2 {
+            let mut sums = [_mm256_setzero_ps(); T];
+            for c in 0..columns.len.min(SPAN) {
+                let v = widen(columns.column(g, c), half);
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = _mm256_fmadd_ps(v, _mm256_set1_ps(weights[c]), *sum);
+                }
             }
+            spill(sums, half, out);
         }
-        spill(sums, half, &mut out);
     }
     out
 }

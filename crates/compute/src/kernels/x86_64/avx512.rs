@@ -61,12 +61,12 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
 }
 
 /// See [`crate::kernels::weigh_columns`].
-pub(in crate::kernels) fn weigh_columns<const T: usize>(
+pub(in crate::kernels) fn weigh_columns<const T: usize, const G: usize>(
     _: Avx512,
     dtype: DType,
-    columns: Columns<'_>,
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
-) -> Sums<T> {
+) -> [Sums<T>; G] {
     match dtype {
         // SAFETY: the token proves the features the kernels are compiled for.
         DType::F32 => unsafe { weigh_f32(columns, weights) },
@@ -260,30 +260,42 @@ fn float_columns<const T: usize>(
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh_f32<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
-    weigh::<T, 64>(columns, weights, |w| _mm512_castsi512_ps(load64(w)))
+fn weigh_f32<const T: usize, const G: usize>(
+    columns: Columns<'_, G>,
+    weights: &[[f32; SPAN]; T],
+) -> [Sums<T>; G] {
+    weigh::<T, G, 64>(columns, weights, |w| _mm512_castsi512_ps(load64(w)))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh_f16<const T: usize>(columns: Columns<'_>, weights: &[[f32; SPAN]; T]) -> Sums<T> {
-    weigh::<T, 32>(columns, weights, |w| halves(w))
+fn weigh_f16<const T: usize, const G: usize>(
+    columns: Columns<'_, G>,
+    weights: &[[f32; SPAN]; T],
+) -> [Sums<T>; G] {
+    weigh::<T, G, 32>(columns, weights, |w| halves(w))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh<const T: usize, const N: usize>(
-    columns: Columns<'_>,
+fn weigh<const T: usize, const G: usize, const N: usize>(
+    columns: Columns<'_, G>,
     weights: &[[f32; SPAN]; T],
     widen: impl Fn(&[u8; N]) -> __m512,
-) -> Sums<T> {
-    let mut sums = [_mm512_setzero_ps(); T];
-    for (c, column) in columns.runs::<N>().enumerate() {
-        let v = widen(column);
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            *sum = _mm512_fmadd_ps(v, _mm512_set1_ps(weights[c]), *sum);
+) -> [Sums<T>; G] {
+    let mut sums = [[_mm512_setzero_ps(); T]; G];
+    for c in 0..columns.len.min(SPAN) {
+        for (g, sums) in sums.iter_mut().enumerate() {
+            let v = widen(columns.column(g, c));
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_fmadd_ps(v, _mm512_set1_ps(weights[c]), *sum);
+            }
         }
     }
-    spill(sums)
+    let mut out = [[[0.0; LANES]; T]; G];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        *out = spill(sums);
+    }
+    out
 }
 
 /// Same arithmetic as the scalar quantiser, so the same integers.
