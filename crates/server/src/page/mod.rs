@@ -54,9 +54,7 @@ async fn show(app: &App, view: &View, name: &'static str, mut values: Context) -
     values.insert("status", value(&status));
     values.insert("script", Value::from(true));
     values.insert("signed_in", Value::from(app.needs_token()));
-    let html = app
-        .templates
-        .render(name, view.lang, values.into_iter().collect());
+    let html = app.templates.render(name, view.lang, Value::from_pairs(values));
     let html = html.map_err(|error| ApiError::internal(format!("{error:#}")))?;
     let mut response = Html(html).into_response();
     if view.remember {

@@ -1,6 +1,6 @@
 //! The templates, embedded; everything in them is escaped, for documents are hostile.
 
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, Value, context};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(crate) struct Templates(Environment<'static>);
 impl Templates {
     pub(crate) fn new() -> Self {
         let mut environment = Environment::new();
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Lenient);
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Chainable);
         environment.add_filter("fill", |text: String, n: Value| {
             text.replace("{n}", &n.to_string())
         });
@@ -55,7 +55,7 @@ impl Templates {
 }
 
 /// The word for a count: `key_one` for one where there is one.
-fn plural(table: Value, key: String, n: u64, _rest: Kwargs) -> Result<String, Error> {
+fn plural(table: Value, key: String, n: u64) -> Result<String, Error> {
     let one = if n == 1 {
         table.get_attr(&format!("{key}_one"))?
     } else {
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn one_thing_is_not_many() {
         let t = value(words(Lang::En));
-        let say = |n| plural(t.clone(), "pages".into(), n, Kwargs::default());
+        let say = |n| plural(t.clone(), "pages".into(), n);
         assert_eq!(say(1).unwrap(), "1 page");
         assert_eq!(say(2).unwrap(), "2 pages");
     }
