@@ -15,6 +15,7 @@ mod bench;
 mod dist;
 mod lexer;
 mod licences;
+mod parity;
 mod parity_step;
 mod shell;
 mod system;
@@ -28,6 +29,8 @@ mod walls;
 enum Cli {
     /// Format, lint, test, check: everything that must hold
     Test(test::Options),
+    /// Compare with reference outputs: families, types, tokenizers
+    Parity(parity::ParityArgs),
     /// Compare speed and memory with other engines
     #[command(subcommand)]
     Bench(Bench),
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<bool> {
     match cli {
         Cli::Test(options) => return test::run(&options),
+        Cli::Parity(args) => return parity::run(&args),
         Cli::Bench(Bench::Engine(options)) => bench::engine(&options)?,
         Cli::Dist(options) => dist::run(&options)?,
         Cli::System(options) => system::run(&options)?,

@@ -98,7 +98,7 @@ pub struct Row {
     pub greedy_match: Option<bool>,
     /// Where they part (the first part that is no tie, else the first tie).
     pub first_divergence: Option<Divergence>,
-    /// Relative root mean square difference of the logits.
+    /// Relative root mean square difference of a token's logits, the median over tokens.
     pub rms_relative: Option<f32>,
     /// Mean absolute difference of the log-probabilities of given tokens.
     pub mean_abs_logprob: Option<f32>,

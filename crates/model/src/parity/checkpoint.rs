@@ -83,6 +83,7 @@ pub(super) fn rows(dir: &Path, options: &Options) -> Result<Vec<Row>, ParityErro
         rows.push(against_fixture(dir, &exact, &expected)?);
     }
     if options.wants(Precision::Native) {
+        rows.push(stored_native(dir, &load(Precision::Native, None)?, &expected)?);
         for dtype in RECAST.into_iter().filter(|dtype| fits(exact.config(), *dtype)) {
             let f32 = load(Precision::F32, Some(dtype))?;
             let native = load(Precision::Native, Some(dtype))?;
@@ -99,29 +100,50 @@ fn fits(config: &Config, dtype: DType) -> bool {
 }
 
 fn against_fixture(dir: &Path, decoder: &Decoder, expected: &Expected) -> Result<Row, ParityError> {
-    let config = decoder.config();
-    let mut row = Row::new(dir, config.family.gguf_name(), decoder.dtype().name(), "fixture");
-    row.compute = Some(compute_name(Precision::F32));
-    let run = Run::of(decoder, &expected.inputs)?;
-    let max_logit = max_abs(&run.logits, &expected.logits);
-    row.max_abs_logit = Some(max_logit);
+    let mut row = fixture_row(dir, (decoder, Precision::F32), expected, 0.0)?;
+    let max_logit = row.max_abs_logit.unwrap_or(f32::INFINITY);
     row.require(max_logit <= LOGIT_BOUND, || {
         format!("a logit is off by {max_logit}, more than {LOGIT_BOUND}")
     });
+    row.require(row.greedy_match == Some(true), || {
+        "the greedy tokens differ".to_owned()
+    });
+    Ok(row)
+}
+
+/// The weights as they are stored, native arithmetic: greedy tokens are reported, not required.
+fn stored_native(dir: &Path, decoder: &Decoder, expected: &Expected) -> Result<Row, ParityError> {
+    let bound = NativeBound::of(decoder.dtype());
+    let mut row = fixture_row(dir, (decoder, Precision::Native), expected, bound.router_share)?;
+    let rms = row.rms_relative.unwrap_or(f32::INFINITY);
+    row.require(rms <= bound.rms, || {
+        format!("logits are off by {rms} of their size, more than {}", bound.rms)
+    });
+    Ok(row)
+}
+
+fn fixture_row(
+    dir: &Path,
+    (decoder, precision): (&Decoder, Precision),
+    expected: &Expected,
+    router_share: f32,
+) -> Result<Row, ParityError> {
+    let config = decoder.config();
+    let mut row = Row::new(dir, config.family.gguf_name(), decoder.dtype().name(), "fixture");
+    row.compute = Some(compute_name(precision));
+    let run = Run::of(decoder, &expected.inputs)?;
+    row.max_abs_logit = Some(max_abs(&run.logits, &expected.logits));
     row.max_abs_hidden = run
         .hidden
         .iter()
         .zip(&expected.hidden)
         .map(|(a, b)| max_abs(a, b))
         .collect();
-    row.rms_relative = Some(rms_relative(&run.logits, &expected.logits));
-    compare_routing(&mut row, config, &run, &expected.router, 0.0);
+    row.rms_relative = Some(rms_relative(&run.logits, &expected.logits, config.vocab_size));
+    compare_routing(&mut row, config, &run, &expected.router, router_share);
     let mut greedy = Greedy::default();
     follow(decoder, &expected.greedy, expected.n_prompt, &mut greedy)?;
     greedy.finish(&mut row);
-    row.require(row.greedy_match == Some(true), || {
-        "the greedy tokens differ".to_owned()
-    });
     Ok(row)
 }
 
@@ -146,7 +168,7 @@ fn against_f32(
         .zip(&exact.hidden)
         .map(|(a, b)| max_abs(a, b))
         .collect();
-    let rms = rms_relative(&run.logits, &exact.logits);
+    let rms = rms_relative(&run.logits, &exact.logits, config.vocab_size);
     row.rms_relative = Some(rms);
     row.require(rms <= bound.rms, || {
         format!("logits are off by {rms} of their size, more than {}", bound.rms)
