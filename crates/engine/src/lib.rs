@@ -2,10 +2,22 @@
 //!
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
+mod scheduler;
+mod sequence;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
 
 use model::{Model, SamplingParams, StopReason};
 use thiserror::Error;
+
+use worker::{Submission, Worker};
 
 /// How the engine runs.
 #[derive(Debug, Clone)]
@@ -33,7 +45,7 @@ impl Default for EngineConfig {
 pub struct Request {
     /// Prompt token ids; must leave room for at least one new token in the context.
     pub prompt: Vec<u32>,
-    /// Upper limit of new tokens.
+    /// Upper limit of new tokens; the end of the context is another.
     pub max_tokens: usize,
     /// How to choose tokens.
     pub sampling: SamplingParams,
@@ -52,7 +64,7 @@ pub enum Event {
         prompt_tokens: usize,
     },
     /// A token was chosen. `text` is what became printable with it: empty while a character or a possible
-    /// stop text is incomplete.
+    /// stop text is incomplete. The last token's text includes what was held back; all texts joined are the answer.
     Token {
         /// The token.
         id: u32,
@@ -115,17 +127,48 @@ pub struct EngineStats {
     pub cancelled_total: u64,
 }
 
-/// A handle to the engine's thread; clones share it. The thread ends when the last handle is dropped.
+/// Counters shared by the handles and the thread.
+#[derive(Debug, Default)]
+struct Counters {
+    running: AtomicUsize,
+    waiting: AtomicUsize,
+    prompt_tokens_total: AtomicU64,
+    generation_tokens_total: AtomicU64,
+    finished_total: AtomicU64,
+    cancelled_total: AtomicU64,
+}
+
+/// A handle to the engine's thread; clones share it. When the last handle is dropped, the thread finishes the
+/// generations that somebody still holds and ends.
 #[derive(Clone)]
 pub struct Engine {
     model: Arc<Model>,
+    queue: SyncSender<Submission>,
+    n_queued_max: usize,
+    counters: Arc<Counters>,
 }
 
 impl Engine {
-    /// Starts the engine's thread.
+    /// Starts the engine's thread. If the system refuses a thread, every request is answered with
+    /// [`SubmitError::Stopped`].
     pub fn start(model: Arc<Model>, config: EngineConfig) -> Self {
-        let _ = config;
-        Self { model }
+        let counters = Arc::new(Counters::default());
+        // One more than may wait: the thread takes requests out only between two steps.
+        let n_queued_max = config.n_queued_max.max(1);
+        let (queue, inbox) = mpsc::sync_channel(n_queued_max + config.n_sequences_max.max(1));
+        let mut worker = Worker::new(Arc::clone(&model), &config, inbox, Arc::clone(&counters));
+        let started = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run());
+        if let Err(error) = started {
+            tracing::error!(%error, "the engine's thread does not start");
+        }
+        Self {
+            model,
+            queue,
+            n_queued_max,
+            counters,
+        }
     }
 
     /// The model behind the engine.
@@ -138,23 +181,102 @@ impl Engine {
     /// # Errors
     /// When the request can never run, the queue is full or the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<Generation, SubmitError> {
-        let _ = request;
-        Err(SubmitError::Stopped)
+        let (prompt_tokens, context) = (request.prompt.len(), self.model.context());
+        if prompt_tokens == 0 {
+            return Err(SubmitError::Empty);
+        }
+        if prompt_tokens >= context {
+            return Err(SubmitError::TooLong {
+                prompt_tokens,
+                context,
+            });
+        }
+        self.take_place()?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        // Not bounded by a number of its own: a generation has at most one event for each position of the
+        // context and two more, and a slow reader must not stop the engine for the others.
+        let (events, receiver) = mpsc::channel();
+        let submission = Submission {
+            request,
+            events,
+            cancelled: Arc::clone(&cancelled),
+        };
+        self.queue.try_send(submission).map_err(|error| {
+            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+            match error {
+                TrySendError::Full(_) => SubmitError::QueueFull {
+                    waiting: self.counters.waiting.load(Ordering::Acquire),
+                },
+                TrySendError::Disconnected(_) => SubmitError::Stopped,
+            }
+        })?;
+        Ok(Generation { receiver, cancelled })
+    }
+
+    /// Counts one more waiting request, if there is room.
+    fn take_place(&self) -> Result<(), SubmitError> {
+        let room = |waiting| (waiting < self.n_queued_max).then_some(waiting + 1);
+        let waiting = &self.counters.waiting;
+        match waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
+            Ok(_) => Ok(()),
+            Err(waiting) => Err(SubmitError::QueueFull { waiting }),
+        }
     }
 
     /// Counters now.
     pub fn stats(&self) -> EngineStats {
-        EngineStats::default()
+        let counters = &self.counters;
+        EngineStats {
+            running: counters.running.load(Ordering::Acquire),
+            waiting: counters.waiting.load(Ordering::Acquire),
+            prompt_tokens_total: counters.prompt_tokens_total.load(Ordering::Acquire),
+            generation_tokens_total: counters.generation_tokens_total.load(Ordering::Acquire),
+            finished_total: counters.finished_total.load(Ordering::Acquire),
+            cancelled_total: counters.cancelled_total.load(Ordering::Acquire),
+        }
     }
 }
 
 /// A running generation: an iterator of events that blocks until the next one; ends after `Done` or `Failed`.
-pub struct Generation {}
+/// Dropping it cancels it.
+#[derive(Debug)]
+pub struct Generation {
+    receiver: Receiver<Event>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// What [`Generation::next_timeout`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The next event.
+    Event(Event),
+    /// Nothing yet.
+    Waiting,
+    /// Nothing follows.
+    Ended,
+}
+
+impl Generation {
+    /// The next event, waiting at most `timeout` for it.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Next {
+        match self.receiver.recv_timeout(timeout) {
+            Ok(event) => Next::Event(event),
+            Err(RecvTimeoutError::Timeout) => Next::Waiting,
+            Err(RecvTimeoutError::Disconnected) => Next::Ended,
+        }
+    }
+}
 
 impl Iterator for Generation {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        None
+        self.receiver.recv().ok()
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Release);
     }
 }

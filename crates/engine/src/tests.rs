@@ -1,0 +1,321 @@
+//! The engine with a tiny synthetic model: events, limits, turns, cancellation.
+
+use std::time::{Duration, Instant};
+
+use model::synth::{self, Spec};
+use model::{LoadOptions, Session, greedy};
+
+use super::*;
+
+/// Longer than any step of the tiny model.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn tiny_model() -> Arc<Model> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let options = synth::Options {
+        dtype: synth::dtype_by_name("q8_0").unwrap(),
+        seed: 3,
+    };
+    let spec = Spec::by_name("tiny-olmoe").unwrap();
+    let bytes = synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap();
+    stdx::fs::write(&path, bytes).unwrap();
+    Model::load(
+        &path,
+        &LoadOptions {
+            threads: 1,
+            ..LoadOptions::default()
+        },
+    )
+    .unwrap()
+}
+
+fn request(prompt: &[u32], max_tokens: usize) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        max_tokens,
+        sampling: SamplingParams::greedy(),
+        stop: Vec::new(),
+        ignore_eos: true,
+    }
+}
+
+fn ids(events: &[Event]) -> Vec<u32> {
+    let id = |event: &Event| {
+        if let Event::Token { id, .. } = event {
+            Some(*id)
+        } else {
+            None
+        }
+    };
+    events.iter().filter_map(id).collect()
+}
+
+fn text(events: &[Event]) -> String {
+    let text = |event: &Event| {
+        if let Event::Token { text, .. } = event {
+            Some(text.clone())
+        } else {
+            None
+        }
+    };
+    events.iter().filter_map(text).collect()
+}
+
+/// What the model says greedily, without an engine.
+fn expected(model: &Arc<Model>, prompt: &[u32], n: usize) -> Vec<u32> {
+    let mut session = Session::new(Arc::clone(model));
+    let mut next = prompt.to_vec();
+    let mut out = Vec::new();
+    for _ in 0..n {
+        let logits = session.forward(&next).unwrap();
+        next = vec![greedy(&logits[..model.n_sampleable()])];
+        out.push(next[0]);
+    }
+    out
+}
+
+/// Waits until the counters say what is awaited.
+fn wait_for(engine: &Engine, awaited: impl Fn(EngineStats) -> bool) {
+    let start = Instant::now();
+    while !awaited(engine.stats()) {
+        assert!(start.elapsed() < PATIENCE, "{:?}", engine.stats());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn events_come_in_order_and_tokens_are_the_models_own() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    let events: Vec<Event> = engine.submit(request(&[5, 9, 17], 12)).unwrap().collect();
+    assert_eq!(events[0], Event::Prefilled { prompt_tokens: 3 });
+    assert_eq!(ids(&events), expected(&model, &[5, 9, 17], 12));
+    assert_eq!(
+        events.last(),
+        Some(&Event::Done {
+            stop: StopReason::Length,
+            completion_tokens: 12
+        })
+    );
+    assert_eq!(events.len(), 14);
+    let stats = engine.stats();
+    assert_eq!(
+        (
+            stats.prompt_tokens_total,
+            stats.generation_tokens_total,
+            stats.finished_total
+        ),
+        (3, 12, 1)
+    );
+}
+
+#[test]
+fn sequences_together_say_what_they_would_say_alone() {
+    let model = tiny_model();
+    let config = EngineConfig {
+        n_sequences_max: 3,
+        prefill_chunk_tokens: 7,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(Arc::clone(&model), config);
+    let prompts: Vec<Vec<u32>> = (1..8u32)
+        .map(|i| (0..i * 5).map(|j| (i * 31 + j * 7) % 500).collect())
+        .collect();
+    let running: Vec<Generation> = prompts
+        .iter()
+        .map(|prompt| engine.submit(request(prompt, 9)).unwrap())
+        .collect();
+    for (generation, prompt) in running.into_iter().zip(&prompts) {
+        let events: Vec<Event> = generation.collect();
+        assert_eq!(ids(&events), expected(&model, prompt, 9));
+    }
+    wait_for(&engine, |stats| stats.running == 0);
+}
+
+#[test]
+fn prompts_that_cannot_run_are_refused() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    assert!(matches!(engine.submit(request(&[], 1)), Err(SubmitError::Empty)));
+    let context = model.context();
+    let long = vec![1; context];
+    let error = engine.submit(request(&long, 1)).unwrap_err();
+    assert!(matches!(error, SubmitError::TooLong { prompt_tokens, .. } if prompt_tokens == context));
+}
+
+#[test]
+fn the_end_of_the_context_ends_a_generation() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    let prompt = vec![3; model.context() - 4];
+    let events: Vec<Event> = engine.submit(request(&prompt, 100)).unwrap().collect();
+    assert_eq!(
+        events.last(),
+        Some(&Event::Done {
+            stop: StopReason::Length,
+            completion_tokens: 4
+        })
+    );
+}
+
+#[test]
+fn no_tokens_asked_for_are_no_tokens() {
+    let engine = Engine::start(tiny_model(), EngineConfig::default());
+    let events: Vec<Event> = engine.submit(request(&[1, 2], 0)).unwrap().collect();
+    let done = Event::Done {
+        stop: StopReason::Length,
+        completion_tokens: 0,
+    };
+    assert_eq!(events, [Event::Prefilled { prompt_tokens: 2 }, done]);
+}
+
+#[test]
+fn a_stop_text_ends_the_output_before_itself() {
+    let engine = Engine::start(tiny_model(), EngineConfig::default());
+    let whole: Vec<Event> = engine.submit(request(&[5, 9, 17], 40)).unwrap().collect();
+    let whole = text(&whole);
+    let stop: String = whole.chars().skip(6).take(3).collect();
+    assert_eq!(stop.chars().count(), 3, "the model says too little: {whole:?}");
+    let stopping = Request {
+        stop: vec![stop.clone()],
+        ..request(&[5, 9, 17], 40)
+    };
+    let events: Vec<Event> = engine.submit(stopping).unwrap().collect();
+    assert_eq!(text(&events), whole[..whole.find(&stop).unwrap()]);
+    assert!(matches!(
+        events.last(),
+        Some(Event::Done {
+            stop: StopReason::StopText,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn an_end_token_ends_a_generation_unless_it_is_ignored() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    // A hot sampler draws the end token sooner or later.
+    let hot = |seed, ignore_eos| Request {
+        sampling: SamplingParams {
+            temperature: 5.0,
+            seed,
+            ..SamplingParams::greedy()
+        },
+        ignore_eos,
+        ..request(&[1], 500)
+    };
+    let run = |request| engine.submit(request).unwrap().collect::<Vec<Event>>();
+    let ended = |events: &Vec<Event>| {
+        matches!(
+            events.last(),
+            Some(Event::Done {
+                stop: StopReason::EndOfSequence,
+                ..
+            })
+        )
+    };
+    let (seed, events) = (0..20)
+        .map(|seed| (seed, run(hot(seed, false))))
+        .find(|(_, events)| ended(events))
+        .expect("ten thousand hot draws among 512 tokens meet the end token");
+    let early = ids(&events);
+    assert!(model.is_end_of_sequence(*early.last().unwrap()));
+    let full = ids(&run(hot(seed, true)));
+    assert_eq!(full.len(), 500);
+    assert_eq!(full[..early.len()], early);
+}
+
+#[test]
+fn a_dropped_generation_frees_its_place() {
+    let config = EngineConfig {
+        n_sequences_max: 1,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(tiny_model(), config);
+    let mut endless = engine.submit(request(&[1], 400)).unwrap();
+    assert!(matches!(endless.next(), Some(Event::Prefilled { .. })));
+    let waiting = engine.submit(request(&[2], 400)).unwrap();
+    drop(waiting);
+    drop(endless);
+    wait_for(&engine, |stats| {
+        stats.cancelled_total == 2 && stats.running == 0 && stats.waiting == 0
+    });
+    assert_eq!(
+        ids(&engine.submit(request(&[3], 2)).unwrap().collect::<Vec<_>>()).len(),
+        2
+    );
+}
+
+#[test]
+fn a_full_queue_refuses_and_later_takes_again() {
+    let config = EngineConfig {
+        n_sequences_max: 1,
+        n_queued_max: 2,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(tiny_model(), config);
+    let running = engine.submit(request(&[1], 500)).unwrap();
+    wait_for(&engine, |stats| stats.running == 1);
+    let queued: Vec<Generation> = (0..2).map(|_| engine.submit(request(&[2], 1)).unwrap()).collect();
+    assert!(matches!(
+        engine.submit(request(&[2], 1)),
+        Err(SubmitError::QueueFull { waiting: 2 })
+    ));
+    drop(running);
+    for generation in queued {
+        assert_eq!(ids(&generation.collect::<Vec<_>>()).len(), 1);
+    }
+    assert!(engine.submit(request(&[2], 1)).is_ok());
+}
+
+#[test]
+fn a_bad_request_fails_alone() {
+    let model = tiny_model();
+    let config = EngineConfig {
+        n_sequences_max: 4,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(Arc::clone(&model), config);
+    let good = engine.submit(request(&[4, 5], 50)).unwrap();
+    let bad = engine.submit(request(&[4, 1_000_000], 5)).unwrap();
+    let events: Vec<Event> = bad.collect();
+    assert!(
+        matches!(&events[..], [Event::Failed { reason }] if reason.contains("1000000")),
+        "{events:?}"
+    );
+    assert_eq!(ids(&good.collect::<Vec<_>>()), expected(&model, &[4, 5], 50));
+}
+
+#[test]
+fn the_last_handle_gone_the_accepted_generations_still_end() {
+    let engine = Engine::start(tiny_model(), EngineConfig::default());
+    let mut generation = engine.submit(request(&[8], 6)).unwrap();
+    drop(engine);
+    let mut n_tokens = 0;
+    loop {
+        match generation.next_timeout(PATIENCE) {
+            Next::Event(Event::Token { .. }) => n_tokens += 1,
+            Next::Event(_) => {}
+            Next::Ended => break,
+            Next::Waiting => panic!("the engine has stopped without a word"),
+        }
+    }
+    assert_eq!(n_tokens, 6);
+}
+
+#[test]
+fn nobody_waits_for_a_long_prompt() {
+    let config = EngineConfig {
+        n_sequences_max: 2,
+        prefill_chunk_tokens: 4,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(tiny_model(), config);
+    let mut long = engine.submit(request(&vec![6; 500], 1)).unwrap();
+    let short: Vec<Event> = engine.submit(request(&[1], 5)).unwrap().collect();
+    assert_eq!(ids(&short).len(), 5);
+    // The short one is done while the long one is still being read.
+    assert_eq!(long.next_timeout(Duration::ZERO), Next::Waiting);
+}

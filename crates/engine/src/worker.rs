@@ -1,0 +1,288 @@
+//! The engine's thread: takes requests, runs the scheduler's plans on the model, hands out events.
+//!
+//! A panic or an error in a step fails the generations that took part in it and no others.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use model::{ForwardError, Input, Model, Scratch, WantedLogits};
+
+use crate::scheduler::{Plan, Scheduler, SequenceId};
+use crate::sequence::{Goes, Sequence};
+use crate::{Counters, EngineConfig, Event, Request};
+
+/// A request on its way to the thread.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) request: Request,
+    pub(crate) events: Sender<Event>,
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+/// The state of the thread.
+pub(crate) struct Worker {
+    model: Arc<Model>,
+    inbox: Receiver<Submission>,
+    counters: Arc<Counters>,
+    scheduler: Scheduler,
+    /// Accepted, without a cache yet, in the order of the scheduler's queue.
+    waiting: VecDeque<(SequenceId, Submission)>,
+    /// With a cache; at most the scheduler's limit.
+    running: Vec<Sequence>,
+    scratch: Scratch,
+    n_submitted: SequenceId,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        model: Arc<Model>,
+        config: &EngineConfig,
+        inbox: Receiver<Submission>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            scratch: Scratch::default(),
+            model,
+            inbox,
+            counters,
+            scheduler: Scheduler::new(config.n_sequences_max, config.prefill_chunk_tokens),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            n_submitted: 0,
+        }
+    }
+
+    /// Runs until the last handle is gone and nothing is left to do.
+    pub(crate) fn run(&mut self) {
+        while self.receive() {
+            self.drop_cancelled();
+            let plan = self.scheduler.step();
+            self.admit(&plan);
+            self.execute(&plan);
+        }
+    }
+
+    /// Takes what has been submitted; waits only when there is nothing to do. False at the end.
+    fn receive(&mut self) -> bool {
+        if self.scheduler.is_idle() {
+            match self.inbox.recv() {
+                Ok(submission) => self.accept(submission),
+                Err(_) => return false,
+            }
+        }
+        while let Ok(submission) = self.inbox.try_recv() {
+            self.accept(submission);
+        }
+        true
+    }
+
+    fn accept(&mut self, submission: Submission) {
+        let id = self.n_submitted;
+        self.n_submitted += 1;
+        self.scheduler.submit(id, submission.request.prompt.len());
+        self.waiting.push_back((id, submission));
+    }
+
+    fn drop_cancelled(&mut self) {
+        let (scheduler, counters) = (&mut self.scheduler, &self.counters);
+        self.waiting.retain(|(id, submission)| {
+            let is_cancelled = submission.cancelled.load(Ordering::Acquire);
+            if is_cancelled {
+                scheduler.remove(*id);
+                counters.waiting.fetch_sub(1, Ordering::AcqRel);
+                counters.cancelled_total.fetch_add(1, Ordering::AcqRel);
+            }
+            !is_cancelled
+        });
+        self.running.retain(|sequence| {
+            let is_cancelled = sequence.is_cancelled();
+            if is_cancelled {
+                scheduler.remove(sequence.id);
+                counters.cancelled_total.fetch_add(1, Ordering::AcqRel);
+            }
+            !is_cancelled
+        });
+        self.count_running();
+    }
+
+    /// Gives a cache to sequences whose first piece of prompt is planned.
+    fn admit(&mut self, plan: &Plan) {
+        for piece in &plan.prefill {
+            let Some(place) = self.waiting.iter().position(|(id, _)| *id == piece.id) else {
+                continue;
+            };
+            if let Some((id, submission)) = self.waiting.remove(place) {
+                self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+                self.running.push(Sequence::new(id, submission, &self.model));
+            }
+        }
+        self.count_running();
+    }
+
+    fn execute(&mut self, plan: &Plan) {
+        let turns = turns(plan, &self.running);
+        if turns.is_empty() {
+            return;
+        }
+        let mut over = Vec::new();
+        match self.attempt(&turns) {
+            Ok(()) => self.hand_out(&turns, &mut over),
+            // Nobody fails for what another one brought along: each on its own. A step that failed has left
+            // nothing in the caches.
+            Err(_) if turns.len() > 1 => turns.iter().for_each(|turn| self.execute_one(turn, &mut over)),
+            Err(reason) => self.fail(&turns[0], &reason, &mut over),
+        }
+        self.forget(&over);
+    }
+
+    fn execute_one(&mut self, turn: &Turn, over: &mut Vec<SequenceId>) {
+        match self.attempt(std::slice::from_ref(turn)) {
+            Ok(()) => self.hand_out(std::slice::from_ref(turn), over),
+            Err(reason) => self.fail(turn, &reason, over),
+        }
+    }
+
+    fn fail(&mut self, turn: &Turn, reason: &str, over: &mut Vec<SequenceId>) {
+        tracing::error!(%reason, "a generation failed");
+        self.scratch = Scratch::default();
+        let sequence = &self.running[turn.place];
+        sequence.fail(reason);
+        over.push(sequence.id);
+    }
+
+    /// One step of the model; a panic in it is an error like any other.
+    fn attempt(&mut self, turns: &[Turn]) -> Result<(), String> {
+        guarded(|| self.forward(turns))
+    }
+
+    fn forward(&mut self, turns: &[Turn]) -> Result<(), ForwardError> {
+        let mut inputs = Vec::with_capacity(turns.len());
+        let mut next = turns.iter().peekable();
+        for (place, sequence) in self.running.iter_mut().enumerate() {
+            let Some(turn) = next.next_if(|turn| turn.place == place) else {
+                continue;
+            };
+            let tokens = match &turn.prefill {
+                Some(piece) => &sequence.prompt[piece.clone()],
+                None => &sequence.last[..],
+            };
+            inputs.push(Input {
+                tokens,
+                cache: &mut sequence.cache,
+                logits: if turn.chooses {
+                    WantedLogits::Last
+                } else {
+                    WantedLogits::None
+                },
+            });
+        }
+        self.model.forward(&mut inputs, &mut self.scratch)
+    }
+
+    /// Chooses tokens from the logits of a step, in the order of `turns`; notes who is at the end.
+    fn hand_out(&mut self, turns: &[Turn], over: &mut Vec<SequenceId>) {
+        let mut row = 0;
+        for turn in turns {
+            let sequence = &mut self.running[turn.place];
+            if let Some(piece) = &turn.prefill {
+                let n = piece.len() as u64;
+                self.counters.prompt_tokens_total.fetch_add(n, Ordering::AcqRel);
+            }
+            if !turn.chooses {
+                continue;
+            }
+            let logits = self.scratch.logits(row);
+            row += 1;
+            let mut goes = if turn.prefill.is_some() {
+                sequence.prefilled()
+            } else {
+                Goes::On
+            };
+            if goes == Goes::On {
+                goes = sequence.choose(logits, &self.model);
+                self.counters
+                    .generation_tokens_total
+                    .fetch_add(1, Ordering::AcqRel);
+            }
+            if goes == Goes::Ended {
+                self.counters.finished_total.fetch_add(1, Ordering::AcqRel);
+                over.push(sequence.id);
+            }
+        }
+    }
+
+    fn forget(&mut self, ids: &[SequenceId]) {
+        for &id in ids {
+            self.scheduler.remove(id);
+        }
+        self.running.retain(|sequence| !ids.contains(&sequence.id));
+        self.count_running();
+    }
+
+    fn count_running(&self) {
+        self.counters.running.store(self.running.len(), Ordering::Release);
+    }
+}
+
+/// What one sequence does in a step.
+struct Turn {
+    /// Index into the running sequences; turns are in this order.
+    place: usize,
+    /// Prompt tokens, or `None` to go on by the token chosen last.
+    prefill: Option<std::ops::Range<usize>>,
+    /// Whether a new token is chosen at the end.
+    chooses: bool,
+}
+
+/// The plan in the order of the running sequences.
+fn turns(plan: &Plan, running: &[Sequence]) -> Vec<Turn> {
+    let turn = |(place, sequence): (usize, &Sequence)| {
+        if let Some(piece) = plan.prefill.iter().find(|piece| piece.id == sequence.id) {
+            return Some(Turn {
+                place,
+                prefill: Some(piece.tokens.clone()),
+                chooses: piece.is_last,
+            });
+        }
+        plan.decode.contains(&sequence.id).then_some(Turn {
+            place,
+            prefill: None,
+            chooses: true,
+        })
+    };
+    running.iter().enumerate().filter_map(turn).collect()
+}
+
+/// Runs a step; what goes wrong becomes a sentence.
+fn guarded(step: impl FnOnce() -> Result<(), ForwardError>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(payload) => Err(format!(
+            "the engine met a bug in itself: {}",
+            panic_text(payload.as_ref())
+        )),
+    }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_sentence() {
+        let reason = guarded(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(reason, "the engine met a bug in itself: index out of bounds");
+        assert_eq!(guarded(|| Ok(())), Ok(()));
+    }
+}
