@@ -84,18 +84,8 @@ fn small_model() -> Option<PathBuf> {
 
 fn table(rows: &[Row]) {
     println!(
-        "{:<18} {:<9} {:<5} {:<7} {:<9} {:>10} {:>9} {:>6} {:>5} {:<22} {}",
-        "folder",
-        "family",
-        "type",
-        "compute",
-        "reference",
-        "max logit",
-        "rms",
-        "router",
-        "ties",
-        "greedy",
-        "verdict"
+        "{:<18} {:<9} {:<5} {:<7} {:<9} {:>10} {:>9} {:>6} {:>5} {:<22} verdict",
+        "folder", "family", "type", "compute", "reference", "max logit", "rms", "router", "ties", "greedy"
     );
     for row in rows {
         let folder = PathBuf::from(&row.dir)
