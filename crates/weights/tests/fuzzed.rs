@@ -2,7 +2,10 @@
 //!
 //! Coverage-guided fuzzing lives in `fuzz/`; this is its floor, run with every test.
 
-#[expect(unreachable_pub, reason = "public for the fuzz targets, which are crates of their own")]
+#[expect(
+    unreachable_pub,
+    reason = "public for the fuzz targets, which are crates of their own"
+)]
 #[path = "../../../fuzz/src/lib.rs"]
 mod bodies;
 
