@@ -69,7 +69,11 @@ fn rest(answer: &AskJson) -> String {
 fn refused(refusal: &RefusalJson, korean: bool) -> String {
     let mut text = format!("{}\n", refusal.reason);
     if !refusal.nearest.is_empty() {
-        text.push_str(if korean { "\n가장 가까운 문서\n" } else { "\nNearest documents\n" });
+        text.push_str(if korean {
+            "\n가장 가까운 문서\n"
+        } else {
+            "\nNearest documents\n"
+        });
     }
     for near in &refusal.nearest {
         let _ = writeln!(text, "- {} ({})", near.title, near.document_id);
@@ -89,7 +93,9 @@ fn outcome(outcome: OutcomeJson, korean: bool) -> Option<&'static str> {
 
 fn mode(mode: ModeJson, korean: bool) -> &'static str {
     match (mode, korean) {
-        (ModeJson::Generated, false) => "Written by the model; every sentence was checked against its source.",
+        (ModeJson::Generated, false) => {
+            "Written by the model; every sentence was checked against its source."
+        }
         (ModeJson::Generated, true) => "모델이 작성했고, 모든 문장을 출처와 대조해 확인했습니다.",
         (ModeJson::Extractive, false) => "Quoted word for word from the documents.",
         (ModeJson::Extractive, true) => "문서에서 그대로 인용했습니다.",
@@ -159,14 +165,23 @@ mod tests {
         let mut answer = answer(json);
         answer.refusal = Some(RefusalJson {
             reason: "문서에 없습니다.".into(),
-            nearest: vec![NearJson { document_id: "d1".into(), title: "안내서".into() }],
+            nearest: vec![NearJson {
+                document_id: "d1".into(),
+                title: "안내서".into(),
+            }],
         });
-        assert_eq!(rest(&answer), "문서에 없습니다.\n\n가장 가까운 문서\n- 안내서 (d1)\n");
+        assert_eq!(
+            rest(&answer),
+            "문서에 없습니다.\n\n가장 가까운 문서\n- 안내서 (d1)\n"
+        );
     }
 
     #[test]
     fn sentences_carry_their_marks() {
-        let sentence = SentenceJson { text: "It is so.".into(), citations: vec![0, 2] };
+        let sentence = SentenceJson {
+            text: "It is so.".into(),
+            citations: vec![0, 2],
+        };
         assert_eq!(marked(&sentence.text, &sentence.citations), "It is so. [1] [3]");
     }
 }

@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// An organisation's AI under its own roof: answers from its own documents, with every source shown.
 #[derive(Debug, Parser)]
 #[command(name = "hanok", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 the answer is \"no\", 2 misuse or bad input, 3 a file, model or \
+#[command(
+    after_help = "Exit codes: 0 done, 1 the answer is \"no\", 2 misuse or bad input, 3 a file, model or \
                         port is missing or broken, 70 a bug of Hanok.\nFirst steps: `hanok demo`, or \
                         `hanok pull`, `hanok ingest FOLDER`, `hanok ask \"…\"`. If something is missing: \
-                        `hanok doctor`.")]
+                        `hanok doctor`."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,

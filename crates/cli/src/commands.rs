@@ -12,3 +12,4 @@ pub(crate) mod pull;
 pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod synth;
+pub(crate) mod trial;

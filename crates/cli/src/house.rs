@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SubmitError};
-use knowledge::{Access, Embed, Store};
+use knowledge::{Access, Embed, Store, StoreError};
 use model::{LoadOptions, Model, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AskJson, AskStreamEvent, TurnJson};
@@ -111,13 +111,17 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
         Outcome::Remove(_) => "a removal",
         Outcome::Status(_) => "a status",
     };
-    Failure::environment(format!("the running server answered with {kind}, which was not asked for"))
-        .hint("it is of another version: restart it")
+    Failure::environment(format!(
+        "the running server answered with {kind}, which was not asked for"
+    ))
+    .hint("it is of another version: restart it")
 }
 
 fn refused(error: ClientError) -> Failure {
     match &error {
-        ClientError::Refused(body) if body.kind == "invalid_request_error" => Failure::misuse(body.message.clone()),
+        ClientError::Refused(body) if body.kind == "invalid_request_error" => {
+            Failure::misuse(body.message.clone())
+        }
         ClientError::Cancelled => Failure::interrupted("stopped"),
         _ => Failure::environment(chain(&error)),
     }
@@ -125,17 +129,28 @@ fn refused(error: ClientError) -> Failure {
 
 fn not_asked(error: AskError) -> Failure {
     match &error {
-        AskError::EmptyQuestion | AskError::QuestionTooLong { .. } | AskError::Engine(SubmitError::TooLong { .. }) => {
-            Failure::misuse(chain(&error))
-        }
+        AskError::EmptyQuestion
+        | AskError::QuestionTooLong { .. }
+        | AskError::Engine(SubmitError::TooLong { .. }) => Failure::misuse(chain(&error)),
         AskError::Cancelled => Failure::closed_pipe(),
+        AskError::Store(inner) if inner.is_bad_input() => Failure::misuse(chain(&error)),
         _ => Failure::environment(chain(&error)),
     }
 }
 
 /// Opens the store of the data directory.
 pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
-    Store::open(&settings.data_dir, access).or_environment()
+    Store::open(&settings.data_dir, access).map_err(not_stored)
+}
+
+/// What the store refused: bad input, or something about the machine.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+pub(crate) fn not_stored(error: StoreError) -> Failure {
+    if error.is_bad_input() {
+        Failure::misuse(chain(&error))
+    } else {
+        Failure::environment(chain(&error))
+    }
 }
 
 /// Loads model and embedder side by side and joins them with the documents.
@@ -145,7 +160,11 @@ pub(crate) fn assistant(settings: &Settings, store: Arc<Store>, extractive: bool
         0 => None,
         _ => start_embedder(settings)?,
     };
-    let engine = if extractive { None } else { engine_or_quotes(settings)? };
+    let engine = if extractive {
+        None
+    } else {
+        engine_or_quotes(settings)?
+    };
     let embedder = embedder.and_then(finish_embedder);
     Ok(Assistant::new(store, engine, embedder))
 }
@@ -163,7 +182,9 @@ pub(crate) fn load_options(settings: &Settings) -> LoadOptions {
 pub(crate) fn engine_or_quotes(settings: &Settings) -> Result<Option<Engine>> {
     let Some(path) = Finder::new(settings).language()? else {
         if settings.model.is_none() {
-            print::stderr_line("note: no language model is here, so answers are quotes; `hanok pull` fetches one");
+            print::stderr_line(
+                "note: no language model is here, so answers are quotes; `hanok pull` fetches one",
+            );
         }
         return Ok(None);
     };
@@ -204,8 +225,9 @@ fn start_embedder(settings: &Settings) -> Result<Option<Loading>> {
         return Ok(None);
     };
     let threads = settings.threads;
-    let loading = std::thread::Builder::new().name("embedder".into()).spawn(move || {
-        match TextEncoder::load(&path, threads) {
+    let loading = std::thread::Builder::new()
+        .name("embedder".into())
+        .spawn(move || match TextEncoder::load(&path, threads) {
             Ok(encoder) => Some(Arc::new(Embedder::new(encoder)) as Arc<dyn Embed>),
             Err(error) => {
                 print::stderr_line(&format!(
@@ -214,8 +236,7 @@ fn start_embedder(settings: &Settings) -> Result<Option<Loading>> {
                 ));
                 None
             }
-        }
-    });
+        });
     loading.map(Some).or_environment()
 }
 

@@ -65,7 +65,10 @@ fn listen() {
     });
 }
 
-#[expect(clippy::exit, reason = "the second Ctrl-C means now; the store commits atomically, so nothing is lost")]
+#[expect(
+    clippy::exit,
+    reason = "the second Ctrl-C means now; the store commits atomically, so nothing is lost"
+)]
 fn end_now() -> ! {
     std::process::exit(i32::from(Code::Interrupted as u8))
 }

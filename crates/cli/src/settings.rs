@@ -151,7 +151,10 @@ impl Settings {
     /// Puts flags, environment, file and defaults together.
     pub(crate) fn resolve(args: &SettingArgs, environment: Environment) -> Result<Self> {
         let path = file::path(args.config.as_deref(), &environment)?;
-        let from_file = file::read(&path, args.config.is_some() || environment.var("HANOK_CONFIG").is_some())?;
+        let from_file = file::read(
+            &path,
+            args.config.is_some() || environment.var("HANOK_CONFIG").is_some(),
+        )?;
         let raw: Vec<Raw> = KEYS
             .iter()
             .map(|key| layer(*key, args, &environment, from_file.as_ref()))
@@ -163,7 +166,11 @@ impl Settings {
     }
 
     fn typed(raw: &[Raw], environment: &Environment, file: &Path) -> Result<Self> {
-        let get = |name| raw.iter().find(|r| r.key.name == name).expect("every key is layered");
+        let get = |name| {
+            raw.iter()
+                .find(|r| r.key.name == name)
+                .expect("every key is layered")
+        };
         check_mission(get("mission"))?;
         let context: usize = parsed(get("context"), "a number of tokens")?.unwrap_or(0);
         Ok(Self {
@@ -267,10 +274,11 @@ fn parsed<T: std::str::FromStr>(raw: &Raw, expected: &str) -> Result<Option<T>> 
 fn check_mission(raw: &Raw) -> Result<()> {
     match raw.value.as_deref() {
         None | Some(DEFAULT_MISSION) => Ok(()),
-        Some(other) => Err(
-            Failure::misuse(format!("there is no mission `{other}`: {} names it", place(raw)))
-                .hint("the only mission of this version is `default`; leave the setting out"),
-        ),
+        Some(other) => Err(Failure::misuse(format!(
+            "there is no mission `{other}`: {} names it",
+            place(raw)
+        ))
+        .hint("the only mission of this version is `default`; leave the setting out")),
     }
 }
 
@@ -284,11 +292,15 @@ fn kernels(raw: &Raw) -> Result<Option<compute::Level>> {
     ];
     match raw.value.as_deref() {
         None | Some("auto") => Ok(None),
-        Some(name) => LEVELS.into_iter().find(|level| level.name() == name).map(Some).ok_or_else(|| {
-            let names = LEVELS.map(compute::Level::name).join(", ");
-            Failure::misuse(format!("{} is `{name}`, but auto, {names} are known", place(raw)))
-                .hint("`hanok doctor` lists those that this processor has")
-        }),
+        Some(name) => LEVELS
+            .into_iter()
+            .find(|level| level.name() == name)
+            .map(Some)
+            .ok_or_else(|| {
+                let names = LEVELS.map(compute::Level::name).join(", ");
+                Failure::misuse(format!("{} is `{name}`, but auto, {names} are known", place(raw)))
+                    .hint("`hanok doctor` lists those that this processor has")
+            }),
     }
 }
 
@@ -302,7 +314,11 @@ fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Res
             );
         };
         let hanok = data.join("hanok");
-        return Ok(if below.is_empty() { hanok } else { hanok.join(below) });
+        return Ok(if below.is_empty() {
+            hanok
+        } else {
+            hanok.join(below)
+        });
     };
     let path = match (value.strip_prefix("~/"), environment.home()) {
         (Some(rest), Some(home)) => home.join(rest),

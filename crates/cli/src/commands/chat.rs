@@ -22,7 +22,9 @@ pub(crate) fn run(args: &ChatArgs, settings: &Settings, json: bool) -> Result<()
     let house = House::for_questions(settings, args.extractive)?;
     let typed = print::stdin_is_terminal();
     if typed {
-        print::stderr_line("Ask about your documents. /new forgets the earlier questions, /quit (or Ctrl-D) ends.");
+        print::stderr_line(
+            "Ask about your documents. /new forgets the earlier questions, /quit (or Ctrl-D) ends.",
+        );
     }
     let mut history: Vec<TurnJson> = Vec::new();
     while let Some(line) = next_line(typed)? {

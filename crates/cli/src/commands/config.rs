@@ -34,7 +34,10 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
         });
     }
     let state = if settings.file.1 { "" } else { " (not there)" };
-    print::line(&format!("configuration file: {}{state}\n", settings.file.0.display()))?;
+    print::line(&format!(
+        "configuration file: {}{state}\n",
+        settings.file.0.display()
+    ))?;
     for raw in &settings.raw {
         let value = shown(raw).unwrap_or_else(|| "(not set)".to_owned());
         print::line(&format!("{:<11} = {value}  ({})", raw.key.name, origin(raw)))?;

@@ -123,7 +123,10 @@ fn models(settings: &Settings, json: bool) -> Result<()> {
             Err(failure) if failure.code == Code::Interrupted => return Err(failure),
             Err(failure) => {
                 let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                print::stderr_line(&format!("going on without `{}`: {}{hint}", entry.name, failure.message));
+                print::stderr_line(&format!(
+                    "going on without `{}`: {}{hint}",
+                    entry.name, failure.message
+                ));
             }
         }
     }
@@ -169,7 +172,9 @@ fn prepare(demo: &Settings, documents: &Path, changed: bool) -> Result<PreparedH
 }
 
 fn is_whole(store: &Store) -> bool {
-    store.status().is_ok_and(|status| status.documents > 0 && status.queued == 0)
+    store
+        .status()
+        .is_ok_and(|status| status.documents > 0 && status.queued == 0)
 }
 
 /// Every file with its size and time stamp: what changed is seen without reading it.
@@ -178,7 +183,10 @@ fn listing(documents: &Path) -> Result<String> {
     fn walk(folder: &Path, depth: usize, lines: &mut String) -> Result<()> {
         use std::fmt::Write as _;
         for path in fs::read_dir(folder).or_environment()? {
-            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+            if path
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+            {
                 continue;
             }
             let metadata = fs::symlink_metadata(&path).or_environment()?;
@@ -202,7 +210,12 @@ fn answers(house: &House, json: bool) -> Result<Vec<AnswerJson>> {
         interrupt::check("the documents are in; the same command goes on")?;
         if !json {
             let rule = "─".repeat(78);
-            print::line(&format!("\n{rule}\n{}. {} ({})\n", i + 1, prepared.question, prepared.shows))?;
+            print::line(&format!(
+                "\n{rule}\n{}. {} ({})\n",
+                i + 1,
+                prepared.question,
+                prepared.shows
+            ))?;
         }
         let question = Question {
             text: prepared.question.to_owned(),
@@ -241,9 +254,13 @@ fn serve_on(demo: &Settings, answered: &Assistant, json: bool) -> Result<()> {
     );
     interrupt::check("the answers stand; `hanok demo` serves the page again")?;
     interrupt::hand_over();
-    serve::serve(demo, Arc::new(assistant), serve::Say::after_result(json)).map_err(|failure| match failure.code {
-        Code::Environment => Failure::environment(format!("the answers stand, but the page cannot be served: {failure}"))
+    serve::serve(demo, Arc::new(assistant), serve::Say::after_result(json)).map_err(|failure| {
+        match failure.code {
+            Code::Environment => Failure::environment(format!(
+                "the answers stand, but the page cannot be served: {failure}"
+            ))
             .hint("`--no-serve` ends the demo after the answers"),
-        _ => failure,
+            _ => failure,
+        }
     })
 }

@@ -66,7 +66,10 @@ struct DoctorJson {
 /// Runs the command: exit code 0 if questions can be answered, at least by quoting; 3 if something is broken.
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<Code> {
     let checks = checks::all(settings);
-    let broken = checks.iter().filter(|check| check.status == Status::Broken).count();
+    let broken = checks
+        .iter()
+        .filter(|check| check.status == Status::Broken)
+        .count();
     if json {
         print::json(&DoctorJson { schema: 1, checks })?;
     } else {
@@ -75,7 +78,11 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<Code> {
         }
         print::line(&format!("\n{}", verdict(broken)))?;
     }
-    Ok(if broken == 0 { Code::Done } else { Code::Environment })
+    Ok(if broken == 0 {
+        Code::Done
+    } else {
+        Code::Environment
+    })
 }
 
 fn shown(check: &Check) -> String {

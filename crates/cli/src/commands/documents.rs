@@ -5,7 +5,7 @@ use server::local::{Call, Outcome};
 use server::wire::{DocumentTextJson, DocumentsJson};
 
 use crate::args::{RemoveArgs, ShowArgs};
-use crate::exit::{Failure, OrFail, Result};
+use crate::exit::{Failure, Result};
 use crate::settings::Settings;
 use crate::{house, print};
 
@@ -30,12 +30,14 @@ pub(crate) fn show(args: &ShowArgs, settings: &Settings, json: bool) -> Result<(
         },
         None => house::open(settings, Access::Read)?
             .document(&document_id, version.as_deref())
-            .or_environment()?
+            .map_err(house::not_stored)?
             .map(|document| DocumentTextJson::part(&document, start, end)),
     };
     let Some(part) = part else {
-        return Err(Failure::misuse(format!("there is no document `{}`", args.document))
-            .hint("`hanok documents` lists the documents with their ids"));
+        return Err(
+            Failure::misuse(format!("there is no document `{}`", args.document))
+                .hint("`hanok documents` lists the documents with their ids"),
+        );
     };
     if span.is_some_and(|(_, end)| end > part.document.chars) {
         return Err(Failure::misuse(format!(
@@ -43,7 +45,11 @@ pub(crate) fn show(args: &ShowArgs, settings: &Settings, json: bool) -> Result<(
             args.document, part.document.chars
         )));
     }
-    if json { print::json(&part) } else { print::stdout(&part.text) }
+    if json {
+        print::json(&part)
+    } else {
+        print::stdout(&part.text)
+    }
 }
 
 fn parse_span(text: &str) -> Result<(usize, usize)> {
@@ -65,7 +71,9 @@ pub(crate) fn list(settings: &Settings, json: bool) -> Result<()> {
             other => return Err(house::unexpected(&other)),
         },
         None => {
-            let documents = house::open(settings, Access::Read)?.documents().or_environment()?;
+            let documents = house::open(settings, Access::Read)?
+                .documents()
+                .map_err(house::not_stored)?;
             DocumentsJson::from(documents.as_slice())
         }
     };
@@ -100,11 +108,15 @@ pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Resu
             Outcome::Remove(removed) => removed,
             other => return Err(house::unexpected(&other)),
         },
-        None => house::open(settings, Access::Write)?.remove(&args.document).or_environment()?,
+        None => house::open(settings, Access::Write)?
+            .remove(&args.document)
+            .map_err(house::not_stored)?,
     };
     if !removed {
-        return Err(Failure::misuse(format!("there is no document `{}`", args.document))
-            .hint("`hanok documents` lists the documents with their ids"));
+        return Err(
+            Failure::misuse(format!("there is no document `{}`", args.document))
+                .hint("`hanok documents` lists the documents with their ids"),
+        );
     }
     if json {
         return print::json(&RemoveJson {
@@ -113,7 +125,10 @@ pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Resu
             document_id: &args.document,
         });
     }
-    print::line(&format!("removed {}; the file itself is where it was", args.document))
+    print::line(&format!(
+        "removed {}; the file itself is where it was",
+        args.document
+    ))
 }
 
 #[cfg(test)]
@@ -124,7 +139,15 @@ mod tests {
     fn a_span_is_two_positions_in_order() {
         assert_eq!(parse_span("3..9").unwrap(), (3, 9));
         assert_eq!(parse_span("3..3").unwrap(), (3, 3));
-        for wrong in ["", "3", "9..3", "a..b", "-1..2", "1...2", "1..99999999999999999999999"] {
+        for wrong in [
+            "",
+            "3",
+            "9..3",
+            "a..b",
+            "-1..2",
+            "1...2",
+            "1..99999999999999999999999",
+        ] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
         }
     }

@@ -61,7 +61,11 @@ pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Resul
     let engine = Engine::start(model, EngineConfig::default());
     let mut result = generate(&engine, request, json)?;
     result.ms.load = load_ms;
-    if json { print::json(&result) } else { print::line("") }
+    if json {
+        print::json(&result)
+    } else {
+        print::line("")
+    }
 }
 
 fn check(args: &GenerateArgs) -> Result<()> {
@@ -80,9 +84,14 @@ fn check(args: &GenerateArgs) -> Result<()> {
 }
 
 fn parse_ids(text: &str) -> Result<Vec<u32>> {
-    let ids: Option<Vec<u32>> = text.split(',').take(N_IDS_MAX).map(|id| id.trim().parse().ok()).collect();
+    let ids: Option<Vec<u32>> = text
+        .split(',')
+        .take(N_IDS_MAX)
+        .map(|id| id.trim().parse().ok())
+        .collect();
     ids.filter(|ids| !ids.is_empty()).ok_or_else(|| {
-        Failure::misuse("--ids is not a list of token ids").hint("write whole numbers with commas: --ids 1,2,3")
+        Failure::misuse("--ids is not a list of token ids")
+            .hint("write whole numbers with commas: --ids 1,2,3")
     })
 }
 
@@ -96,8 +105,11 @@ fn tokens(model: &Model, args: &GenerateArgs) -> Result<Vec<u32>> {
         content: prompt,
     };
     let text = model.render_chat(&[message]).map_err(|error| {
-        Failure::misuse(format!("the model's chat template does not take this prompt: {}", chain(&error)))
-            .hint("leave out --chat to continue the text as it is")
+        Failure::misuse(format!(
+            "the model's chat template does not take this prompt: {}",
+            chain(&error)
+        ))
+        .hint("leave out --chat to continue the text as it is")
     })?;
     Ok(model.tokenize_prompt(&text))
 }
@@ -117,7 +129,9 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
     let clock = Stopwatch::start();
     let n_prompt = request.prompt.len();
     let events = engine.submit(request).map_err(|error| match error {
-        SubmitError::TooLong { .. } => Failure::misuse(chain(&error)).hint("shorten the prompt, or raise --context"),
+        SubmitError::TooLong { .. } => {
+            Failure::misuse(chain(&error)).hint("shorten the prompt, or raise --context")
+        }
         SubmitError::Empty => Failure::misuse("the prompt is empty").hint("give a text with --prompt"),
         error => Failure::environment(chain(&error)),
     })?;
@@ -149,11 +163,16 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
                     print::stdout(&text)?;
                 }
             }
-            Event::Done { stop, completion_tokens } => {
+            Event::Done {
+                stop,
+                completion_tokens,
+            } => {
                 result.stop = name(stop);
                 result.completion_tokens = completion_tokens;
             }
-            Event::Failed { reason } => return Err(Failure::environment(format!("the generation failed: {reason}"))),
+            Event::Failed { reason } => {
+                return Err(Failure::environment(format!("the generation failed: {reason}")));
+            }
         }
     }
     result.ms.total = clock.ms();
@@ -178,8 +197,9 @@ struct TokenizeJson {
 pub(crate) fn tokenize(args: &crate::args::TokenizeArgs, settings: &Settings, json: bool) -> Result<()> {
     let text = super::ask::text_or_stdin(&args.text)?;
     let Some(path) = Finder::new(settings).language()? else {
-        return Err(Failure::environment("no model is here to tokenize with")
-            .hint("`hanok pull` fetches one, or give a GGUF file or a folder with tokenizer.json with `--model`"));
+        return Err(Failure::environment("no model is here to tokenize with").hint(
+            "`hanok pull` fetches one, or give a GGUF file or a folder with tokenizer.json with `--model`",
+        ));
     };
     let ids = tokenizer(&path)?.encode(&text);
     if json {
@@ -198,8 +218,10 @@ fn tokenizer(path: &std::path::Path) -> Result<model::tokenizer::Tokenizer> {
     } else if is_json {
         model::tokenizer::Tokenizer::from_json_file(path).or_environment()
     } else if path.is_dir() {
-        Err(Failure::environment(format!("the folder `{}` has no tokenizer.json", path.display()))
-            .hint("give a GGUF file, or a folder with tokenizer.json"))
+        Err(
+            Failure::environment(format!("the folder `{}` has no tokenizer.json", path.display()))
+                .hint("give a GGUF file, or a folder with tokenizer.json"),
+        )
     } else {
         let file = weights::gguf::Gguf::open(path).or_environment()?;
         model::tokenizer::Tokenizer::from_gguf(file.metadata()).or_environment()

@@ -8,7 +8,7 @@ use server::local::{Call, EventLine, Outcome};
 use server::wire::IngestJson;
 
 use crate::args::IngestArgs;
-use crate::exit::{Code, Failure, OrFail, Result};
+use crate::exit::{Code, Failure, Result};
 use crate::print::{self, Counts, Progress};
 use crate::settings::Settings;
 use crate::{house, interrupt};
@@ -26,11 +26,17 @@ pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<
         if let EventLine::Ingest(event) = line {
             bar.event(&event.into());
         }
-        if interrupt::asked() { Wanted::No } else { Wanted::Yes }
+        if interrupt::asked() {
+            Wanted::No
+        } else {
+            Wanted::Yes
+        }
     });
     if let Some(outcome) = through_server {
         let outcome = outcome.map_err(|failure| match failure.code {
-            Code::Interrupted => Failure::interrupted("stopped waiting; the running server goes on with the files"),
+            Code::Interrupted => {
+                Failure::interrupted("stopped waiting; the running server goes on with the files")
+            }
             _ => failure,
         });
         bar.end();
@@ -51,7 +57,10 @@ pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     paths
         .iter()
-        .map(|path| std::path::absolute(path).map_err(|error| Failure::misuse(format!("`{}`: {error}", path.display()))))
+        .map(|path| {
+            std::path::absolute(path)
+                .map_err(|error| Failure::misuse(format!("`{}`: {error}", path.display())))
+        })
         .collect()
 }
 
@@ -60,7 +69,7 @@ pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
     let mut bar = Bar::default();
     let report = store.ingest(paths, &mut |event| bar.go(&event));
     bar.end();
-    let report = report.or_environment()?;
+    let report = report.map_err(house::not_stored)?;
     if interrupt::asked() {
         let queued = store.status().map_or(0, |status| status.queued);
         return Err(Failure::interrupted(format!(
@@ -80,11 +89,14 @@ fn resume(store: &Store) -> Result<()> {
     if queued == 0 {
         return Ok(());
     }
-    print::stderr_line(&format!("going on with {} of an earlier ingest", print::count(queued, "file")));
+    print::stderr_line(&format!(
+        "going on with {} of an earlier ingest",
+        print::count(queued, "file")
+    ));
     let mut bar = Bar::default();
     let report = store.resume(&mut |event| bar.go(&event));
     bar.end();
-    report.or_environment()?;
+    report.map_err(house::not_stored)?;
     interrupt::check("the rest stays queued; the same command, or `hanok serve`, goes on with it")
 }
 
@@ -98,7 +110,11 @@ fn finish(report: &IngestJson, json: bool) -> Result<Code> {
         print::line(&sentence(report))?;
     }
     let taken = report.added + report.changed + report.unchanged + report.removed;
-    Ok(if taken == 0 && !report.failed.is_empty() { Code::Misuse } else { Code::Done })
+    Ok(if taken == 0 && !report.failed.is_empty() {
+        Code::Misuse
+    } else {
+        Code::Done
+    })
 }
 
 /// One line about an ingest.
@@ -126,14 +142,16 @@ pub(crate) fn sentence(report: &IngestJson) -> String {
 /// Makes the vectors that are still missing, with a bar; searching by words works meanwhile.
 pub(crate) fn make_vectors(store: &Store, settings: &Settings) -> Result<()> {
     let Some(embedder) = house::embedder(settings)? else {
-        print::stderr_line("note: no embedding model is here, so searching goes by words; `hanok pull` fetches one");
+        print::stderr_line(
+            "note: no embedding model is here, so searching goes by words; `hanok pull` fetches one",
+        );
         return Ok(());
     };
     embed_all(store, embedder.as_ref())
 }
 
 fn embed_all(store: &Store, embedder: &dyn Embed) -> Result<()> {
-    let mut left = store.embed_pending(embedder, 0).or_environment()?;
+    let mut left = store.embed_pending(embedder, 0).map_err(house::not_stored)?;
     if left == 0 {
         return Ok(());
     }
@@ -149,13 +167,18 @@ fn embed_all(store: &Store, embedder: &dyn Embed) -> Result<()> {
             .hint("the same command, or `hanok serve`, goes on with them"));
         }
         let before = left;
-        left = store.embed_pending(embedder, N_EMBEDDED_AT_ONCE).or_environment()?;
+        left = store
+            .embed_pending(embedder, N_EMBEDDED_AT_ONCE)
+            .map_err(house::not_stored)?;
         bar.set((total.saturating_sub(left)) as u64);
         if left >= before {
             break;
         }
     }
-    bar.finish(&format!("{} made", print::count(total.saturating_sub(left), "vector")));
+    bar.finish(&format!(
+        "{} made",
+        print::count(total.saturating_sub(left), "vector")
+    ));
     Ok(())
 }
 

@@ -69,15 +69,20 @@ fn wanted(names: &[String]) -> Result<Vec<Wanted<'_>>> {
         .map(|name| match table().iter().find(|entry| &entry.name == name) {
             Some(entry) => Ok(Wanted::Known(entry)),
             None if name.contains('/') => Ok(Wanted::OnHub(name)),
-            None => Err(Failure::misuse(format!("there is no model `{name}`"))
-                .hint("`hanok pull --list` prints the names; ORG/REPOSITORY:FILE.gguf names a file of the hub")),
+            None => Err(Failure::misuse(format!("there is no model `{name}`")).hint(
+                "`hanok pull --list` prints the names; ORG/REPOSITORY:FILE.gguf names a file of the hub",
+            )),
         })
         .collect()
 }
 
 /// One line about a model that is there.
 pub(crate) fn sentence(pulled: &Pulled) -> String {
-    let did = if pulled.fetched { "fetched" } else { "already there" };
+    let did = if pulled.fetched {
+        "fetched"
+    } else {
+        "already there"
+    };
     format!(
         "{}: {did}, {}, {}, from {}, SHA-256 {} ({})\n  {}",
         pulled.name,
@@ -110,7 +115,9 @@ fn list(json: bool) -> Result<()> {
         return print::json(&ListJson { schema: 1, known });
     }
     for entry in known {
-        let size = entry.bytes.map_or_else(|| "size as stated by the hub".to_owned(), print::bytes);
+        let size = entry
+            .bytes
+            .map_or_else(|| "size as stated by the hub".to_owned(), print::bytes);
         let default = if entry.default { ", fetched by default" } else { "" };
         print::line(&format!(
             "{:<8} {} model, {}, {size}, {}{default}\n         from {}",

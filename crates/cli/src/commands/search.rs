@@ -8,7 +8,7 @@ use server::wire::{HitJson, SearchJson, SearchModeJson};
 
 use crate::answer::one_line;
 use crate::args::{Mode, SearchArgs};
-use crate::exit::{Failure, OrFail, Result};
+use crate::exit::{Failure, Result};
 use crate::settings::Settings;
 use crate::{house, print};
 
@@ -49,10 +49,16 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
         Mode::Dense => true,
         Mode::Hybrid => store.status().is_ok_and(|status| status.vectors > 0),
     };
-    let embedder = if wants_vectors { house::embedder(settings)? } else { None };
+    let embedder = if wants_vectors {
+        house::embedder(settings)?
+    } else {
+        None
+    };
     if args.mode == Mode::Dense && embedder.is_none() {
-        return Err(Failure::environment("searching by vectors needs an embedding model, and none is here")
-            .hint("`hanok pull e5` fetches one; `--mode lexical` searches by words"));
+        return Err(
+            Failure::environment("searching by vectors needs an embedding model, and none is here")
+                .hint("`hanok pull e5` fetches one; `--mode lexical` searches by words"),
+        );
     }
     let hits = store.search(
         &args.question,
@@ -60,7 +66,8 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
         args.mode.into(),
         embedder.as_deref(),
     );
-    hits.map(|hits| SearchJson::from(hits.as_slice())).or_environment()
+    hits.map(|hits| SearchJson::from(hits.as_slice()))
+        .map_err(house::not_stored)
 }
 
 fn shown((i, hit): (usize, &HitJson)) -> String {

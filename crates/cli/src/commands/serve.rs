@@ -74,7 +74,8 @@ async fn bind(settings: &Settings, assistant: Arc<Assistant>) -> Result<Bound> {
     };
     match server::bind(app.clone(), at(settings.port)).await {
         Err(ServeError::Bind { source, .. })
-            if source.kind() == std::io::ErrorKind::AddrInUse && settings.source("port") == Source::Default =>
+            if source.kind() == std::io::ErrorKind::AddrInUse
+                && settings.source("port") == Source::Default =>
         {
             print::stderr_line(&format!("port {} is taken; taking a free one", settings.port));
             server::bind(app, at(0)).await.map_err(|error| not_bound(&error))
@@ -87,8 +88,9 @@ fn not_bound(error: &ServeError) -> Failure {
     match error {
         ServeError::TokenNeeded(_) => Failure::misuse(error.to_string())
             .hint("set HANOK_TOKEN to a secret that clients must send, or leave the address at 127.0.0.1"),
-        ServeError::Bind { .. } => Failure::environment(chain(error))
-            .hint("choose another port with `--port`, or 0 for a free one"),
+        ServeError::Bind { .. } => {
+            Failure::environment(chain(error)).hint("choose another port with `--port`, or 0 for a free one")
+        }
         _ => Failure::environment(chain(error)),
     }
 }

@@ -8,8 +8,8 @@ use stdx::fs;
 
 use crate::args::SynthArgs;
 use crate::exit::{Failure, OrFail, Result};
-use crate::print::{self, Counts, Progress};
 use crate::interrupt;
+use crate::print::{self, Counts, Progress};
 
 #[derive(Serialize)]
 struct SynthJson<'a> {
@@ -75,7 +75,8 @@ fn write(spec: &Spec, options: &Options, part: &std::path::Path) -> Result<()> {
         }
         Err(error) => {
             bar.clear();
-            Err(Failure::environment(crate::exit::chain(&error)).hint("is there room for the file, and may it be written?"))
+            Err(Failure::environment(crate::exit::chain(&error))
+                .hint("is there room for the file, and may it be written?"))
         }
     }
 }

@@ -26,10 +26,18 @@ pub(super) fn fetch(source: &DebSource, work: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&folder).or_environment()?;
     let mut download = Command::new("apt-get");
     download
-        .args(["download", "-q", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15"])
+        .args([
+            "download",
+            "-q",
+            "-o",
+            "Acquire::Retries=1",
+            "-o",
+            "Acquire::http::Timeout=15",
+        ])
         .arg(&package)
         .current_dir(&folder);
-    let moved = format!("this machine offers no {package}; after a new Debian release the pinned version has moved");
+    let moved =
+        format!("this machine offers no {package}; after a new Debian release the pinned version has moved");
     run(download, "apt-get", &moved)?;
     let deb = fs::read_dir(&folder)
         .or_environment()?
@@ -51,9 +59,9 @@ fn run(mut command: Command, tool: &str, failed: &str) -> Result<()> {
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Failure::environment(format!("`{tool}` is not on this machine, and these documents come through it"))
-            }
+            std::io::ErrorKind::NotFound => Failure::environment(format!(
+                "`{tool}` is not on this machine, and these documents come through it"
+            )),
             _ => Failure::environment(format!("`{tool}` does not start: {error}")),
         })?;
     interrupt::check("nothing was kept of the unfinished download")?;
@@ -61,7 +69,11 @@ fn run(mut command: Command, tool: &str, failed: &str) -> Result<()> {
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    let last = words.lines().rev().map(str::trim).find(|line| line.starts_with("E:"));
+    let last = words
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| line.starts_with("E:"));
     let said = last.map(|line| format!("; it says {line}")).unwrap_or_default();
     Err(Failure::environment(format!("{failed}{said}"))
         .hint("where the list of packages is old or empty, `sudo apt-get update` brings it"))
@@ -95,10 +107,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let file = fs::open(path).or_environment()?;
     let mut bytes = Vec::new();
     let read = if path.extension().is_some_and(|extension| extension == "gz") {
-        flate2::read::GzDecoder::new(file).take(FILE_BYTES_MAX).read_to_end(&mut bytes)
+        flate2::read::GzDecoder::new(file)
+            .take(FILE_BYTES_MAX)
+            .read_to_end(&mut bytes)
     } else {
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)
     };
-    read.map_err(|error| fs::FsError::new("read", path, error)).or_environment()?;
+    read.map_err(|error| fs::FsError::new("read", path, error))
+        .or_environment()?;
     Ok(bytes)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use stdx::fs;
 
-use super::sources::{WheelSource, fingerprint, sources};
 use super::debian;
+use super::sources::{WheelSource, fingerprint, sources};
 use crate::exit::{Code, Failure, OrFail, Result};
 use crate::models::beside_the_program;
 use crate::print;
@@ -58,7 +58,12 @@ pub(crate) fn gather(into: &Path) -> Result<Gathered> {
 impl Gathered {
     /// Brings one folder: it is there, or an archive has it, or `fetch` makes it. The folder appears whole or not
     /// at all.
-    fn fetch(&mut self, into: &Path, folder: &str, fetch: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
+    fn fetch(
+        &mut self,
+        into: &Path,
+        folder: &str,
+        fetch: impl FnOnce(&Path) -> Result<PathBuf>,
+    ) -> Result<()> {
         let target = into.join(folder);
         if fs::metadata(&target).is_ok() {
             return Ok(());
@@ -173,7 +178,9 @@ impl Gathered {
     pub(crate) fn complete(&self) -> Result<()> {
         match self.missing.as_slice() {
             [] => Ok(()),
-            [first, ..] => Err(Failure::environment(format!("the demo documents are not complete: {first}"))),
+            [first, ..] => Err(Failure::environment(format!(
+                "the demo documents are not complete: {first}"
+            ))),
         }
     }
 }

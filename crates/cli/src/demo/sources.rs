@@ -66,9 +66,8 @@ pub(crate) struct DebFile {
     pub(crate) sha256: String,
 }
 
-static SOURCES: LazyLock<Sources> = LazyLock::new(|| {
-    toml::from_str(TEXT).expect("sources.toml is part of the program, and a test reads it")
-});
+static SOURCES: LazyLock<Sources> =
+    LazyLock::new(|| toml::from_str(TEXT).expect("sources.toml is part of the program, and a test reads it"));
 
 /// The sources.
 pub(crate) fn sources() -> &'static Sources {
@@ -91,7 +90,11 @@ mod tests {
         assert!(!sources.deb.file.is_empty());
         for file in &sources.deb.file {
             assert_eq!(file.sha256.len(), 64, "{}", file.name);
-            assert!(!file.name.contains("..") && !file.name.starts_with('/'), "{}", file.name);
+            assert!(
+                !file.name.contains("..") && !file.name.starts_with('/'),
+                "{}",
+                file.name
+            );
         }
     }
 }

@@ -77,7 +77,8 @@ impl Client {
         print::stderr_line(&format!("asking {} for {repository}", self.endpoint));
         let revision: Revision = self.json(&format!("api/models/{repository}/revision/main"))?;
         let commit = revision.sha;
-        let listing: Vec<Listed> = self.json(&format!("api/models/{repository}/tree/{commit}?recursive=true"))?;
+        let listing: Vec<Listed> =
+            self.json(&format!("api/models/{repository}/tree/{commit}?recursive=true"))?;
         let found = listing
             .into_iter()
             .filter_map(|listed| Some((listed.path, listed.lfs?)))
@@ -89,7 +90,8 @@ impl Client {
             ))
             .hint("look at the repository's list of files, then `hanok pull ORG/REPOSITORY:FILE.gguf`"));
         };
-        if lfs.oid.len() != 64 || !lfs.oid.bytes().all(|b| b.is_ascii_hexdigit()) || lfs.size > FILE_BYTES_MAX {
+        if lfs.oid.len() != 64 || !lfs.oid.bytes().all(|b| b.is_ascii_hexdigit()) || lfs.size > FILE_BYTES_MAX
+        {
             return Err(Failure::environment(format!(
                 "the hub states no usable hash or size for {repository}:{path}"
             )));
@@ -105,7 +107,10 @@ impl Client {
 
     /// The file's address.
     pub(crate) fn address(&self, file: &HubFile) -> String {
-        format!("{}/{}/resolve/{}/{}", self.endpoint, file.repository, file.commit, file.path)
+        format!(
+            "{}/{}/resolve/{}/{}",
+            self.endpoint, file.repository, file.commit, file.path
+        )
     }
 
     /// Fetches a file to `target`, going on where an earlier fetch of the same bytes stopped.
@@ -117,7 +122,11 @@ impl Client {
             "fetching {} ({}){}; its hash is the one the hub states: {}",
             self.address(file),
             print::bytes(file.bytes),
-            if have > 0 { format!(", {} are here already", print::bytes(have)) } else { String::new() },
+            if have > 0 {
+                format!(", {} are here already", print::bytes(have))
+            } else {
+                String::new()
+            },
             file.sha256
         ));
         if have < file.bytes {
@@ -152,10 +161,17 @@ impl Client {
             .open(part)
             .map_err(|error| FsError::new("write", part, error))
             .or_environment()?;
-        let mut body = response.into_body().into_with_config().limit(FILE_BYTES_MAX).reader();
+        let mut body = response
+            .into_body()
+            .into_with_config()
+            .limit(FILE_BYTES_MAX)
+            .reader();
         let progress = Progress::start(&file.path, file.bytes, Counts::Bytes);
         let copied = copy(&mut body, &mut out, &progress, start, file.bytes);
-        let synced = out.sync_all().map_err(|error| FsError::new("sync", part, error)).or_environment();
+        let synced = out
+            .sync_all()
+            .map_err(|error| FsError::new("sync", part, error))
+            .or_environment();
         match copied.and(synced) {
             Ok(()) => {
                 progress.finish("downloaded");
@@ -170,7 +186,10 @@ impl Client {
 
     fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
         let address = format!("{}/{path}", self.endpoint);
-        let response = self.request(&address).call().map_err(|error| self.unreachable(&error))?;
+        let response = self
+            .request(&address)
+            .call()
+            .map_err(|error| self.unreachable(&error))?;
         response
             .into_body()
             .into_with_config()
@@ -192,7 +211,9 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         let hint = match error {
-            ureq::Error::StatusCode(401 | 403) => "the repository is closed: set HF_TOKEN to a token that may read it",
+            ureq::Error::StatusCode(401 | 403) => {
+                "the repository is closed: set HF_TOKEN to a token that may read it"
+            }
             ureq::Error::StatusCode(404) => "the hub does not know this repository or file: check its name",
             _ => {
                 "is the hub reachable from here? HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy; without a network, \
@@ -254,7 +275,11 @@ fn forget_other_parts(target: &Path, keep: &Path) {
     };
     let prefix = format!("{}.", name.to_string_lossy());
     for path in fs::read_dir(folder).unwrap_or_default() {
-        let other = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let other = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if other.starts_with(&prefix) && other.ends_with(".part") && path != keep {
             let _ = fs::remove_file(&path);
         }

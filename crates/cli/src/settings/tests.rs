@@ -24,8 +24,14 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let home = [("HOME", "/home/a"), ("HANOK_PORT", "2"), ("HANOK_THREADS", "2")];
     let settings = resolve(&args, &home).unwrap();
     assert_eq!((settings.port, settings.source("port")), (3, Source::Flag));
-    assert_eq!((settings.threads, settings.source("threads")), (2, Source::Environment));
-    assert_eq!((settings.context, settings.source("context")), (Some(64), Source::File));
+    assert_eq!(
+        (settings.threads, settings.source("threads")),
+        (2, Source::Environment)
+    );
+    assert_eq!(
+        (settings.context, settings.source("context")),
+        (Some(64), Source::File)
+    );
     assert_eq!(settings.source("address"), Source::Default);
     assert!(settings.address.is_loopback());
 }
@@ -34,8 +40,15 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 fn folders_follow_xdg_and_home() {
     let settings = resolve(&SettingArgs::default(), &[("HOME", "/home/a")]).unwrap();
     assert_eq!(settings.data_dir, Path::new("/home/a/.local/share/hanok"));
-    assert_eq!(settings.models_dir, Path::new("/home/a/.local/share/hanok/models"));
-    let xdg = [("HOME", "/home/a"), ("XDG_DATA_HOME", "/data"), ("HANOK_MODELS_DIR", "~/m")];
+    assert_eq!(
+        settings.models_dir,
+        Path::new("/home/a/.local/share/hanok/models")
+    );
+    let xdg = [
+        ("HOME", "/home/a"),
+        ("XDG_DATA_HOME", "/data"),
+        ("HANOK_MODELS_DIR", "~/m"),
+    ];
     let settings = resolve(&SettingArgs::default(), &xdg).unwrap();
     assert_eq!(settings.data_dir, Path::new("/data/hanok"));
     assert_eq!(settings.models_dir, Path::new("/home/a/m"));
@@ -53,7 +66,11 @@ fn refuses_unknown_keys_and_wrong_types_by_name() {
     let file = dir.path().join("c.toml");
     let cases = [
         ("prot = 1", "unknown key `prot`", "did you mean `port`?"),
-        ("colour = \"red\"", "unknown key `colour`", "the keys are data_dir"),
+        (
+            "colour = \"red\"",
+            "unknown key `colour`",
+            "the keys are data_dir",
+        ),
         ("port = \"80\"", "`port`", ""),
         ("port = 70000", "`port`", ""),
         ("model = 3", "`model`", ""),

@@ -60,7 +60,9 @@ fn an_unknown_name_of_a_model_says_what_there_is() {
 
 #[test]
 fn config_says_where_each_value_came_from() {
-    let home = Home::new().with("HANOK_PORT", "7001").with("HANOK_TOKEN", "secret");
+    let home = Home::new()
+        .with("HANOK_PORT", "7001")
+        .with("HANOK_TOKEN", "secret");
     home.put(".config/hanok/config.toml", "port = 7000\nthreads = 3\n");
     let ended = home.run(&["config", "--context", "512"]);
     let expected = "\
@@ -79,10 +81,23 @@ port        = 7001  (environment HANOK_PORT)
 token       = (set, not shown)  (environment HANOK_TOKEN)
 log         = (not set)  (default)
 ";
-    assert_eq!((ended.code, ended.stdout.as_str()), (0, expected), "{}", ended.stderr);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, expected),
+        "{}",
+        ended.stderr
+    );
     let json = home.run(&["config", "--json"]).json();
-    let port = json["settings"].as_array().unwrap().iter().find(|s| s["key"] == "port").unwrap();
-    assert_eq!((port["value"].clone(), port["source"].clone()), (json!("7001"), json!("environment")));
+    let port = json["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["key"] == "port")
+        .unwrap();
+    assert_eq!(
+        (port["value"].clone(), port["source"].clone()),
+        (json!("7001"), json!("environment"))
+    );
 }
 
 #[test]
@@ -91,8 +106,7 @@ fn an_unknown_key_is_refused_by_name() {
     let file = home.put("c.toml", "treads = 2\n");
     let ended = home.run(&["config", "--config", file.to_str().unwrap()]);
     assert_eq!(ended.code, 2);
-    let expected =
-        "error: the configuration file `[HOME]/c.toml` has the unknown key `treads`\n\nhint: did you mean `threads`?\n";
+    let expected = "error: the configuration file `[HOME]/c.toml` has the unknown key `treads`\n\nhint: did you mean `threads`?\n";
     assert_eq!(ended.stderr, expected);
 }
 
@@ -100,7 +114,11 @@ fn an_unknown_key_is_refused_by_name() {
 fn an_unknown_mission_is_refused() {
     let ended = Home::new().run(&["ask", "Who?", "--mission", "finance"]);
     assert_eq!(ended.code, 2);
-    assert!(ended.stderr.contains("there is no mission `finance`"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("there is no mission `finance`"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -111,12 +129,18 @@ fn doctor_on_an_empty_machine_names_what_is_missing_and_the_command_that_brings_
     let json = ended.json();
     let check = |name: &str| {
         let all = json["checks"].as_array().unwrap();
-        all.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{name}")).clone()
+        all.iter()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("{name}"))
+            .clone()
     };
     assert_eq!(check("program")["status"], "ok");
     assert_eq!(check("data")["status"], "ok");
     assert_eq!(check("documents")["status"], "missing");
-    assert_eq!((check("model")["status"].clone(), check("model")["fix"].clone()), (json!("missing"), json!("hanok pull")));
+    assert_eq!(
+        (check("model")["status"].clone(), check("model")["fix"].clone()),
+        (json!("missing"), json!("hanok pull"))
+    );
     assert_eq!(check("embedder")["fix"], "hanok pull e5");
     assert!(check("settings")["detail"].to_string().contains("HANOK_TYPO"));
 }

@@ -8,14 +8,23 @@ fn a_quote_is_exactly_what_show_prints_for_its_span() {
     let ingested = home.run(&["ingest", text(&handbook(&home)), "--json"]);
     assert_eq!(ingested.code, 0, "{}", ingested.stderr);
     assert_eq!(ingested.json()["added"], 1);
-    let asked = home.run(&["ask", "Who keeps the key to the archive room?", "--extractive", "--json"]);
+    let asked = home.run(&[
+        "ask",
+        "Who keeps the key to the archive room?",
+        "--extractive",
+        "--json",
+    ]);
     assert_eq!(asked.code, 0, "{}{}", asked.stdout, asked.stderr);
     let answer = asked.json();
     assert_eq!(answer["mode"], "extractive");
     let citation = &answer["citations"][0];
     let quote = citation["quote"].as_str().unwrap();
     assert!(quote.contains("Halvorsen"), "{answer}");
-    let document = format!("{}@{}", citation["document_id"].as_str().unwrap(), citation["version"].as_str().unwrap());
+    let document = format!(
+        "{}@{}",
+        citation["document_id"].as_str().unwrap(),
+        citation["version"].as_str().unwrap()
+    );
     let span = format!("{}..{}", citation["start"], citation["end"]);
     let shown = home.run(&["show", &document, "--span", &span]);
     assert_eq!((shown.code, shown.stdout.as_str()), (0, quote));
@@ -38,7 +47,12 @@ fn an_answer_in_words_shows_its_source() {
 fn a_question_that_the_documents_do_not_answer_is_refused_with_exit_code_one() {
     let home = Home::new();
     home.run(&["ingest", text(&handbook(&home)), "--no-vectors"]);
-    let asked = home.run(&["ask", "What is the boiling point of tungsten?", "--extractive", "--json"]);
+    let asked = home.run(&[
+        "ask",
+        "What is the boiling point of tungsten?",
+        "--extractive",
+        "--json",
+    ]);
     assert_eq!(asked.code, 1, "{}{}", asked.stdout, asked.stderr);
     let answer = asked.json();
     assert_eq!(answer["outcome"], "refuse");
@@ -51,8 +65,14 @@ fn only_what_changed_is_read_again() {
     let docs = handbook(&home);
     home.run(&["ingest", text(&docs), "--no-vectors"]);
     home.put("docs/second.txt", "A second document about lanterns.\n");
-    let again = home.run(&["ingest", text(&docs), "--no-vectors", "--json"]).json();
-    assert_eq!((&again["added"], &again["unchanged"]), (&1.into(), &1.into()), "{again}");
+    let again = home
+        .run(&["ingest", text(&docs), "--no-vectors", "--json"])
+        .json();
+    assert_eq!(
+        (&again["added"], &again["unchanged"]),
+        (&1.into(), &1.into()),
+        "{again}"
+    );
     let listed = home.run(&["documents", "--json"]).json();
     assert_eq!(listed["documents"].as_array().unwrap().len(), 2);
 }
@@ -73,7 +93,17 @@ fn single_bad_files_are_reported_and_only_bad_files_are_misuse() {
 fn search_finds_passages_with_their_place() {
     let home = Home::new();
     home.run(&["ingest", text(&handbook(&home)), "--no-vectors"]);
-    let found = home.run(&["search", "archive room key", "-k", "3", "--mode", "lexical", "--json"]).json();
+    let found = home
+        .run(&[
+            "search",
+            "archive room key",
+            "-k",
+            "3",
+            "--mode",
+            "lexical",
+            "--json",
+        ])
+        .json();
     let hit = &found["hits"][0];
     assert!(hit["text"].as_str().unwrap().contains("Halvorsen"), "{found}");
     for field in ["document_id", "path", "title", "start", "end", "score"] {
@@ -88,7 +118,10 @@ fn search_finds_passages_with_their_place() {
 fn spans_and_documents_that_are_not_there_are_misuse() {
     let home = Home::new();
     home.run(&["ingest", text(&handbook(&home)), "--no-vectors"]);
-    let id = home.run(&["documents", "--json"]).json()["documents"][0]["document_id"].as_str().unwrap().to_owned();
+    let id = home.run(&["documents", "--json"]).json()["documents"][0]["document_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let cases: [&[&str]; 4] = [
         &["show", &id, "--span", "0..999999"],
         &["show", "d0000", "--span", "0..1"],
@@ -106,10 +139,18 @@ fn a_removed_document_is_gone_but_its_file_stays() {
     let home = Home::new();
     let docs = handbook(&home);
     home.run(&["ingest", text(&docs), "--no-vectors"]);
-    let id = home.run(&["documents", "--json"]).json()["documents"][0]["document_id"].as_str().unwrap().to_owned();
+    let id = home.run(&["documents", "--json"]).json()["documents"][0]["document_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let removed = home.run(&["remove", &id, "--json"]);
     assert_eq!(removed.json()["removed"], true);
-    assert!(home.run(&["documents", "--json"]).json()["documents"].as_array().unwrap().is_empty());
+    assert!(
+        home.run(&["documents", "--json"]).json()["documents"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
     assert!(docs.join("handbook.md").is_file());
 }
 
@@ -120,8 +161,11 @@ fn chat_answers_each_line_of_a_piped_input() {
     let input = "Who keeps the key to the archive room?\n\n/new\n열람 수수료는 얼마입니까?\n";
     let ended = home.run_with_input(&["chat", "--extractive", "--json"], input);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    let answers: Vec<serde_json::Value> =
-        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<serde_json::Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(answers.len(), 2);
     assert_eq!(answers[1]["language"], "ko");
 }

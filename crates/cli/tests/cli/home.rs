@@ -22,7 +22,13 @@ pub(crate) struct Ended {
 impl Ended {
     /// The one JSON object on stdout.
     pub(crate) fn json(&self) -> Value {
-        assert_eq!(self.stdout.lines().count(), 1, "one line of JSON: {}{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.stdout.lines().count(),
+            1,
+            "one line of JSON: {}{}",
+            self.stdout,
+            self.stderr
+        );
         let value: Value = serde_json::from_str(&self.stdout).unwrap();
         assert_eq!(value["schema"], 1, "{value}");
         value
@@ -31,7 +37,10 @@ impl Ended {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        }
     }
 
     /// Sets an environment variable for all runs.

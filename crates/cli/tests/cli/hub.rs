@@ -38,7 +38,9 @@ impl Hub {
     }
 
     fn answer(&self, mut stream: TcpStream) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(stream.try_clone().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let first = lines.next().unwrap_or_default();
         let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
         let range = headers.iter().find_map(|line| {
@@ -67,9 +69,16 @@ impl Hub {
     fn file(&self, range: Option<usize>) -> Vec<u8> {
         let from = range.unwrap_or(0);
         let body = &self.content[from..];
-        let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
-        let mut reply =
-            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes();
+        let status = if range.is_some() {
+            "206 Partial Content"
+        } else {
+            "200 OK"
+        };
+        let mut reply = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
         let cut = self.cut.lock().unwrap().take().unwrap_or(body.len());
         reply.extend_from_slice(&body[..cut]);
         reply
@@ -100,12 +109,18 @@ fn a_broken_download_goes_on_where_it_stopped_and_the_stated_hash_is_checked_and
     let pulled = home.run(&["pull", "olmoe", "--json"]);
     assert_eq!(pulled.code, 0, "{}", pulled.stderr);
     let model = &pulled.json()["models"][0];
-    assert_eq!((model["sha256"].as_str(), model["hash_from"].as_str()), (Some(stated.as_str()), Some("stated by the hub")));
+    assert_eq!(
+        (model["sha256"].as_str(), model["hash_from"].as_str()),
+        (Some(stated.as_str()), Some("stated by the hub"))
+    );
     assert!(model["source"].as_str().unwrap().contains(COMMIT));
     let file = home.path(".local/share/hanok/models/OLMoE-1B-7B-0125-Instruct-Q4_0.gguf");
     assert_eq!(stdx::fs::read(file).unwrap(), content);
     let requests = hub.requests.lock().unwrap();
-    assert!(requests.iter().any(|r| r.ends_with("Some(400000)")), "{requests:?}");
+    assert!(
+        requests.iter().any(|r| r.ends_with("Some(400000)")),
+        "{requests:?}"
+    );
     drop(requests);
     let again = home.run(&["pull", "olmoe", "--json"]).json();
     assert_eq!(again["models"][0]["fetched"], false);
@@ -119,17 +134,28 @@ fn a_file_with_another_hash_than_the_hub_states_is_removed() {
     assert_eq!(ended.code, 3);
     assert!(ended.stderr.contains("the file was removed"), "{}", ended.stderr);
     let models = stdx::fs::read_dir(home.path(".local/share/hanok/models")).unwrap();
-    let left = models.iter().filter(|path| path.to_string_lossy().contains("OLMoE")).count();
+    let left = models
+        .iter()
+        .filter(|path| path.to_string_lossy().contains("OLMoE"))
+        .count();
     assert_eq!(left, 0, "{models:?}");
 }
 
 #[test]
 fn an_unreachable_hub_and_a_missing_file_are_clear_messages() {
-    let unreachable = Home::new().with("HF_ENDPOINT", "http://127.0.0.1:9").run(&["pull", "olmoe"]);
+    let unreachable = Home::new()
+        .with("HF_ENDPOINT", "http://127.0.0.1:9")
+        .run(&["pull", "olmoe"]);
     assert_eq!(unreachable.code, 3);
-    assert!(unreachable.stderr.contains("HTTPS_PROXY"), "{}", unreachable.stderr);
+    assert!(
+        unreachable.stderr.contains("HTTPS_PROXY"),
+        "{}",
+        unreachable.stderr
+    );
     let (_hub, address) = Hub::start(b"x", "a".repeat(64), None);
-    let missing = Home::new().with("HF_ENDPOINT", address).run(&["pull", "org/repo:nothing.gguf"]);
+    let missing = Home::new()
+        .with("HF_ENDPOINT", address)
+        .run(&["pull", "org/repo:nothing.gguf"]);
     assert_eq!(missing.code, 3);
     assert!(missing.stderr.contains("has no such file"), "{}", missing.stderr);
 }

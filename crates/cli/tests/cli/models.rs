@@ -12,18 +12,40 @@ fn model() -> Option<String> {
 fn the_small_model_knows_the_capital_of_france() {
     let Some(model) = model() else { return };
     let home = Home::new();
-    let arguments =
-        ["generate", "--model", &model, "--prompt", "The capital of France is", "--greedy", "--max-tokens", "5"];
+    let arguments = [
+        "generate",
+        "--model",
+        &model,
+        "--prompt",
+        "The capital of France is",
+        "--greedy",
+        "--max-tokens",
+        "5",
+    ];
     let words = home.run(&arguments);
     assert_eq!(words.code, 0, "{}", words.stderr);
     assert!(words.stdout.contains("Paris"), "{}", words.stdout);
     let mut with_json = arguments.to_vec();
     with_json.push("--json");
     let json = home.run(&with_json).json();
-    assert_eq!((&json["prompt_tokens"], &json["stop"]), (&5.into(), &"length".into()), "{json}");
+    assert_eq!(
+        (&json["prompt_tokens"], &json["stop"]),
+        (&5.into(), &"length".into()),
+        "{json}"
+    );
     assert_eq!(json["ids"].as_array().unwrap().len(), 5);
     assert!(json["ms"]["load"].as_f64().unwrap() > 0.0);
-    let ids = home.run(&["generate", "--model", &model, "--ids", "504,3575,282,4649,314", "--greedy", "--max-tokens", "5", "--json"]);
+    let ids = home.run(&[
+        "generate",
+        "--model",
+        &model,
+        "--ids",
+        "504,3575,282,4649,314",
+        "--greedy",
+        "--max-tokens",
+        "5",
+        "--json",
+    ]);
     assert_eq!(ids.json()["ids"], json["ids"]);
 }
 
@@ -49,11 +71,21 @@ fn tokenize_agrees_with_the_reference() {
     let fixture = testkit::fixture_dir("smollm2").join("tokenizer_expected.json");
     let expected: Value = serde_json::from_str(&stdx::fs::read_to_string(fixture).unwrap()).unwrap();
     for case in expected["tokenization"].as_array().unwrap() {
-        let ended = home.run(&["tokenize", "--model", &model, "--json", "--", case["text"].as_str().unwrap()]);
+        let ended = home.run(&[
+            "tokenize",
+            "--model",
+            &model,
+            "--json",
+            "--",
+            case["text"].as_str().unwrap(),
+        ]);
         assert_eq!(ended.json()["ids"], case["ids"], "{}", case["text"]);
     }
-    let Some(folder) = testkit::need_data("fixtures/olmoe-tokenizer") else { return };
-    let expected: Value = serde_json::from_str(&stdx::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
+    let Some(folder) = testkit::need_data("fixtures/olmoe-tokenizer") else {
+        return;
+    };
+    let expected: Value =
+        serde_json::from_str(&stdx::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
     for case in expected.as_array().unwrap() {
         let ended = home.run_with_input(
             &["tokenize", "--model", folder.to_str().unwrap(), "--json", "-"],
@@ -66,11 +98,16 @@ fn tokenize_agrees_with_the_reference() {
 #[test]
 fn doctor_hears_the_model_answer() {
     let Some(model) = model() else { return };
-    let json = Home::new().run(&["doctor", "--model", &model, "--port", "0", "--json"]).json();
+    let json = Home::new()
+        .run(&["doctor", "--model", &model, "--port", "0", "--json"])
+        .json();
     let all = json["checks"].as_array().unwrap();
     let check = all.iter().find(|check| check["name"] == "model").unwrap();
     assert_eq!(check["status"], "ok", "{check}");
-    assert!(check["detail"].as_str().unwrap().contains("Apache-2.0"), "{check}");
+    assert!(
+        check["detail"].as_str().unwrap().contains("Apache-2.0"),
+        "{check}"
+    );
 }
 
 #[test]
@@ -78,9 +115,18 @@ fn an_answer_with_a_model_is_cited_or_refused_never_bare() {
     let Some(model) = model() else { return };
     let home = Home::new();
     home.run(&["ingest", text(&handbook(&home)), "--no-vectors"]);
-    let asked = home.run(&["ask", "Who keeps the key to the archive room?", "--model", &model, "--json"]);
+    let asked = home.run(&[
+        "ask",
+        "Who keeps the key to the archive room?",
+        "--model",
+        &model,
+        "--json",
+    ]);
     assert!(asked.code == 0 || asked.code == 1, "{}", asked.stderr);
     for sentence in asked.json()["sentences"].as_array().unwrap() {
-        assert!(!sentence["citations"].as_array().unwrap().is_empty(), "{sentence}");
+        assert!(
+            !sentence["citations"].as_array().unwrap().is_empty(),
+            "{sentence}"
+        );
     }
 }

