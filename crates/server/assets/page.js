@@ -185,7 +185,7 @@ function refusal(value) {
 
 function finish(box, answer) {
   box.dataset.outcome = answer.outcome;
-  const badges = [badge(answer.outcome, T["outcome_" + answer.outcome])];
+  const badges = [badge(`outcome-${answer.outcome}`, T["outcome_" + answer.outcome])];
   if (answer.sentences.length) badges.push(badge("mode", T["mode_" + answer.mode]));
   const text = box.querySelector(".sentences");
   text.replaceChildren(...answer.sentences.flatMap((item) => [sentence(item, answer.citations), " "]));

@@ -25,19 +25,19 @@ const NAME_BYTES_MAX: usize = 200;
 /// Chunks on the way to the disk.
 const N_CHUNKS_BUFFERED: usize = 8;
 
-/// A file that has arrived whole but is not in place yet; removed again unless it is placed.
+/// A file that has arrived whole but is not in place yet.
 struct Arrived {
-    temporary: PathBuf,
+    temporary: Temporary,
     name: String,
     bytes: u64,
-    placed: bool,
 }
 
-impl Drop for Arrived {
+/// A temporary file; gone when dropped, unless it was renamed into place before.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.placed {
-            let _ = stdx::fs::remove_file(&self.temporary);
-        }
+        let _ = stdx::fs::remove_file(&self.0);
     }
 }
 
@@ -83,45 +83,57 @@ async fn receive(app: &App, request: Request) -> Result<Vec<JobJson>, ApiError> 
     off_reactor(move || arrived.into_iter().map(|file| place(&app, file)).collect()).await
 }
 
+/// What goes to the thread that writes.
+enum Piece {
+    Bytes(Bytes),
+    /// The file is whole. A channel that closes without it means that the client is gone.
+    End,
+}
+
 async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived, ApiError> {
     let (sender, receiver) = mpsc::channel(N_CHUNKS_BUFFERED);
     let secret = stdx::rng::secret_hex(8).map_err(ApiError::internal)?;
     let folder = app.uploads_dir.join(".incoming");
-    let mut file = Arrived {
-        temporary: folder.join(secret),
-        name,
-        bytes: 0,
-        placed: false,
-    };
-    let target = file.temporary.clone();
-    let writer = tokio::task::spawn_blocking(move || write(&folder, &target, receiver));
+    let temporary = folder.join(secret);
+    let writer = tokio::task::spawn_blocking(move || write(&folder, temporary, receiver));
+    let mut bytes = 0;
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
-        file.bytes += chunk.len() as u64;
-        if file.bytes > app.max_upload_bytes {
+        bytes += chunk.len() as u64;
+        if bytes > app.max_upload_bytes {
             let limit = app.max_upload_bytes;
             return Err(ApiError::too_large(format!(
-                "`{}` is larger than the limit of {limit} bytes",
-                file.name
+                "`{name}` is larger than the limit of {limit} bytes"
             )));
         }
         // The writer ends early only with an error, which is reported below.
-        if sender.send(chunk).await.is_err() {
+        if sender.send(Piece::Bytes(chunk)).await.is_err() {
             break;
         }
     }
-    drop(sender);
-    writer.await.map_err(ApiError::internal)??;
-    Ok(file)
+    let _ = sender.send(Piece::End).await;
+    let temporary = writer.await.map_err(ApiError::internal)??;
+    Ok(Arrived {
+        temporary,
+        name,
+        bytes,
+    })
 }
 
-fn write(folder: &Path, target: &Path, mut chunks: mpsc::Receiver<Bytes>) -> Result<(), ApiError> {
+/// Writes the pieces; whatever goes wrong, the guard takes the file away again.
+fn write(folder: &Path, target: PathBuf, mut pieces: mpsc::Receiver<Piece>) -> Result<Temporary, ApiError> {
     stdx::fs::create_dir_all(folder).map_err(disk)?;
-    let mut file: File = stdx::fs::create(target).map_err(disk)?;
-    let failed = |error| disk(stdx::fs::FsError::new("write", target, error));
-    while let Some(chunk) = chunks.blocking_recv() {
-        file.write_all(&chunk).map_err(failed)?;
+    let mut file: File = stdx::fs::create(&target).map_err(disk)?;
+    let temporary = Temporary(target);
+    let failed = |error| disk(stdx::fs::FsError::new("write", &temporary.0, error));
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Bytes(bytes)) => file.write_all(&bytes).map_err(failed)?,
+            Some(Piece::End) => break,
+            None => return Err(ApiError::bad_request("the upload ended early")),
+        }
     }
-    file.sync_all().map_err(failed)
+    file.sync_all().map_err(failed)?;
+    Ok(temporary)
 }
 
 fn disk(error: stdx::fs::FsError) -> ApiError {
@@ -140,10 +152,9 @@ fn broken(error: &MultipartError) -> ApiError {
 }
 
 /// Puts the file in place under its own name (a newer upload of the same name is its new version) and queues it.
-fn place(app: &App, mut file: Arrived) -> Result<JobJson, ApiError> {
+fn place(app: &App, file: Arrived) -> Result<JobJson, ApiError> {
     let path = app.uploads_dir.join(&file.name);
-    stdx::fs::rename(&file.temporary, &path).map_err(disk)?;
-    file.placed = true;
+    stdx::fs::rename(&file.temporary.0, &path).map_err(disk)?;
     let job = app.jobs.submit(file.name.clone(), file.bytes, vec![path], None);
     job.ok_or_else(ApiError::queue_full)
 }

@@ -16,6 +16,7 @@ use server::{App, AppConfig, ServeConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+#[allow(unused_imports, reason = "each test binary uses its own part")]
 pub(crate) use client::{Client, Request, Response};
 
 /// A document with known facts, one in each paragraph.

@@ -37,7 +37,7 @@ fn asking_works_without_script() {
     check_self_contained(&page(&house, "/"));
     let html = ask(&house, "When is the garden gate locked?");
     assert!(
-        html.contains("class=\"badge answer\"") && html.contains("nine o&#x27;clock"),
+        html.contains("class=\"badge outcome-answer\"") && html.contains("nine o&#x27;clock"),
         "{html}"
     );
     let link = html
@@ -63,7 +63,7 @@ fn a_refusal_is_a_card_of_its_own() {
     let house = House::start();
     let html = ask(&house, "Quarterly zirconium exports of Peru");
     assert!(
-        html.contains("class=\"badge refuse\"") && html.contains("class=\"refusal\""),
+        html.contains("class=\"badge outcome-refuse\"") && html.contains("class=\"refusal\""),
         "{html}"
     );
 }
