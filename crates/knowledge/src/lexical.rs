@@ -27,7 +27,7 @@ const TERMS_MAX: usize = 256;
 /// Checksums of an index up to this size are compared when it is opened for writing.
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
 /// A term in the title or a heading counts this much of one in the text.
-const TITLE_BOOST: f32 = 0.2;
+const TITLE_BOOST: f32 = 0.1;
 const HEADING_BOOST: f32 = 0.3;
 
 #[derive(Clone, Copy)]
