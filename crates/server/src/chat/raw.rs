@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use engine::{Event, Generation, Request};
+use engine::{Event, Generation, Next, Request};
 use futures_util::StreamExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -19,6 +20,8 @@ use crate::state::{App, Generation as Ready};
 const N_EVENTS_BUFFERED: usize = 64;
 /// How long a reader that takes nothing keeps its generation.
 const SLOW_READER: Duration = Duration::from_secs(60);
+/// How often a silent generation looks whether its reader is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) async fn complete(app: &App, request: ChatRequest) -> Result<Response, ApiError> {
     match app.generation() {
@@ -71,17 +74,30 @@ async fn submit(app: &App, request: ChatRequest) -> Result<mpsc::Receiver<Event>
     let generation = tokio::task::spawn_blocking(move || start(&app, request)).await;
     let (generation, answering) = generation.map_err(ApiError::internal)??;
     let (sender, receiver) = mpsc::channel(N_EVENTS_BUFFERED);
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
         let _held = (place, answering);
-        for event in generation {
-            // A reader that went away ends the loop, and dropping the generation frees its cache.
-            if runtime.block_on(sender.send_timeout(event, SLOW_READER)).is_err() {
-                return;
-            }
-        }
+        forward(generation, &sender, &runtime);
     });
     Ok(receiver)
+}
+
+/// Passes events on. A reader that went away ends it, also while the generation still waits for its turn, and
+/// dropping the generation frees its cache.
+fn forward(mut generation: Generation, sender: &mpsc::Sender<Event>, runtime: &Handle) {
+    loop {
+        match generation.next_timeout(LOOK_EVERY) {
+            Next::Event(event) => {
+                let sent = runtime.block_on(sender.send_timeout(event, SLOW_READER));
+                if sent.is_err() {
+                    return;
+                }
+            }
+            Next::Waiting if sender.is_closed() => return,
+            Next::Waiting => {}
+            Next::Ended => return,
+        }
+    }
 }
 
 fn start(app: &App, request: ChatRequest) -> Result<(Generation, crate::jobs::Answering), ApiError> {

@@ -1,6 +1,7 @@
 //! One run of the real page in a real browser: ask, open a citation, read, upload, in light, dark and on a phone.
 //!
 //! Pictures go to the folder that `HANOK_SCREENSHOTS` names, else beside the other test output.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
 //! The server as its clients see it: a real store, a real assistant, a real socket. One binary, to link once.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "../common/mod.rs"]
 mod common;
