@@ -454,3 +454,6 @@ pub(crate) fn for_each_row(
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

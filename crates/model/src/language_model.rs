@@ -1,5 +1,6 @@
 //! A loaded model: decoder, tokenizer and chat template together, shared by everybody who generates.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -40,7 +41,7 @@ pub struct LoadOptions {
     pub threads: usize,
     /// f32 arithmetic on dequantised weights instead of the native integer kernels.
     pub precision: Precision,
-    /// Context in tokens; `None` takes the model's own, at most 8192.
+    /// Context in tokens, never more than the model's own; `None` takes that, at most 8192.
     pub context: Option<usize>,
 }
 
@@ -169,7 +170,8 @@ impl Model {
 
     /// Tokens below this id may be chosen; the rest are padding.
     pub fn n_sampleable(&self) -> usize {
-        self.decoder.config().n_sampleable()
+        let n_tokens = self.tokenizer.vocab_size();
+        self.decoder.config().n_sampleable().min(n_tokens).max(1)
     }
 
     /// An empty cache for a new sequence.
@@ -201,15 +203,12 @@ struct Described {
 
 impl Described {
     fn read(path: &Path, opened: &Opened) -> Result<Self, LoadError> {
-        let stem = path
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         match &opened.files {
             Files::Gguf(file) => {
                 let metadata = file.metadata();
                 let name = metadata.opt_text("general.name")?.filter(|name| !name.is_empty());
                 Ok(Self {
-                    name: name.map_or(stem, str::to_owned),
+                    name: name.map_or_else(|| text_of(path.file_stem()), str::to_owned),
                     languages: metadata
                         .opt_texts("general.languages")?
                         .unwrap_or_default()
@@ -219,13 +218,18 @@ impl Described {
                 })
             }
             Files::Folder(_) => Ok(Self {
-                name: stem,
+                // Whole, because names of models have dots; resolved, because `.` is no name.
+                name: text_of(stdx::fs::canonicalize(path)?.file_name()),
                 languages: Vec::new(),
                 tokenizer: Tokenizer::from_json_file(path.join("tokenizer.json"))?,
                 template: ChatTemplate::from_folder(path)?,
             }),
         }
     }
+}
+
+fn text_of(name: Option<&OsStr>) -> String {
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// One sequence on its own: a model, its cache and its buffers.
@@ -262,5 +266,70 @@ impl Session {
         };
         self.model.forward(&mut [input], &mut self.scratch)?;
         Ok(self.scratch.logits(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::{self, Spec};
+
+    fn is_shared<T: Send + Sync>(_: &T) {}
+
+    #[test]
+    fn a_synthetic_file_says_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        let options = synth::Options {
+            dtype: compute::DType::Q4_0,
+            seed: 1,
+        };
+        let spec = Spec::by_name("tiny-olmoe").unwrap();
+        stdx::fs::write(
+            &path,
+            synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap(),
+        )
+        .unwrap();
+        let model = Model::load(
+            &path,
+            &LoadOptions {
+                context: Some(100),
+                threads: 1,
+                ..Default::default()
+            },
+        )
+        .unwrap();
+        is_shared(&model);
+        assert!(model.name().contains("tiny-olmoe"), "{}", model.name());
+        assert_eq!(model.context(), 100);
+        assert_eq!(model.sha256(), stdx::hash::sha256_file(&path).unwrap());
+        assert!(model.n_parameters() > 100_000);
+        let mut session = Session::new(Arc::clone(&model));
+        assert_eq!(session.forward(&[1, 2, 3]).unwrap().len(), 512);
+        assert_eq!(session.n_tokens(), 3);
+        let chosen: u64 = model.router_statistics().layer(0).iter().sum();
+        assert_eq!(chosen, 3 * 4, "four experts for each token");
+    }
+
+    #[test]
+    fn a_hub_folder_is_a_model_too() {
+        let Some(tokenizer) = testkit::need_data("fixtures/olmoe-tokenizer/tokenizer.json") else {
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("Tiny-2.5");
+        stdx::fs::create_dir_all(&folder).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            let bytes = stdx::fs::read(testkit::fixture_dir("olmoe").join(file)).unwrap();
+            stdx::fs::write(folder.join(file), bytes).unwrap();
+        }
+        stdx::fs::write(folder.join("tokenizer.json"), stdx::fs::read(tokenizer).unwrap()).unwrap();
+        let model = Model::load(&folder, &LoadOptions::default()).unwrap();
+        assert_eq!(model.name(), "Tiny-2.5");
+        assert_eq!(model.n_sampleable(), 512);
+        assert_eq!(
+            model.detokenize(&model.tokenize("Hello, world!")),
+            "Hello, world!"
+        );
     }
 }

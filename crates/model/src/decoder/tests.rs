@@ -1,0 +1,225 @@
+//! The decoder on tiny synthetic models: how a text is cut into steps changes nothing, and what is wrong is named.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::open::DecoderOptions;
+use crate::synth::{self, Spec};
+
+const FAMILIES: [&str; 6] = [
+    "tiny-olmoe",
+    "tiny-olmo2",
+    "tiny-llama",
+    "tiny-qwen2",
+    "tiny-qwen3",
+    "tiny-qwen3moe",
+];
+
+fn file(name: &str, dtype: DType) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let options = synth::Options { dtype, seed: 11 };
+    let bytes = synth::synth(&Spec::by_name(name).unwrap(), &options, Vec::new(), &mut |_| {}).unwrap();
+    stdx::fs::write(&path, bytes).unwrap();
+    (dir, path)
+}
+
+fn decoder(name: &str, dtype: DType) -> Decoder {
+    let (_dir, path) = file(name, dtype);
+    Decoder::open(
+        &path,
+        &DecoderOptions {
+            threads: 2,
+            ..DecoderOptions::default()
+        },
+    )
+    .unwrap()
+}
+
+/// Logits after the last token, the text cut into steps of these lengths.
+fn in_steps(decoder: &Decoder, tokens: &[u32], lengths: &[usize]) -> Vec<f32> {
+    let (mut cache, mut scratch) = (decoder.new_cache(), Scratch::default());
+    let mut rest = tokens;
+    for &n in lengths {
+        let (step, later) = rest.split_at(n);
+        rest = later;
+        let input = Input {
+            tokens: step,
+            cache: &mut cache,
+            logits: WantedLogits::Last,
+        };
+        decoder.forward(&mut [input], &mut scratch, None).unwrap();
+    }
+    assert!(rest.is_empty());
+    scratch.logits(0).to_vec()
+}
+
+#[test]
+fn how_a_text_is_cut_into_steps_changes_nothing() {
+    let tokens: Vec<u32> = (0..40u32).map(|i| i * 37 % 500).collect();
+    for name in FAMILIES {
+        for dtype in [DType::F32, DType::Q4_0] {
+            let decoder = decoder(name, dtype);
+            let whole = in_steps(&decoder, &tokens, &[40]);
+            assert_eq!(
+                whole,
+                in_steps(&decoder, &tokens, &[17, 1, 1, 20, 1]),
+                "{name} {}",
+                dtype.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn sequences_in_one_step_do_not_see_each_other() {
+    let decoder = decoder("tiny-qwen3moe", DType::Q8_0);
+    let texts: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[9], &[7, 7, 8]];
+    let mut caches: Vec<KvCache> = texts.iter().map(|_| decoder.new_cache()).collect();
+    let mut inputs: Vec<Input<'_>> = texts
+        .iter()
+        .zip(&mut caches)
+        .map(|(tokens, cache)| Input {
+            tokens,
+            cache,
+            logits: WantedLogits::Last,
+        })
+        .collect();
+    let mut scratch = Scratch::default();
+    decoder.forward(&mut inputs, &mut scratch, None).unwrap();
+    for (row, tokens) in texts.iter().enumerate() {
+        assert_eq!(scratch.logits(row), in_steps(&decoder, tokens, &[tokens.len()]));
+    }
+}
+
+#[test]
+fn a_truncated_cache_goes_on_from_there() {
+    let decoder = decoder("tiny-llama", DType::Q4_1);
+    let (mut cache, mut scratch) = (decoder.new_cache(), Scratch::default());
+    for tokens in [&[1u32, 2, 3, 4][..], &[5]] {
+        cache.truncate(2);
+        let input = Input {
+            tokens,
+            cache: &mut cache,
+            logits: WantedLogits::Last,
+        };
+        decoder.forward(&mut [input], &mut scratch, None).unwrap();
+    }
+    assert_eq!(cache.len(), 3);
+    assert_eq!(scratch.logits(0), in_steps(&decoder, &[1, 2, 5], &[3]));
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused_and_change_nothing() {
+    let (_dir, path) = file("tiny-olmo2", DType::F32);
+    let options = DecoderOptions {
+        context: Some(8),
+        ..DecoderOptions::default()
+    };
+    let decoder = Decoder::open(&path, &options).unwrap();
+    let (mut cache, mut scratch) = (decoder.new_cache(), Scratch::default());
+    let mut step = |tokens: &[u32]| {
+        let input = Input {
+            tokens,
+            cache: &mut cache,
+            logits: WantedLogits::None,
+        };
+        decoder.forward(&mut [input], &mut scratch, None)
+    };
+    step(&[1; 6]).unwrap();
+    assert_eq!(
+        step(&[1; 3]),
+        Err(ForwardError::ContextFull {
+            n_past: 6,
+            n_tokens: 3,
+            context: 8
+        })
+    );
+    assert_eq!(
+        step(&[512]),
+        Err(ForwardError::UnknownToken {
+            id: 512,
+            vocab_size: 512
+        })
+    );
+    assert_eq!(step(&[]), Err(ForwardError::NoTokens));
+    step(&[1; 2]).unwrap();
+    assert_eq!(cache.len(), 8);
+}
+
+/// Where the entry of a tensor goes on after its name: dimensions and type.
+fn entry(bytes: &[u8], name: &str) -> usize {
+    let at = bytes
+        .windows(name.len())
+        .position(|window| window == name.as_bytes())
+        .unwrap();
+    at + name.len()
+}
+
+fn refusal(name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> LoadError {
+    let (_dir, path) = file(name, DType::F32);
+    let mut bytes = stdx::fs::read(&path).unwrap();
+    spoil(&mut bytes);
+    stdx::fs::write(&path, bytes).unwrap();
+    Decoder::open(&path, &DecoderOptions::default())
+        .err()
+        .expect("the file is spoiled")
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let error = refusal("tiny-olmoe", |bytes| {
+        let end = entry(bytes, "blk.1.ffn_up_exps.weight");
+        bytes[end - 1] = b'x';
+    });
+    assert!(
+        matches!(&error, LoadError::MissingTensor { name } if name == "blk.1.ffn_up_exps.weight"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_both_shapes() {
+    // A matrix of 96 rows and 64 columns that says it has 64 rows and 96 columns.
+    let error = refusal("tiny-llama", |bytes| {
+        let dims = entry(bytes, "blk.2.ffn_gate.weight") + 4;
+        bytes[dims..dims + 16].rotate_left(8);
+    });
+    let (expected, found) = (vec![96, 64], vec![64, 96]);
+    assert!(
+        matches!(&error, LoadError::Shape { name, expected: e, found: f }
+            if name == "blk.2.ffn_gate.weight" && *e == expected && *f == found),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_type_without_kernels_is_named() {
+    // i32 has the size of f32, so that nothing else in the file is wrong.
+    let error = refusal("tiny-qwen2", |bytes| {
+        let ty = entry(bytes, "blk.0.attn_norm.weight") + 4 + 8;
+        assert_eq!(bytes[ty..ty + 4], [0; 4]);
+        bytes[ty] = 26;
+    });
+    assert!(
+        error
+            .to_string()
+            .contains("`blk.0.attn_norm.weight` has type i32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn rows_keep_their_numbers_when_threads_share_them() {
+    let pool = Pool::new(3);
+    let mut rows = vec![0.0; 100 * 3];
+    for_each_row(&pool, &mut rows, 3, |i, row| row.fill(i as f32));
+    assert!(
+        rows.chunks_exact(3)
+            .enumerate()
+            .all(|(i, row)| row == [i as f32; 3])
+    );
+    for_each_row(&pool, &mut [], 0, |_, _| unreachable!());
+}
