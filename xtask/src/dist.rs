@@ -82,16 +82,12 @@ fn fill(top: &Path, hanok: &Path, models: &Path, time_s: i64) -> Result<()> {
         copy_model(models, wanted, &top.join("share/hanok/models"), time_s)?;
     }
     let demo = top.join("share/hanok/demo");
-    stdx::fs::create_dir_all(&demo)?;
-    let mut gather = Command::new(hanok);
-    gather
-        .arg("demo")
-        .arg("--documents-into")
-        .arg(demo.join("documents"))
-        .env("HANOK_DATA_DIR", top.join("unused"));
-    shell::capture(&mut gather).context("the demo documents cannot be gathered")?;
-    if top.join("unused").exists() {
-        stdx::fs::remove_dir_all(top.join("unused"))?;
+    let documents = demo_documents(hanok)?;
+    for path in files_below(&documents)? {
+        copy(
+            &path,
+            &demo.join("documents").join(path.strip_prefix(&documents)?),
+        )?;
     }
     copy(&root.join("demo/SOURCES.md"), &demo.join("SOURCES.md"))?;
     copy(&root.join("LICENSE"), &top.join("LICENSE"))?;
@@ -108,6 +104,15 @@ fn fill(top: &Path, hanok: &Path, models: &Path, time_s: i64) -> Result<()> {
         licences::third_party("hanok")?,
     )?;
     Ok(())
+}
+
+/// The demo documents, fetched once into the target folder by the program itself.
+fn demo_documents(hanok: &Path) -> Result<PathBuf> {
+    let folder = test::target_dir().join("demo-documents");
+    let mut gather = Command::new(hanok);
+    gather.arg("demo").arg("--documents-into").arg(&folder);
+    shell::capture(&mut gather).context("the demo documents cannot be gathered")?;
+    Ok(folder)
 }
 
 /// A model and the record of its origin beside it.

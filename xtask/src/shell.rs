@@ -3,7 +3,6 @@
 //!
 //! Not a shell: nothing here is interpreted, arguments are passed as they are.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -113,27 +112,30 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     if which("apt-get").is_none() {
         bail!("this is not a Debian system: install what stands for {wanted} by hand");
     }
-    let mut prefix: Vec<&OsStr> = Vec::new();
+    if !is_root() && which("sudo").is_none() {
+        bail!("not root: run `apt-get install {wanted}` as root first");
+    }
+    apt_get(&["update", "-q"])?;
+    apt_get(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
+}
+
+/// Fetches the lists of packages where a fresh system has none: the demo documents come from one.
+pub(crate) fn apt_lists() -> Result<()> {
+    let lists = stdx::fs::read_dir("/var/lib/apt/lists").unwrap_or_default();
+    let has_lists = lists
+        .iter()
+        .any(|path| path.to_string_lossy().contains("_Packages"));
+    if has_lists || which("apt-get").is_none() || !is_root() {
+        return Ok(());
+    }
+    apt_get(&["update", "-q"])
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(if is_root() { "apt-get" } else { "sudo" });
     if !is_root() {
-        if which("sudo").is_none() {
-            bail!("not root: run `apt-get install {wanted}` as root first");
-        }
-        prefix.extend([OsStr::new("sudo"), OsStr::new("-n")]);
+        command.args(["-n", "apt-get"]);
     }
-    for arguments in [
-        &["update", "-q"][..],
-        &[&["install", "-y", "-q", "--no-install-recommends"], packages].concat(),
-    ] {
-        let mut command = match prefix.first() {
-            Some(sudo) => {
-                let mut command = Command::new(sudo);
-                command.args(&prefix[1..]).arg("apt-get");
-                command
-            }
-            None => Command::new("apt-get"),
-        };
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        capture(&mut command)?;
-    }
-    Ok(())
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    capture(&mut command).map(|_| ())
 }

@@ -17,10 +17,14 @@ const SHOWN_LINES: usize = 150;
 /// Programs that tests start, and the Debian package each comes from.
 const TOOLS: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("chromedriver", "chromium-driver"),
+    ("chromium", "chromium"),
     ("git", "git"),
     ("ip", "iproute2"),
+    ("pip3", "python3-pip"),
     ("python3", "python3"),
     ("strace", "strace"),
+    ("strip", "binutils"),
     ("tar", "tar"),
     ("unshare", "util-linux"),
 ];
@@ -123,6 +127,7 @@ fn install_tools() -> Result<Outcome> {
         .map(|(_, package)| *package)
         .collect();
     shell::apt_install(&missing)?;
+    shell::apt_lists()?;
     Ok(Outcome::one())
 }
 

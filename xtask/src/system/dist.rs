@@ -51,7 +51,7 @@ pub(super) fn inside(work: &Path) -> Result<()> {
         "ingest: {} documents, {} pages, {} s",
         ingested.1["added"], ingested.1["pages"], ingested.1["s"]
     );
-    let asked = hanok(&root, &["ask", "How do I check the installation media?"])?;
+    let asked = hanok(&root, &["ask", "How much memory do I need to install Debian?"])?;
     ensure!(
         asked.0 == 0 && asked.1["citations"].as_array().is_some_and(|c| !c.is_empty()),
         "ask: {}",
