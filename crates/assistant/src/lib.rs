@@ -2,30 +2,24 @@
 //!
 //! Knows nothing of HTTP. The only room that joins `engine` and `knowledge`.
 
+mod answer;
+mod conflict;
+mod evidence;
+mod extract;
+mod generate;
+mod language;
+mod prompt;
+mod sources;
+mod verify;
+mod words;
+
 use std::sync::Arc;
 
 use engine::Engine;
 use knowledge::{Embed, Store};
 use thiserror::Error;
 
-/// A language of questions and interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// English, and whatever else is written in Latin letters.
-    English,
-    /// Korean.
-    Korean,
-}
-
-impl Language {
-    /// ISO 639-1 code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::Korean => "ko",
-        }
-    }
-}
+pub use language::Language;
 
 /// An earlier question of the same conversation and what was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,9 +202,6 @@ pub enum AskError {
     /// The documents cannot be searched.
     #[error(transparent)]
     Store(#[from] knowledge::StoreError),
-    /// The engine does not take the question.
-    #[error(transparent)]
-    Engine(#[from] engine::SubmitError),
     /// The caller went away.
     #[error("the question was cancelled")]
     Cancelled,
@@ -253,7 +244,6 @@ impl Assistant {
     /// # Errors
     /// When the question cannot be taken or the documents cannot be read.
     pub fn ask(&self, ask: &Ask, on_event: &mut dyn FnMut(AskEvent) -> Wanted) -> Result<Answer, AskError> {
-        let _ = (ask, on_event);
-        Err(AskError::Cancelled)
+        answer::ask(self, ask, on_event)
     }
 }

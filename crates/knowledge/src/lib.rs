@@ -13,6 +13,7 @@ mod lexical;
 mod prepare;
 mod question;
 mod schema;
+pub mod sentence;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,79 @@
+//! Answering by quoting alone: the sentences that best cover the question, each cited as it stands.
+
+use crate::evidence::{Evidence, MATCHED_ENOUGH};
+use crate::sources::SourceSentence;
+
+/// Sentences of an extractive answer at most.
+const SENTENCES_MAX: usize = 4;
+/// A quoted sentence shorter than this takes the next one with it: a bare clause rarely tells enough.
+const SHORT_CHARS: usize = 90;
+/// A quote ends before it grows longer than this.
+const RUN_CHARS_MAX: usize = 420;
+/// A further quote must answer at least this share of what the best one does.
+const FURTHER_SHARE: f64 = 0.72;
+
+/// Runs of neighbouring sentences (index ranges) to quote, the best first.
+pub(crate) fn choose(evidence: &Evidence, sentences: &[SourceSentence]) -> Vec<std::ops::Range<usize>> {
+    let mut order: Vec<usize> = (0..sentences.len()).collect();
+    // Stable: of equal sentences the one of the better passage, then the earlier one, wins.
+    order.sort_by(|&a, &b| sentences[b].score.total_cmp(&sentences[a].score));
+    let Some(&best) = order.first() else {
+        return Vec::new();
+    };
+    let threshold = sentences[best].score * FURTHER_SHARE;
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut n_sentences = 0;
+    for index in order {
+        if n_sentences >= SENTENCES_MAX || sentences[index].score < threshold || sentences[index].score <= 0.0
+        {
+            break;
+        }
+        let taken = runs.iter().any(|run| run.contains(&index));
+        if taken || repeats(sentences, &runs, index) || !worth_quoting(evidence, sentences, index, best) {
+            continue;
+        }
+        let run = grow(sentences, index, &runs);
+        n_sentences += run.len();
+        runs.push(run);
+    }
+    runs
+}
+
+/// A quote from another passage must come from one that covers the question about as well.
+fn worth_quoting(evidence: &Evidence, sentences: &[SourceSentence], index: usize, best: usize) -> bool {
+    let coverage = |i: usize| evidence.candidates[sentences[i].candidate].coverage;
+    index == best || coverage(index) + MATCHED_ENOUGH >= coverage(best)
+}
+
+fn repeats(sentences: &[SourceSentence], runs: &[std::ops::Range<usize>], index: usize) -> bool {
+    let squeeze = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let text = squeeze(&sentences[index].text);
+    runs.iter()
+        .flat_map(Clone::clone)
+        .any(|i| squeeze(&sentences[i].text).contains(&text))
+}
+
+/// Adds following sentences of the same passage to one that is a heading, ends in a colon or is short.
+fn grow(
+    sentences: &[SourceSentence],
+    index: usize,
+    runs: &[std::ops::Range<usize>],
+) -> std::ops::Range<usize> {
+    let mut end = index + 1;
+    let mut chars = sentences[index].text.chars().count();
+    while let Some(next) = sentences.get(end) {
+        let last = &sentences[end - 1];
+        let open = last.introduces || last.text.trim_end().ends_with([':', '：']) || chars < SHORT_CHARS;
+        let fits = chars + next.text.chars().count() <= RUN_CHARS_MAX;
+        let free = next.candidate == sentences[index].candidate
+            && end - index < SENTENCES_MAX
+            && !next.introduces
+            && !runs.iter().any(|run| run.contains(&end));
+        if !(open && fits && free) {
+            break;
+        }
+        chars += next.text.chars().count();
+        end += 1;
+    }
+    index..end
+}

@@ -1,0 +1,244 @@
+//! Questions over a small real store: what is answered, quoted, hedged, refused, and with which proof.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use assistant::{Answer, Ask, AskError, AskEvent, Assistant, Language, Mode, Outcome, Turn, Wanted};
+use knowledge::{Access, Go, Store};
+use tempfile::TempDir;
+
+const REFUNDS: &str = "# Card refunds\n\n\
+    A refund after settlement takes 3 to 5 business days to reach the card holder. \
+    A cancellation on the day of payment is shown at once.\n\n\
+    ## Fees\n\nNo fee is charged for a refund. Partial refunds are possible three times for each payment.\n";
+const LEAVE: &str = "# 휴가 규정\n\n## 연차 휴가\n\n\
+    연차 휴가는 1년 근속한 직원에게 15일이 주어집니다. 남은 연차는 다음 해 3월까지 쓸 수 있습니다.\n\n\
+    ## 병가\n\n병가는 연 30일까지이며 진단서를 제출해야 합니다.\n";
+
+struct House {
+    _dir: TempDir,
+    assistant: Assistant,
+}
+
+fn house(files: &[(&str, &str)]) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let documents = dir.path().join("documents");
+    stdx::fs::create_dir_all(&documents).unwrap();
+    for (name, text) in files {
+        stdx::fs::write(documents.join(name), text).unwrap();
+    }
+    let store = Store::open(&dir.path().join("data"), Access::Write).unwrap();
+    let paths: Vec<PathBuf> = vec![documents];
+    let report = store.ingest(&paths, &mut |_| Go::On).unwrap();
+    assert_eq!(report.added, files.len(), "{report:?}");
+    House {
+        _dir: dir,
+        assistant: Assistant::new(Arc::new(store), None, None),
+    }
+}
+
+impl House {
+    fn ask(&self, question: &str) -> Answer {
+        self.ask_after(question, &[])
+    }
+
+    fn ask_after(&self, question: &str, history: &[Turn]) -> Answer {
+        let ask = Ask {
+            question: question.into(),
+            history: history.to_vec(),
+            extractive: true,
+        };
+        let answer = self.assistant.ask(&ask, &mut |_| Wanted::Yes).unwrap();
+        self.check_citations(&answer);
+        answer
+    }
+
+    /// Every citation is exactly what the store holds, and every sentence has one.
+    fn check_citations(&self, answer: &Answer) {
+        for sentence in &answer.sentences {
+            assert!(!sentence.citations.is_empty(), "{sentence:?}");
+            assert!(sentence.citations.iter().all(|&i| i < answer.citations.len()));
+        }
+        for c in &answer.citations {
+            let document = self
+                .assistant
+                .store()
+                .document(&c.document_id, Some(&c.version))
+                .unwrap()
+                .unwrap();
+            let stored: String = document
+                .text
+                .chars()
+                .skip(c.start)
+                .take(c.end - c.start)
+                .collect();
+            assert_eq!(stored, c.quote);
+        }
+        assert_eq!(answer.refusal.is_some(), answer.outcome == Outcome::Refuse);
+        assert_eq!(answer.sentences.is_empty(), answer.outcome == Outcome::Refuse);
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    answer
+        .sentences
+        .iter()
+        .map(|s| s.text.as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn answers_an_english_question_with_the_sentence_that_tells() {
+    let answer = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)])
+        .ask("How long does a card refund take after settlement?");
+    assert_eq!(answer.outcome, Outcome::Answer);
+    assert_eq!(answer.mode, Mode::Extractive);
+    assert!(
+        text(&answer).contains("3 to 5 business days"),
+        "{}",
+        text(&answer)
+    );
+}
+
+#[test]
+fn answers_a_korean_question_whatever_its_particles() {
+    let house = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)]);
+    for question in [
+        "연차 휴가는 며칠인가요?",
+        "1년 근속하면 연차휴가가 얼마나 주어지나요?",
+    ] {
+        let answer = house.ask(question);
+        assert_eq!(answer.language, Language::Korean);
+        assert_ne!(
+            answer.outcome,
+            Outcome::Refuse,
+            "{question}: {:?}",
+            answer.refusal
+        );
+        assert!(text(&answer).contains("15일"), "{question}: {}", text(&answer));
+    }
+}
+
+#[test]
+fn refuses_what_the_documents_do_not_tell_in_the_language_of_the_question() {
+    let house = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)]);
+    for question in [
+        "Who won the 1998 football World Cup?",
+        "What is the salary of the chief executive?",
+        "대표이사의 연봉은 얼마인가요?",
+        "에베레스트산의 높이는 몇 미터인가요?",
+    ] {
+        let answer = house.ask(question);
+        assert_eq!(answer.outcome, Outcome::Refuse, "{question}: {}", text(&answer));
+        let reason = answer.refusal.unwrap().reason;
+        let korean = Language::of(question) == Language::Korean;
+        assert_eq!(
+            reason.contains("문서에서 답을 찾을 수 없습니다"),
+            korean,
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_house_refuses_and_says_why() {
+    let answer = house(&[]).ask("How long does a refund take?");
+    assert_eq!(answer.outcome, Outcome::Refuse);
+    assert!(answer.refusal.unwrap().reason.contains("no documents yet"));
+}
+
+#[test]
+fn a_follow_up_is_understood_from_the_question_before_and_grounded_again() {
+    let house = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)]);
+    let before = [Turn {
+        question: "연차 휴가는 며칠인가요?".into(),
+        answer: "15일".into(),
+    }];
+    let answer = house.ask_after("그럼 병가는요?", &before);
+    assert!(text(&answer).contains("30일"), "{}", text(&answer));
+    let answer = house.ask_after("Who painted Las Meninas?", &before);
+    assert_eq!(answer.outcome, Outcome::Refuse);
+}
+
+#[test]
+fn sources_with_different_figures_are_both_quoted() {
+    let answer = house(&[
+        ("old.md", "# Refunds\n\nA card refund takes 5 business days.\n"),
+        ("new.md", "# Refunds\n\nA card refund takes 7 business days.\n"),
+    ])
+    .ask("How many business days does a card refund take?");
+    assert_eq!(answer.outcome, Outcome::Conflict);
+    assert_eq!(answer.citations.len(), 2);
+    let both = text(&answer);
+    assert!(
+        both.contains("5 business") && both.contains("7 business"),
+        "{both}"
+    );
+}
+
+#[test]
+fn hostile_questions_are_values_not_panics() {
+    let house = house(&[("refunds.md", REFUNDS)]);
+    let ask = |question: &str| {
+        let ask = Ask {
+            question: question.into(),
+            ..Ask::default()
+        };
+        house.assistant.ask(&ask, &mut |_| Wanted::Yes)
+    };
+    assert!(matches!(ask("  \n "), Err(AskError::EmptyQuestion)));
+    assert!(matches!(
+        ask(&"word ".repeat(2000)),
+        Err(AskError::QuestionTooLong { .. })
+    ));
+    for question in [
+        "\"",
+        "AND OR NOT",
+        "field:value^9 +(",
+        "\u{0}\u{202E}refund",
+        "refund ".repeat(500).as_str(),
+    ] {
+        house.check_citations(&ask(question).unwrap());
+    }
+}
+
+#[test]
+fn nobody_listening_stops_the_answer() {
+    let house = house(&[("refunds.md", REFUNDS)]);
+    let ask = Ask {
+        question: "How long does a refund take?".into(),
+        ..Ask::default()
+    };
+    assert!(matches!(
+        house.assistant.ask(&ask, &mut |_| Wanted::No),
+        Err(AskError::Cancelled)
+    ));
+}
+
+#[test]
+fn events_carry_the_same_sentences_and_citations_as_the_answer() {
+    let house = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)]);
+    let ask = Ask {
+        question: "Is there a fee for a refund?".into(),
+        ..Ask::default()
+    };
+    let (mut sentences, mut citations) = (Vec::new(), Vec::new());
+    let answer = house
+        .assistant
+        .ask(&ask, &mut |event| {
+            if let AskEvent::Sentence {
+                sentence,
+                new_citations,
+            } = event
+            {
+                sentences.push(sentence);
+                citations.extend(new_citations);
+            }
+            Wanted::Yes
+        })
+        .unwrap();
+    assert!(!sentences.is_empty());
+    assert_eq!((sentences, citations), (answer.sentences, answer.citations));
+}
