@@ -153,7 +153,6 @@ impl From<assistant::AskError> for ApiError {
             AskError::EmptyQuestion | AskError::QuestionTooLong { .. } => {
                 Self::bad_field("question", error.to_string())
             }
-            AskError::Engine(error) => error.into(),
             AskError::Cancelled => Self::unavailable("the question was cancelled"),
             other => Self::internal(chain(&other)),
         }
