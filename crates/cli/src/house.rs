@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
-use engine::{Engine, EngineConfig, SubmitError};
+use engine::{Engine, EngineConfig};
 use knowledge::{Access, Embed, Store, StoreError};
 use model::{LoadOptions, Model, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
@@ -129,9 +129,7 @@ fn refused(error: ClientError) -> Failure {
 
 fn not_asked(error: AskError) -> Failure {
     match &error {
-        AskError::EmptyQuestion
-        | AskError::QuestionTooLong { .. }
-        | AskError::Engine(SubmitError::TooLong { .. }) => Failure::misuse(chain(&error)),
+        AskError::EmptyQuestion | AskError::QuestionTooLong { .. } => Failure::misuse(chain(&error)),
         AskError::Cancelled => Failure::closed_pipe(),
         AskError::Store(inner) if inner.is_bad_input() => Failure::misuse(chain(&error)),
         _ => Failure::environment(chain(&error)),

@@ -1,5 +1,8 @@
 //! The real binary, run as a user runs it: exit codes, stdout, stderr, JSON shapes.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 mod basics;
 mod documents;
