@@ -237,3 +237,34 @@ pub(crate) fn check_history(turns: &[Turn]) -> Result<(), ApiError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::header;
+    use knowledge::{Access, Store};
+
+    use super::*;
+    use crate::state::AppConfig;
+
+    #[test]
+    fn one_question_too_many_is_told_when_to_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Access::Write).unwrap();
+        let assistant = assistant::Assistant::new(Arc::new(store), None, None);
+        let app = App::new(AppConfig::new(Arc::new(assistant), dir.path().join("uploads"))).unwrap();
+        let mut held = Vec::new();
+        let refused = loop {
+            match take_place(&app) {
+                Ok(place) => held.push(place),
+                Err(error) => break error.into_response(),
+            }
+        };
+        assert!(held.len() > 60);
+        assert_eq!(refused.status().as_u16(), 429);
+        assert!(refused.headers().contains_key(header::RETRY_AFTER));
+        held.pop();
+        assert!(take_place(&app).is_ok());
+    }
+}

@@ -76,6 +76,15 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("unavailable"), message)
     }
 
+    /// 507: nothing can be written now.
+    pub(crate) fn disk_full() -> Self {
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            Some("disk_full"),
+            "the disk is full: make room, then try again; questions go on meanwhile",
+        )
+    }
+
     /// 500: the client sees only that something failed, the log the whole chain.
     pub(crate) fn internal(error: impl std::fmt::Display) -> Self {
         let mut api = Self::new(
@@ -142,6 +151,12 @@ impl IntoResponse for ApiError {
 
 impl From<knowledge::StoreError> for ApiError {
     fn from(error: knowledge::StoreError) -> Self {
+        if error.is_bad_input() {
+            return Self::bad_request(error.to_string());
+        }
+        if error.is_no_space() {
+            return Self::disk_full();
+        }
         Self::internal(chain(&error))
     }
 }
@@ -154,7 +169,7 @@ impl From<assistant::AskError> for ApiError {
                 Self::bad_field("question", error.to_string())
             }
             AskError::Cancelled => Self::unavailable("the question was cancelled"),
-            other => Self::internal(chain(&other)),
+            AskError::Store(error) => error.into(),
         }
     }
 }

@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, Sleep};
 
 use crate::error::ApiError;
 use crate::state::App;
@@ -28,6 +29,9 @@ pub(crate) const JSON_BODY_BYTES_MAX: usize = 4 << 20;
 const N_CONNECTIONS_MAX: usize = 512;
 /// How long answers under way may go on after the signal to end.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How long a connection may neither send nor take anything. Streams say that they live every few seconds; only a
+/// whole answer of a slow model is silent for long.
+const IDLE: Duration = Duration::from_secs(15 * 60);
 /// Pause after a failed accept (too many open files), so that it is not retried in a hot loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -219,6 +223,7 @@ impl Listener for Bounded {
                     let _ = stream.set_nodelay(true);
                     let connection = Connection {
                         stream,
+                        idle: Box::pin(tokio::time::sleep(IDLE)),
                         _place: place,
                     };
                     return (connection, address);
@@ -236,10 +241,27 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection with its place.
+/// A connection with its place, which it loses when the other end is silent for too long.
 struct Connection {
     stream: TcpStream,
+    idle: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Whatever came of a poll: progress starts the clock anew, waiting looks at it.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
+        if polled.is_ready() {
+            self.idle.as_mut().reset(Instant::now() + IDLE);
+            return polled;
+        }
+        let silent = self.idle.as_mut().poll(context);
+        silent.map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Connection {
@@ -248,7 +270,8 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(context, polled)
     }
 }
 
@@ -258,7 +281,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -138,8 +138,7 @@ fn write(folder: &Path, target: PathBuf, mut pieces: mpsc::Receiver<Piece>) -> R
 
 fn disk(error: stdx::fs::FsError) -> ApiError {
     if error.is_no_space() {
-        let message = "the disk is full: make room, then upload again; questions go on meanwhile";
-        return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, Some("disk_full"), message);
+        return ApiError::disk_full();
     }
     ApiError::internal(error)
 }
