@@ -23,7 +23,7 @@ pub(crate) use client::{Client, Request, Response};
 pub(crate) const HANDBOOK: &str = "# House handbook\n\n\
     The garden gate is locked every evening at nine o'clock.\n\n\
     Visitors receive a blue badge at the reception desk.\n\n\
-    <script>alert('owned')</script> & \"quotes\" are part of this text.\n";
+    `<script>alert('owned')</script>` & \"quotes\" are part of this text.\n";
 
 /// The same in Korean.
 pub(crate) const HANDBOOK_KO: &str = "# 한옥 안내서\n\n\
