@@ -10,13 +10,16 @@ mod error;
 mod fusion;
 mod ingest;
 mod lexical;
+pub mod passage;
 mod prepare;
 mod question;
+pub mod read;
 mod schema;
 pub mod sentence;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub mod trial;
 mod types;
 mod walk;

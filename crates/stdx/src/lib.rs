@@ -1,8 +1,9 @@
 //! What the standard library lacks, for every room above.
 //!
 //! Files whose errors name the path ([`fs`]), read-only maps of files Hanok wrote itself ([`mmap`]),
-//! the lock of a data directory ([`lock`]), content hashes and ids ([`hash`]), a clock that tests can
-//! hold still ([`clock`]) and seeded randomness ([`rng`]).
+//! the lock of a data directory ([`lock`]), limits of a child that reads hostile input ([`process`]),
+//! content hashes and ids ([`hash`]), a clock that tests can hold still ([`clock`]) and seeded
+//! randomness ([`rng`]).
 //!
 //! Knows nothing of models, documents, HTTP or any other room.
 
@@ -11,4 +12,5 @@ pub mod fs;
 pub mod hash;
 pub mod lock;
 pub mod mmap;
+pub mod process;
 pub mod rng;

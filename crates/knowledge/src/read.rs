@@ -1,0 +1,247 @@
+//! Documents come in here: bytes of any origin become blocks of text with kind and page.
+//!
+//! The format is told by content, never by name alone. Readers guess nothing: what a document does not say
+//! (a page, a title) stays `None`. They know nothing of the store, of passages or of the network. Formats
+//! that attackers like (PDF, DOCX, HTML) are read in a child process that may die ([`Isolation::Process`]).
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+mod builder;
+mod docx;
+mod encoding;
+mod error;
+mod html;
+mod isolate;
+mod markdown;
+mod package;
+mod pdf;
+mod plain;
+mod sniff;
+mod xml;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ReadError, Unit};
+pub use isolate::{Isolation, WORKER_COMMAND, isolated, read, worker_main};
+
+/// What a document is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlockKind {
+    /// A heading; level 1 is the outermost, 6 the innermost.
+    Heading(u8),
+    /// Running text.
+    Paragraph,
+    /// One entry of a list, without its bullet.
+    ListItem,
+    /// One row of a table, cells joined by `" | "`.
+    TableRow,
+    /// Preformatted text; its line breaks and indentation count.
+    Code,
+}
+
+/// A piece of a document. In `text`, `\n` is a line break and a form feed marks where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// What it is.
+    pub kind: BlockKind,
+    /// Its text, neither empty nor only white space.
+    pub text: String,
+    /// 1-based page on which it begins; `None` where the format has no pages.
+    pub page: Option<u32>,
+}
+
+/// A format that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// Plain text in any common encoding.
+    Text,
+    /// CommonMark with tables.
+    Markdown,
+    /// HTML or XHTML.
+    Html,
+    /// PDF with a text layer.
+    Pdf,
+    /// Office Open XML text (Word).
+    Docx,
+}
+
+impl Format {
+    /// The name under which documents of this format are listed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+            Self::Pdf => "pdf",
+            Self::Docx => "docx",
+        }
+    }
+
+    /// Whether its files are programs for their readers, to be opened only where nothing can be harmed.
+    fn is_hostile(self) -> bool {
+        matches!(self, Self::Html | Self::Pdf | Self::Docx)
+    }
+}
+
+/// A document as read: nothing normalised yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawDocument {
+    /// Its format.
+    pub format: Format,
+    /// The title that the document itself states, or else its first top heading.
+    pub title: Option<String>,
+    /// Its blocks in reading order.
+    pub blocks: Vec<Block>,
+    /// Pages; `None` where the format has none.
+    pub n_pages: Option<u32>,
+    /// One sentence for each thing left out.
+    pub warnings: Vec<String>,
+}
+
+/// How much of a document is read before it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of the file.
+    pub max_file_bytes: u64,
+    /// Bytes that any one compressed part may unpack to, and all parts together.
+    pub max_unpacked_bytes: u64,
+    /// Unpacked bytes for each packed byte, once a part unpacks to more than [`RATIO_FREE_BYTES`].
+    pub max_unpack_ratio: u64,
+    /// Pages.
+    pub max_pages: u32,
+    /// Elements within elements.
+    pub max_nesting: usize,
+    /// Blocks of text.
+    pub max_blocks: usize,
+    /// Bytes of text.
+    pub max_text_bytes: usize,
+    /// Wall time for one document.
+    pub max_time: Duration,
+    /// Address space of the child that reads hostile formats.
+    pub worker_memory_bytes: u64,
+}
+
+/// Parts that unpack to no more than this are never called bombs: small XML packs well.
+pub const RATIO_FREE_BYTES: u64 = 16 << 20;
+
+/// Largest file that is read.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Largest unpacked size of a compressed document.
+pub const MAX_UNPACKED_BYTES: u64 = 512 << 20;
+/// Largest unpacked-to-packed ratio; deflate's own limit is about 1030, honest XML stays under 100.
+pub const MAX_UNPACK_RATIO: u64 = 200;
+/// Most pages of one document.
+pub const MAX_PAGES: u32 = 20_000;
+/// Deepest nesting of elements that is followed.
+pub const MAX_NESTING: usize = 256;
+/// Most blocks of one document.
+pub const MAX_BLOCKS: usize = 2_000_000;
+/// Most bytes of text of one document.
+pub const MAX_TEXT_BYTES: usize = 256 << 20;
+/// Longest time that one document may take.
+pub const MAX_TIME: Duration = Duration::from_secs(120);
+/// Address space of the reading child.
+pub const WORKER_MEMORY_BYTES: u64 = 3 << 30;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: MAX_FILE_BYTES,
+            max_unpacked_bytes: MAX_UNPACKED_BYTES,
+            max_unpack_ratio: MAX_UNPACK_RATIO,
+            max_pages: MAX_PAGES,
+            max_nesting: MAX_NESTING,
+            max_blocks: MAX_BLOCKS,
+            max_text_bytes: MAX_TEXT_BYTES,
+            max_time: MAX_TIME,
+            worker_memory_bytes: WORKER_MEMORY_BYTES,
+        }
+    }
+}
+
+/// A reading under way: its limits and when it must be over.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    limits: &'a Limits,
+    deadline: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn start(limits: &'a Limits) -> Self {
+        Self { limits, deadline: Instant::now() + limits.max_time }
+    }
+
+    /// Fails once the time is over; called in every loop whose length a document decides.
+    fn check_time(&self) -> Result<(), ReadError> {
+        if Instant::now() > self.deadline {
+            return Err(ReadError::TimedOut { limit_s: self.limits.max_time.as_secs() });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file's bytes, refusing one that is larger than the limit before reading any of it.
+///
+/// # Errors
+///
+/// [`ReadError::TooLarge`] and [`ReadError::Io`].
+pub fn load(path: &Path, limits: &Limits) -> Result<Vec<u8>, ReadError> {
+    use std::io::Read;
+    let io = |error: &dyn std::fmt::Display| ReadError::Io { what: error.to_string() };
+    let file = stdx::fs::open(path).map_err(|error| io(&error))?;
+    let metadata = file.metadata().map_err(|error| io(&error))?;
+    if !metadata.is_file() {
+        return Err(ReadError::Io { what: "this is not a regular file".to_owned() });
+    }
+    refuse_large(metadata.len(), limits)?;
+    let mut bytes = Vec::new();
+    // The file may grow while it is read: one byte more than allowed tells.
+    file.take(limits.max_file_bytes + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| io(&error))?;
+    refuse_large(bytes.len() as u64, limits)?;
+    Ok(bytes)
+}
+
+fn refuse_large(bytes: u64, limits: &Limits) -> Result<(), ReadError> {
+    if bytes > limits.max_file_bytes {
+        return Err(ReadError::TooLarge { what: Unit::Bytes, found: bytes, limit: limits.max_file_bytes });
+    }
+    Ok(())
+}
+
+/// Tells the format of a document by its content; the name of `path` decides only between Markdown and plain
+/// text and between HTML and plain text, where the content leaves it open.
+///
+/// # Errors
+///
+/// [`ReadError::Empty`], [`ReadError::UnknownFormat`], [`ReadError::Encrypted`].
+pub fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
+    sniff::format_of(path, bytes)
+}
+
+/// Reads a document here and now, in this thread. [`read`] is the guarded way in.
+///
+/// # Errors
+///
+/// One of [`ReadError`], each a sentence.
+pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
+    refuse_large(bytes.len() as u64, limits)?;
+    let format = format_of(path, bytes)?;
+    let run = Run::start(limits);
+    let document = match format {
+        Format::Text => plain::read(bytes, run),
+        Format::Markdown => markdown::read(bytes, run),
+        Format::Html => html::read(bytes, run),
+        Format::Pdf => pdf::read(bytes, run),
+        Format::Docx => docx::read(bytes, run),
+    }?;
+    if document.blocks.is_empty() {
+        return Err(ReadError::NoText { n_pages: document.n_pages });
+    }
+    Ok(document)
+}

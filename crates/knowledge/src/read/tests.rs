@@ -1,0 +1,1 @@
+//! What the readers promise, format by format.

@@ -1,0 +1,194 @@
+//! One text for each document: composed (NFC), evenly spaced, with blocks and pages as exact character ranges.
+//!
+//! Everything that is ever quoted, highlighted or shown counts characters in this text. It knows nothing of
+//! passages or of the store.
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::read::{Block, BlockKind, Format, RawDocument};
+pub use crate::types::PageSpan;
+
+mod index;
+mod lines;
+
+pub use index::CharIndex;
+pub(crate) use lines::begins_entry;
+
+/// Marks within a block's text where the next page begins.
+const PAGE_TURN: char = '\u{C}';
+
+/// A block as a half-open range of Unicode scalar values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSpan {
+    /// What it is.
+    pub kind: BlockKind,
+    /// Start.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+    /// 1-based page on which it begins.
+    pub page: Option<u32>,
+}
+
+/// A normalised document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NormalText {
+    /// The text: `\n` between lines, rows and entries of one list, a blank line between other blocks.
+    pub text: String,
+    /// Its length in Unicode scalar values.
+    pub n_chars: usize,
+    /// Its blocks, in order; only white space lies between them.
+    pub blocks: Vec<BlockSpan>,
+    /// All pages in order, each beginning where the one before ends; empty where the format has none. A page
+    /// without text is an empty range.
+    pub pages: Vec<PageSpan>,
+}
+
+impl NormalText {
+    /// The page on which a character stands.
+    pub fn page_at(&self, char_at: usize) -> Option<u32> {
+        let after = self.pages.partition_point(|page| page.end <= char_at);
+        self.pages.get(after).or(self.pages.last()).map(|page| page.page)
+    }
+}
+
+/// Normalises a document.
+pub fn normalise(document: &RawDocument) -> NormalText {
+    let joiner = lines::Joiner::new(document);
+    let mut out = Out::default();
+    for block in &document.blocks {
+        let text = match block.kind {
+            BlockKind::Code => block.text.clone(),
+            _ => joiner.join(&block.text),
+        };
+        out.block(block, &text);
+    }
+    let pages = page_spans(&out.turns, document.n_pages, out.n_chars);
+    NormalText { text: out.text, n_chars: out.n_chars, blocks: out.blocks, pages }
+}
+
+/// Whether lines of running text of this format may be wrapped ones.
+fn may_be_wrapped(format: Format) -> bool {
+    matches!(format, Format::Pdf | Format::Text)
+}
+
+#[derive(Default)]
+struct Out {
+    text: String,
+    n_chars: usize,
+    blocks: Vec<BlockSpan>,
+    /// Where pages begin: position and number.
+    turns: Vec<(usize, u32)>,
+}
+
+impl Out {
+    fn block(&mut self, block: &Block, text: &str) {
+        let clean = clean(text, block.kind == BlockKind::Code);
+        let clean = clean.trim_matches(['\n', ' ', PAGE_TURN]);
+        if clean.is_empty() {
+            return;
+        }
+        if let Some(last) = self.blocks.last() {
+            let is_same_list = last.kind == block.kind
+                && matches!(block.kind, BlockKind::TableRow | BlockKind::ListItem | BlockKind::Code);
+            self.push(if is_same_list { "\n" } else { "\n\n" });
+        }
+        let start = self.n_chars;
+        let mut page = block.page;
+        if let Some(page) = page {
+            self.turns.push((start, page));
+        }
+        for (index, segment) in page_segments(clean).into_iter().enumerate() {
+            if index > 0 {
+                page = page.map(|page| page + 1);
+                self.turns.extend(page.map(|page| (self.n_chars, page)));
+            }
+            let composed: String = segment.nfc().collect();
+            self.push(&composed);
+        }
+        self.blocks.push(BlockSpan { kind: block.kind, start, end: self.n_chars, page: block.page });
+    }
+
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.n_chars += text.chars().count();
+    }
+}
+
+/// Cuts a text at its page turns, each moved behind the next white space: a cut within a word could part a
+/// letter from its accent.
+fn page_segments(text: &str) -> Vec<String> {
+    let mut segments = vec![String::new()];
+    let mut turns = 0;
+    for c in text.chars() {
+        if c == PAGE_TURN {
+            turns += 1;
+            continue;
+        }
+        if turns > 0 && segments.last().is_some_and(|segment| segment.ends_with([' ', '\n'])) {
+            for _ in 0..turns {
+                segments.push(String::new());
+            }
+            turns = 0;
+        }
+        if let Some(segment) = segments.last_mut() {
+            segment.push(c);
+        }
+    }
+    segments
+}
+
+/// Even white space and no control characters. Code keeps its indentation.
+fn clean(text: &str, is_code: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{B}' => {
+                out.truncate(out.trim_end_matches(' ').len());
+                // No more than one blank line, and none outside of code.
+                if is_code && !out.ends_with("\n\n") || !is_code && !out.ends_with('\n') {
+                    out.push('\n');
+                }
+            }
+            PAGE_TURN => out.push(c),
+            '\t' if is_code => out.push_str("    "),
+            _ if c.is_whitespace() => {
+                if is_code || !(out.is_empty() || out.ends_with([' ', '\n'])) {
+                    out.push(' ');
+                }
+            }
+            _ if c.is_control() || c == '\u{AD}' => {}
+            _ => out.push(c),
+        }
+    }
+    out.truncate(out.trim_end_matches([' ', '\n']).len());
+    out
+}
+
+/// Pages from where they begin. Numbers that do not go up are not believed.
+fn page_spans(turns: &[(usize, u32)], n_pages: Option<u32>, n_chars: usize) -> Vec<PageSpan> {
+    let Some(n_pages) = n_pages else {
+        return Vec::new();
+    };
+    let mut starts: Vec<usize> = Vec::new();
+    for &(at, page) in turns {
+        while starts.len() < page.min(n_pages) as usize {
+            starts.push(at);
+        }
+    }
+    if let Some(first) = starts.first_mut() {
+        *first = 0;
+    }
+    // Pages without text before the first one with text begin, and end, at the beginning.
+    let first_page = turns.first().map_or(0, |(_, page)| *page as usize);
+    for start in starts.iter_mut().take(first_page) {
+        *start = 0;
+    }
+    starts.resize(n_pages as usize, n_chars);
+    let ends = starts.iter().skip(1).copied().chain([n_chars]);
+    let spans = starts.iter().zip(ends).zip(1..);
+    spans.map(|((start, end), page)| PageSpan { page, start: *start, end }).collect()
+}
+
+#[cfg(test)]
+mod tests;
