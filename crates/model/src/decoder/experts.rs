@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use compute::{Job, Precision, matmul, matmul_jobs, ops};
 
-use super::{Decoder, Experts, Scratch, resize};
+use super::{Decoder, Experts, Scratch, for_each_row, resize};
 
 /// How often each expert was chosen, by layer.
 #[derive(Debug)]
@@ -52,6 +52,9 @@ pub(super) struct Buffers {
     probabilities: Vec<f32>, // (E)
     /// Sorted by expert, then token: each expert's tokens are neighbours.
     choices: Vec<Choice>, // (T·K)
+    /// Where each token's choices are, in the order of the experts.
+    places: Vec<usize>, // (T, K)
+    cursors: Vec<usize>,     // (T)
     gathered: Vec<f32>,      // (T·K, D)
     results: Vec<f32>,       // (T·K, D)
 }
@@ -76,6 +79,8 @@ impl Decoder {
             router_logits,
             probabilities,
             choices,
+            places,
+            cursors,
             ..
         } = buffers;
         let n = normed.len() / config.d_model;
@@ -107,51 +112,73 @@ impl Decoder {
             }
         }
         choices.sort_unstable_by_key(|choice| (choice.expert, choice.token));
+        let per_token = config.n_experts_used;
+        places.clear();
+        places.resize(n * per_token, 0);
+        cursors.clear();
+        cursors.resize(n, 0);
+        for (place, choice) in choices.iter().enumerate() {
+            places[choice.token * per_token + cursors[choice.token]] = place;
+            cursors[choice.token] += 1;
+        }
     }
 
     /// projected = Σ over the chosen experts of weight · down(silu(gate(normed)) * up(normed)).
     pub(super) fn run_experts(&self, experts: &Experts, scratch: &mut Scratch) {
-        let config = &self.config;
-        let (d, f) = (config.d_model, config.d_ff_expert);
+        let f = self.config.d_ff_expert;
+        let runs = runs(&scratch.experts.choices);
+        self.gather(scratch);
+        self.gate_and_up(experts, &runs, scratch);
+        self.silu_mul(&mut scratch.gate, &scratch.up, f);
+        self.down(experts, &runs, scratch);
+        self.sum(scratch);
+    }
+
+    /// gathered = the row of normed that each choice reads. A single token is the same input to all its experts, so
+    /// it is not copied.
+    fn gather(&self, scratch: &mut Scratch) {
+        let d = self.config.d_model;
+        let Scratch {
+            normed,
+            experts: Buffers {
+                choices, gathered, ..
+            },
+            ..
+        } = scratch;
+        if normed.len() == d {
+            return;
+        }
+        resize(gathered, choices.len() * d);
+        for_each_row(&self.pool, gathered, d, |i, row| {
+            let token = choices[i].token;
+            row.copy_from_slice(&normed[token * d..(token + 1) * d]);
+        });
+    }
+
+    /// gate, up = their products for every expert in use, in one fork-join.
+    fn gate_and_up(&self, experts: &Experts, runs: &[Run], scratch: &mut Scratch) {
+        let (d, f) = (self.config.d_model, self.config.d_ff_expert);
         let Scratch {
             normed,
             gate,
             up,
-            projected,
             compute,
-            experts: buffers,
+            experts: Buffers {
+                choices, gathered, ..
+            },
             ..
         } = scratch;
-        let Buffers {
-            choices,
-            gathered,
-            results,
-            ..
-        } = buffers;
-        let runs = runs(choices);
-        let is_single = normed.len() == d;
-        if !is_single {
-            gathered.clear();
-            for choice in choices.iter() {
-                gathered.extend_from_slice(&normed[choice.token * d..(choice.token + 1) * d]);
-            }
-        }
-        resize(gate, choices.len() * f);
-        resize(up, choices.len() * f);
-        resize(results, choices.len() * d);
-
-        // First fork-join: gate and up of every expert in use. A single token is the same input to all of
-        // them, so it is not copied and prepared only once.
+        resize(gate, choices.len() * f); // (T·K, F)
+        resize(up, choices.len() * f); // (T·K, F)
         let mut jobs = Vec::with_capacity(2 * runs.len());
-        let parts = split(gate, &runs, f).into_iter().zip(split(up, &runs, f));
+        let parts = split(gate, runs, f).into_iter().zip(split(up, runs, f));
         for ((expert, rows), (gate, up)) in runs.iter().zip(parts) {
-            let x = if is_single {
+            let x = if normed.len() == d {
                 &normed[..]
             } else {
                 &gathered[rows.start * d..rows.end * d]
             };
-            let n = rows.len();
-            let of_expert = expert * f..(expert + 1) * f;
+            let (n, of_expert) = (rows.len(), expert * f..(expert + 1) * f);
             jobs.push(Job {
                 w: experts.gate.rows_view(of_expert.clone()),
                 x,
@@ -166,11 +193,20 @@ impl Decoder {
             });
         }
         matmul_jobs(&self.pool, &mut jobs, self.precision, compute);
-        self.silu_mul(gate, up, f);
+    }
 
-        // Second fork-join: down.
+    /// results = down(gate) for every expert in use, in one fork-join.
+    fn down(&self, experts: &Experts, runs: &[Run], scratch: &mut Scratch) {
+        let (d, f) = (self.config.d_model, self.config.d_ff_expert);
+        let Scratch {
+            gate,
+            compute,
+            experts: Buffers { choices, results, .. },
+            ..
+        } = scratch;
+        resize(results, choices.len() * d); // (T·K, D)
         let mut jobs = Vec::with_capacity(runs.len());
-        for ((expert, rows), out) in runs.iter().zip(split(results, &runs, d)) {
+        for ((expert, rows), out) in runs.iter().zip(split(results, runs, d)) {
             let x = &gate[rows.start * f..rows.end * f];
             jobs.push(Job {
                 w: experts.down.rows_view(expert * d..(expert + 1) * d),
@@ -180,18 +216,38 @@ impl Decoder {
             });
         }
         matmul_jobs(&self.pool, &mut jobs, self.precision, compute);
+    }
 
-        resize(projected, normed.len());
-        projected.fill(0.0);
-        for (choice, result) in choices.iter().zip(results.chunks_exact(d)) {
-            let sum = &mut projected[choice.token * d..(choice.token + 1) * d];
-            ops::axpy(choice.weight, result, sum);
-        }
+    /// projected = each token's results by weight, in the order of the experts.
+    fn sum(&self, scratch: &mut Scratch) {
+        let (d, per_token) = (self.config.d_model, self.config.n_experts_used);
+        let Scratch {
+            normed,
+            projected,
+            experts:
+                Buffers {
+                    choices,
+                    places,
+                    results,
+                    ..
+                },
+            ..
+        } = scratch;
+        resize(projected, normed.len()); // (T, D)
+        for_each_row(&self.pool, projected, d, |token, sum| {
+            sum.fill(0.0);
+            for &place in &places[token * per_token..(token + 1) * per_token] {
+                ops::axpy(choices[place].weight, &results[place * d..(place + 1) * d], sum);
+            }
+        });
     }
 }
 
+/// An expert in use and its choices.
+type Run = (usize, Range<usize>);
+
 /// The experts in use, each with its range of choices.
-fn runs(choices: &[Choice]) -> Vec<(usize, Range<usize>)> {
+fn runs(choices: &[Choice]) -> Vec<Run> {
     let mut start = 0;
     let same = |a: &Choice, b: &Choice| a.expert == b.expert;
     choices
@@ -205,7 +261,7 @@ fn runs(choices: &[Choice]) -> Vec<(usize, Range<usize>)> {
 }
 
 /// Cuts a buffer with `width` values for each choice into the runs' parts.
-fn split<'a>(mut buffer: &'a mut [f32], runs: &[(usize, Range<usize>)], width: usize) -> Vec<&'a mut [f32]> {
+fn split<'a>(mut buffer: &'a mut [f32], runs: &[Run], width: usize) -> Vec<&'a mut [f32]> {
     let mut parts = Vec::with_capacity(runs.len());
     for (_, rows) in runs {
         let (part, rest) = buffer.split_at_mut(rows.len() * width);
