@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use compute::{
-    AlignedBytes, AttentionJob, DType, Isa, KvDType, KvLayer, Matrix, Pool, Precision, Scratch, attention,
-    matmul,
+    AlignedBytes, AttentionJob, DType, Isa, KvDType, KvLayer, Matrix, Pool, Precision, Rope, RopeStyle,
+    Scratch, attention, matmul, ops,
 };
 
 /// Larger than the caches of the machines this is for.
@@ -135,6 +135,30 @@ fn small(pool: &Pool) {
         ));
     }
     attention_lines(pool);
+    op_lines();
+}
+
+/// Vector operations on one thread, on data that fits in the cache.
+fn op_lines() {
+    let (mut x, y, w) = (vec![0.3f32; 4096], vec![0.7f32; 4096], vec![0.9f32; 4096]);
+    let mut out = vec![0.0; x.len()];
+    let mut line = String::from("small: ops on 4096 values:");
+    let mut time = |name: &str, f: &mut dyn FnMut(&mut [f32], &mut [f32])| {
+        let ns = median(2000, &mut || f(&mut x, &mut out)) * 1e9;
+        line += &format!(" {name} {ns:.0} ns");
+    };
+    time("rms_norm", &mut |x, out| ops::rms_norm(x, &w, 1e-5, out));
+    time("silu_mul", &mut |_, out| ops::silu_mul(out, &y));
+    time("gelu", &mut |_, out| ops::gelu_erf(out));
+    time("softmax", &mut |_, out| ops::softmax(out));
+    time("dot", &mut |x, out| out[0] = black_box(ops::dot_f32(x, &y)));
+    time("argmax", &mut |x, _| _ = black_box(ops::argmax(x)));
+    time("top_k 8", &mut |x, _| _ = black_box(ops::top_k(x, 8)));
+    let rope = Rope::new(64, 1e4, 16);
+    time("rope", &mut |_, out| {
+        rope.apply(RopeStyle::HalfRotate, out, 64, 3)
+    });
+    print(&line);
 }
 
 fn attention_lines(pool: &Pool) {

@@ -149,3 +149,6 @@ pub fn kernel_names(isa: Isa) -> Vec<String> {
         .chain(DType::ALL.into_iter().map(|d| name(d, "f32")))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
