@@ -104,9 +104,6 @@ pub(crate) enum Command {
     /// Measure on given questions
     #[command(subcommand)]
     Trial(TrialCommand),
-    /// Read one document in a process of its own (used by `ingest`)
-    #[command(name = "__read", hide = true)]
-    Read,
 }
 
 /// Arguments of `pull`.

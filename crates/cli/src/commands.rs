@@ -9,6 +9,7 @@ pub(crate) mod documents;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod pull;
+pub(crate) mod read;
 pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod synth;

@@ -22,6 +22,28 @@ pub(crate) fn install() {
     });
 }
 
+/// From now on Ctrl-C does nothing in this process. Returns once that is so.
+pub(crate) fn ignore() {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let listener = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+            return;
+        };
+        runtime.block_on(async {
+            let kind = tokio::signal::unix::SignalKind::interrupt();
+            let Ok(mut interrupts) = tokio::signal::unix::signal(kind) else {
+                return;
+            };
+            let _ = ready.send(());
+            while interrupts.recv().await.is_some() {}
+        });
+    });
+    if listener.is_ok() {
+        // An error means that the listener ended: then a signal ends this process, as it would have anyway.
+        let _ = is_ready.recv();
+    }
+}
+
 /// From now on somebody else (the server) acts on signals.
 pub(crate) fn hand_over() {
     HANDED_OVER.store(true, Ordering::Relaxed);

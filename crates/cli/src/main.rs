@@ -19,12 +19,16 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
+use knowledge::read::WORKER_COMMAND;
 
 use args::{Cli, Command, TrialCommand};
 use exit::{Code, Failure, OrFail, Result};
 use settings::{Environment, Settings};
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == WORKER_COMMAND) {
+        return commands::read::run().into();
+    }
     exit::install_panic_hook();
     let ended = std::panic::catch_unwind(AssertUnwindSafe(start));
     ended.unwrap_or(Code::Bug).into()
@@ -84,7 +88,6 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Ask(args) => return commands::ask::run(&args, &settings, json),
         Command::Ingest(args) => return commands::ingest::run(&args, &settings, json),
         Command::Doctor => return commands::doctor::run(&settings, json),
-        Command::Read => return Err(Failure::misuse("not built")),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
         Command::Chat(args) => commands::chat::run(&args, &settings, json)?,
         Command::Search(args) => commands::search::run(&args, &settings, json)?,
