@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use stdx::clock::{Stopwatch, unix_ms};
 use stdx::fs;
-use stdx::hash::{sha256_file, sha256_hex};
+use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
-use crate::prepare::{Prepared, prepare, prepare_pages};
+use crate::passage::CUTTER_VERSION;
+use crate::prepare::{Prepared, ReadOptions, prepare, prepare_pages};
+use crate::read::{ReadError, load};
 use crate::store::{Store, held, id_of_file};
 use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
 use crate::walk::{Walk, stat_of};
 
-/// Larger files are refused.
-pub(crate) const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Longer names of uploads are refused.
 const UPLOAD_NAME_BYTES_MAX: usize = 200;
 /// How often a file that changes while it is read is read again.
@@ -263,7 +263,7 @@ impl Store {
 
     fn take_in(&self, entry: &QueueEntry, path: &Path, shown: &str) -> Result<Outcome, StoreError> {
         let known = self.catalog.by_path(&entry.path_bytes)?;
-        let read = match read_whole(path, known.as_ref()) {
+        let read = match read_whole(path, known.as_ref(), &self.read_options()) {
             Ok(read) => read,
             Err(reason) => {
                 self.write(|store, writer| {
@@ -325,31 +325,28 @@ struct ReadFile {
 }
 
 /// Reads a file; the error is one sentence for people.
-fn read_whole(path: &Path, known: Option<&StoredDocument>) -> Result<ReadFile, String> {
+fn read_whole(
+    path: &Path,
+    known: Option<&StoredDocument>,
+    options: &ReadOptions,
+) -> Result<ReadFile, String> {
     for _ in 0..READS_MAX {
         let before = stat(path)?;
-        if before.bytes > FILE_BYTES_MAX {
-            return Err(format!(
-                "it is larger than the limit of {} MB; split it into smaller files",
-                FILE_BYTES_MAX >> 20
-            ));
-        }
-        let mut version = sha256_file(path).map_err(|error| error.to_string())?;
+        let bytes = load(path, &options.limits).map_err(|error: ReadError| error.to_string())?;
+        let mut version = sha256_hex(&bytes);
         version.truncate(VERSION_DIGITS);
-        let prepared = if known.is_some_and(|known| known.version == version) {
-            None
-        } else {
-            Some(prepare(path)?)
-        };
+        let same = known.is_some_and(|known| known.version == version && is_cut_as_now(known));
+        let prepared = if same { None } else { Some(prepare(path, &bytes, options)?) };
         if stat(path)? == before {
-            return Ok(ReadFile {
-                version,
-                stat: settled(before),
-                prepared,
-            });
+            return Ok(ReadFile { version, stat: settled(before), prepared });
         }
     }
     Err("it changes while it is being read; ingest it again when it is complete".to_owned())
+}
+
+/// Whether a document's passages are the ones that would be cut now.
+fn is_cut_as_now(known: &StoredDocument) -> bool {
+    known.cutter == i64::from(CUTTER_VERSION)
 }
 
 fn stat(path: &Path) -> Result<Stat, String> {

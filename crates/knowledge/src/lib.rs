@@ -10,6 +10,7 @@ mod error;
 mod fusion;
 mod ingest;
 mod lexical;
+mod neighbours;
 pub mod passage;
 mod prepare;
 mod question;
@@ -26,6 +27,7 @@ mod walk;
 mod writer;
 
 pub use error::StoreError;
+pub use prepare::ReadOptions;
 pub use store::Store;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,

@@ -2,9 +2,32 @@
 //!
 //! Joins the readers, the normalisation and the passage cutter; writes nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::passage::{CutOptions, PassageSpan, cut};
+use crate::read::{Block, BlockKind, Format, Isolation, Limits, RawDocument, WORKER_COMMAND, read};
+use crate::sentence;
+use crate::text::{BlockSpan, CharIndex, NormalText, normalise};
 use crate::types::PageSpan;
+
+/// How documents are read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadOptions {
+    /// The program that reads the formats attackers like, started with [`WORKER_COMMAND`] as its only argument, so
+    /// that it may die without harm; `None` reads in a thread of this process.
+    pub worker_exe: Option<PathBuf>,
+    /// How much of a document is read before it is refused.
+    pub limits: Limits,
+}
+
+impl ReadOptions {
+    fn isolation(&self) -> Isolation {
+        match &self.worker_exe {
+            Some(exe) => Isolation::Process { exe: exe.clone(), args: vec![WORKER_COMMAND.into()] },
+            None => Isolation::Thread,
+        }
+    }
+}
 
 /// A document as the catalog takes it. Positions count Unicode scalar values of `text`.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,75 +51,118 @@ pub(crate) struct PreparedPassage {
     pub(crate) text: String,
 }
 
-/// Reads a file; the error is one sentence for people.
-pub(crate) fn prepare(path: &Path) -> Result<Prepared, String> {
-    let bytes = stdx::fs::read(path).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "unknown format".to_owned())?;
-    let title = path
-        .file_stem()
-        .map(|s| s.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let mut passages = Vec::new();
-    let chars: Vec<char> = text.chars().collect();
-    let mut start = 0;
-    for chunk in chars.chunks(600) {
-        passages.push(PreparedPassage {
-            start,
-            end: start + chunk.len(),
-            page: None,
-            heading_path: Vec::new(),
-            text: chunk.iter().collect(),
-        });
-        start += chunk.len();
+/// Reads a file's bytes; the error is one sentence for people.
+pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Result<Prepared, String> {
+    let document =
+        read(path, bytes, &options.isolation(), &options.limits).map_err(|error| error.to_string())?;
+    for warning in &document.warnings {
+        tracing::warn!(path = %path.display(), warning, "not everything in a document was read");
     }
-    Ok(Prepared {
-        title,
-        format: "text".to_owned(),
-        n_pages: None,
-        n_chars: chars.len(),
-        text,
-        pages: Vec::new(),
-        passages,
-    })
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(prepare_document(&document, name))
 }
 
-/// A document that is given as numbered pages of text.
+/// A document that is given as numbered pages of text, as a reader of PDF gives them.
 pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
-    let mut text = String::new();
-    let mut n_chars = 0;
-    let mut spans = Vec::new();
-    let mut passages = Vec::new();
-    for (page, body) in pages {
-        let body: String = unicode_normalization::UnicodeNormalization::nfc(*body).collect();
-        let chars: Vec<char> = body.chars().collect();
-        spans.push(PageSpan {
-            page: *page,
-            start: n_chars,
-            end: n_chars + chars.len(),
-        });
-        let mut start = n_chars;
-        for chunk in chars.chunks(CHUNK) {
-            passages.push(PreparedPassage {
-                start,
-                end: start + chunk.len(),
-                page: Some(*page),
-                heading_path: Vec::new(),
-                text: chunk.iter().collect(),
-            });
-            start += chunk.len();
-        }
-        n_chars += chars.len();
-        text.push_str(&body);
-    }
+    let blocks = pages.iter().filter(|(_, text)| !text.trim().is_empty()).map(|(page, text)| Block {
+        kind: BlockKind::Paragraph,
+        text: (*text).to_owned(),
+        page: Some(*page),
+    });
+    let document = RawDocument {
+        format: Format::Pdf,
+        title: Some(title.to_owned()),
+        blocks: blocks.collect(),
+        n_pages: pages.last().map(|(page, _)| *page),
+        warnings: Vec::new(),
+    };
+    prepare_document(&document, String::new())
+}
+
+fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared {
+    let normal = normalise(document);
+    let index = CharIndex::new(&normal.text);
+    let passage = |span: PassageSpan| PreparedPassage {
+        text: index.slice(&normal.text, span.start..span.end).to_owned(),
+        start: span.start,
+        end: span.end,
+        page: span.page,
+        heading_path: span.heading_path,
+    };
+    let spans = if normal.pages.is_empty() {
+        cut(&normal, &CutOptions::default())
+    } else {
+        cut_by_page(&normal, &index)
+    };
+    let passages = spans.into_iter().map(passage).collect();
     Prepared {
-        title: title.to_owned(),
-        format: "pages".to_owned(),
-        n_pages: Some(pages.len() as u32),
-        text,
-        n_chars,
-        pages: spans,
+        title: document.title.clone().filter(|title| !title.trim().is_empty()).unwrap_or(fallback_title),
+        format: document.format.as_str().to_owned(),
+        n_pages: document.n_pages,
+        n_chars: normal.n_chars,
+        pages: normal.pages,
+        text: normal.text,
         passages,
     }
 }
 
-const CHUNK: usize = 1200;
+/// Cuts each page by itself, so that a passage's page holds for every sentence that begins in it. A sentence that
+/// runs over the turn of a page stays whole on the page where it begins.
+fn cut_by_page(normal: &NormalText, index: &CharIndex) -> Vec<PassageSpan> {
+    let whole = cut(normal, &CutOptions::default());
+    let mut pages: Vec<(u32, Vec<BlockSpan>)> = Vec::new();
+    for block in &normal.blocks {
+        for (page, span) in by_page(normal, index, block) {
+            match pages.last_mut() {
+                Some((last, blocks)) if *last == page => blocks.push(span),
+                _ => pages.push((page, vec![span])),
+            }
+        }
+    }
+    let mut spans: Vec<PassageSpan> = Vec::new();
+    for (page, blocks) in pages {
+        for mut span in cut_blocks(normal, index, blocks) {
+            // Headings may stand on an earlier page: the cut of the whole document knows them.
+            let containing = whole.partition_point(|passage| passage.end <= span.start);
+            if let Some(passage) = whole.get(containing) {
+                span.heading_path.clone_from(&passage.heading_path);
+            }
+            span.page = Some(page);
+            span.ordinal = spans.len();
+            spans.push(span);
+        }
+    }
+    spans
+}
+
+/// The parts of a block whose sentences begin on the same page.
+fn by_page(normal: &NormalText, index: &CharIndex, block: &BlockSpan) -> Vec<(u32, BlockSpan)> {
+    let mut parts: Vec<(u32, BlockSpan)> = Vec::new();
+    for sentence in sentence::split(index.slice(&normal.text, block.start..block.end)) {
+        let (start, end) = (block.start + sentence.start, block.start + sentence.end);
+        let Some(page) = normal.page_at(start) else { continue };
+        match parts.last_mut() {
+            Some((last, part)) if *last == page => part.end = end,
+            _ => parts.push((page, BlockSpan { start, end, page: Some(page), ..*block })),
+        }
+    }
+    parts
+}
+
+/// Cuts some consecutive blocks as a document of their own; the spans count in the whole text.
+fn cut_blocks(normal: &NormalText, index: &CharIndex, mut blocks: Vec<BlockSpan>) -> Vec<PassageSpan> {
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Vec::new() };
+    let (offset, end) = (first.start, last.end);
+    for block in &mut blocks {
+        block.start -= offset;
+        block.end -= offset;
+    }
+    let text = index.slice(&normal.text, offset..end).to_owned();
+    let part = NormalText { text, n_chars: end - offset, blocks, pages: Vec::new() };
+    let mut spans = cut(&part, &CutOptions::default());
+    for span in &mut spans {
+        span.start += offset;
+        span.end += offset;
+    }
+    spans
+}

@@ -37,6 +37,7 @@ CREATE TABLE documents (
     mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL,
     device INTEGER NOT NULL,
+    cutter INTEGER NOT NULL,
     ingested_ms INTEGER NOT NULL
 );
 CREATE TABLE versions (

@@ -20,11 +20,15 @@ use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::lexical::Lexical;
+use crate::neighbours::supported;
+use crate::prepare::ReadOptions;
 use crate::types::{Access, DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
 use crate::writer::Writer;
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
+/// Passages found by words that may support one another.
+const CANDIDATES: usize = 200;
 /// More passages are never returned.
 const HITS_MAX: usize = 1_000;
 
@@ -44,6 +48,7 @@ pub struct Store {
     pub(crate) embedded_up_to: Mutex<(i64, u64)>,
     /// The index on disk turned out to be damaged; the one in memory stays.
     pub(crate) disk_index_bad: AtomicBool,
+    read_options: Mutex<ReadOptions>,
     lock: Option<Mutex<FileLock>>,
     #[cfg(test)]
     pub(crate) fail_at: Mutex<Option<(&'static str, usize)>>,
@@ -92,6 +97,7 @@ impl Store {
             read_only: Mutex::new(read_only),
             embedded_up_to: Mutex::new((0, 0)),
             disk_index_bad: AtomicBool::new(false),
+            read_options: Mutex::new(ReadOptions::default()),
             lock,
             #[cfg(test)]
             fail_at: Mutex::new(None),
@@ -114,6 +120,15 @@ impl Store {
             Some(lock) => held(lock).describe(line).map_err(StoreError::file),
             None => Ok(()),
         }
+    }
+
+    /// Sets how documents are read from now on.
+    pub fn configure(&self, options: ReadOptions) {
+        *held(&self.read_options) = options;
+    }
+
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        held(&self.read_options).clone()
     }
 
     /// The data directory, absolute.
@@ -173,14 +188,19 @@ impl Store {
     }
 
     fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        match self.lexical().search(question, depth) {
+        let wide = depth.max(CANDIDATES);
+        let found = match self.lexical().search(question, wide) {
             Err(StoreError::Index { source, .. }) => {
                 tracing::warn!(%source, "the word index failed and is made anew");
                 self.heal_index()?;
-                self.lexical().search(question, depth)
+                self.lexical().search(question, wide)?
             }
-            other => other,
-        }
+            other => other?,
+        };
+        let places = self.catalog.places(found.iter().map(|(id, _)| *id))?;
+        let mut supported = supported(&found, &places);
+        supported.truncate(depth);
+        Ok(supported)
     }
 
     fn search_dense(

@@ -26,7 +26,7 @@ pub(crate) struct Walk {
     pub(crate) files: BTreeMap<PathBuf, Stat>,
     /// The named folders.
     pub(crate) folders: Vec<PathBuf>,
-    /// Folders that could not be listed: what was below them stays.
+    /// Folders that were not or could not be listed: what was below them stays.
     unreadable: Vec<PathBuf>,
     pub(crate) failed: Vec<FailedFile>,
 }
@@ -81,7 +81,8 @@ impl Walk {
 
     fn folder(&mut self, folder: &Path, own: &Path, depth: usize) {
         if folder == own {
-            return;
+            // Uploads may be kept in it: they are not gone because they were not looked at.
+            return self.unreadable.push(folder.to_owned());
         }
         if depth > FOLDER_DEPTH_MAX {
             self.unreadable.push(folder.to_owned());

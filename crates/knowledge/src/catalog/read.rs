@@ -23,6 +23,15 @@ pub(crate) struct PassageRow {
     pub(crate) text: String,
 }
 
+/// Where a passage stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) passage_id: u64,
+    pub(crate) document_id: String,
+    pub(crate) ordinal: u64,
+    pub(crate) page: Option<u32>,
+}
+
 /// A passage as the index and the embedder take it.
 pub(crate) struct StoredPassage {
     pub(crate) passage_id: u64,
@@ -39,6 +48,8 @@ pub(crate) struct StoredDocument {
     pub(crate) path_bytes: Vec<u8>,
     pub(crate) version: String,
     pub(crate) stat: Stat,
+    /// Version of the cutter that made its passages.
+    pub(crate) cutter: i64,
 }
 
 /// Counts for [`crate::StoreStatus`].
@@ -166,6 +177,23 @@ impl Catalog {
         })
     }
 
+    /// Where passages stand; those that are gone are left out.
+    pub(crate) fn places(&self, ids: impl Iterator<Item = u64>) -> Result<Vec<Place>, StoreError> {
+        self.read("look up passages", |connection| {
+            let mut query = connection
+                .prepare_cached("SELECT document_id, ordinal, page FROM passages WHERE passage_id = ?1")?;
+            let mut places = Vec::new();
+            for passage_id in ids {
+                let place = query.query_row([as_i64(passage_id)], |row| {
+                    let ordinal = get_usize(row, 1)? as u64;
+                    Ok(Place { passage_id, document_id: row.get(0)?, ordinal, page: row.get(2)? })
+                });
+                places.extend(place.optional()?);
+            }
+            Ok(places)
+        })
+    }
+
     pub(crate) fn marks(&self) -> Result<Marks, StoreError> {
         self.read("read index marks", |connection| {
             connection
@@ -253,7 +281,7 @@ impl Catalog {
     }
 }
 
-const STORED_COLUMNS: &str = "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device";
+const STORED_COLUMNS: &str = "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
 const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text
      FROM passages p JOIN documents d ON d.document_id = p.document_id";
 
@@ -268,6 +296,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
             ctime_ns: row.get(5)?,
             device: row.get::<_, i64>(6)?.cast_unsigned(),
         },
+        cutter: row.get(7)?,
     })
 }
 

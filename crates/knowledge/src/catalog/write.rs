@@ -4,6 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{Catalog, Origin, Stat};
 use crate::error::StoreError;
+use crate::passage::CUTTER_VERSION;
 use crate::prepare::Prepared;
 use crate::types::EmbedderId;
 
@@ -205,8 +206,8 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
     tx.execute(
         "INSERT OR REPLACE INTO documents
              (document_id, origin, path, path_bytes, version, title, format, n_pages, n_chars, n_passages,
-              file_bytes, mtime_ns, ctime_ns, device, ingested_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+              file_bytes, mtime_ns, ctime_ns, device, ingested_ms, cutter)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         params![
             new.document_id,
             new.origin.name(),
@@ -223,6 +224,7 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             new.stat.ctime_ns,
             new.stat.device.cast_signed(),
             new.now_ms,
+            i64::from(CUTTER_VERSION),
         ],
     )
     .map(drop)

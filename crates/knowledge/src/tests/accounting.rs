@@ -123,6 +123,11 @@ fn the_data_directory_is_never_taken_in() {
     let store = Store::open(&house.documents.join("data"), Access::Write).unwrap();
     house.write("a.txt", "text");
     assert_eq!(counts(&house.ingest(&store)), (1, 0, 0, 0, 0));
+    // A file in it that was named is not gone when the folder above is ingested.
+    let kept = house.write("data/uploads/b.txt", "uploaded");
+    assert_eq!(counts(&ingest(&store, &kept)), (1, 0, 0, 0, 0));
+    assert_eq!(counts(&house.ingest(&store)), (0, 0, 1, 0, 0));
+    assert_eq!(store.documents().unwrap().len(), 2);
 }
 
 #[test]
@@ -237,10 +242,10 @@ fn a_file_over_the_limit_is_refused_without_reading_it() {
     let store = house.open();
     let path = house.write("huge.txt", "");
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.set_len(crate::ingest::FILE_BYTES_MAX + 1).unwrap();
+    file.set_len(crate::read::MAX_FILE_BYTES + 1).unwrap();
     let report = house.ingest(&store);
     assert!(
-        report.failed[0].reason.contains("larger than the limit"),
+        report.failed[0].reason.contains("more than the limit"),
         "{:?}",
         report.failed
     );
