@@ -26,7 +26,10 @@ use exit::{Code, Failure, OrFail, Result};
 use settings::{Environment, Settings};
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == WORKER_COMMAND) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == WORKER_COMMAND)
+    {
         return commands::read::run().into();
     }
     exit::install_panic_hook();

@@ -1,5 +1,8 @@
 //! Documents in, found, shown, asked about, removed: without any model.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
 use crate::home::{Home, handbook, text};
 
 #[test]
@@ -168,4 +171,50 @@ fn chat_answers_each_line_of_a_piped_input() {
         .collect();
     assert_eq!(answers.len(), 2);
     assert_eq!(answers[1]["language"], "ko");
+}
+
+#[test]
+fn ctrl_c_stops_an_ingest_cleanly_and_the_same_command_finishes_it() {
+    const N_FILES: usize = 1500;
+    let home = Home::new();
+    for i in 0..N_FILES {
+        home.put(
+            &format!("many/{i:04}.md"),
+            format!("# Report {i}\n\nThe mast of ship {i} is {} feet high.\n", i * 3),
+        );
+    }
+    let many = home.path("many");
+    let mut child = home
+        .command(&["ingest", text(&many), "--no-vectors"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("reading") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("still queued"), "{said}");
+    let finished = home
+        .run(&["ingest", text(&many), "--no-vectors", "--json"])
+        .json();
+    let count = |key: &str| finished[key].as_u64().unwrap();
+    assert_eq!(
+        count("added") + count("changed") + count("unchanged"),
+        N_FILES as u64,
+        "{finished}"
+    );
+    let listed = home.run(&["documents", "--json"]).json();
+    assert_eq!(listed["documents"].as_array().unwrap().len(), N_FILES);
 }
