@@ -142,7 +142,7 @@ fn content_word(token: &str) -> Option<Word> {
 pub(crate) fn korean_stem(eojeol: &str) -> &str {
     const ROUNDS_MAX: usize = 2;
     const SYLLABLES_MIN: usize = 2;
-    if let Some(syllable) = one_syllable_before_topic_or_object(eojeol) {
+    if let Some(syllable) = one_syllable_noun(eojeol) {
         return syllable;
     }
     let mut stem = eojeol;
@@ -160,10 +160,11 @@ pub(crate) fn korean_stem(eojeol: &str) -> &str {
     stem
 }
 
-/// "항은" is "항" and its particle; "이", "가", "의" and others are left, since too many nouns end in them.
-fn one_syllable_before_topic_or_object(eojeol: &str) -> Option<&str> {
+/// "항은" is "항" and its particle, "년인가요" asks for years; "이", "가", "의" and others are left, since too many
+/// nouns end in them.
+fn one_syllable_noun(eojeol: &str) -> Option<&str> {
     const NOUNS: &[&str] = &["가을", "노을", "마을"];
-    let rest = ["은", "는", "을", "를"]
+    let rest = ["인가요", "인가", "입니까", "인지", "이나", "은", "는", "을", "를"]
         .iter()
         .find_map(|particle| eojeol.strip_suffix(particle))?;
     (rest.chars().count() == 1 && !NOUNS.contains(&eojeol)).then_some(rest)
@@ -665,7 +666,7 @@ mod tests {
             texts("계약서를 해지하려면 어떻게 해야 하나요?"),
             ["계약서", "해지"]
         );
-        assert_eq!(texts("대통령의 임기는 몇 년인가요?"), ["대통령", "임기", "년인"]);
+        assert_eq!(texts("대통령의 임기는 몇 년인가요?"), ["대통령", "임기", "년"]);
         assert_eq!(texts("환불 기간은 얼마인가요?"), ["환불", "기간"]);
     }
 
