@@ -17,15 +17,15 @@ pub(crate) struct Prepared {
 /// The three questions: English from a PDF, Korean from a DOCX, and one that the documents cannot answer.
 pub(crate) const QUESTIONS: [Prepared; 3] = [
     Prepared {
-        question: "How much memory do I need to install Debian?",
+        question: "How much memory and hard disk space does a normal installation need?",
         shows: "English",
     },
     Prepared {
-        question: "대통령의 임기는 몇 년인가요?",
+        question: "국회는 부의장을 몇 명 선출하나요?",
         shows: "Korean",
     },
     Prepared {
-        question: "How many days of paid leave does a new employee get?",
+        question: "What does a Debian support contract cost per month?",
         shows: "not in the documents",
     },
 ];
