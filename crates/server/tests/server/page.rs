@@ -119,7 +119,10 @@ fn documents_are_listed_uploaded_and_deleted_without_script() {
         .client()
         .send(&Request::new("POST", &format!("/documents/{id}/delete")));
     assert_eq!((gone.status, gone.header("location")), (303, Some("/documents")));
-    assert!(!page(&house, "/documents").contains(&id), "the list has forgotten it");
+    assert!(
+        !page(&house, "/documents").contains(&id),
+        "the list has forgotten it"
+    );
 }
 
 #[test]
