@@ -31,11 +31,17 @@ pub(crate) struct Options {
     /// Where the models lie [default: fetched with `hanok pull` into the target folder]
     #[arg(long)]
     models: Option<PathBuf>,
+    /// The program to pack [default: a new release build]
+    #[arg(long)]
+    hanok: Option<PathBuf>,
 }
 
 /// Builds the program, fetches what belongs to it and packs.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let hanok = test::build_release()?;
+    let hanok = match &options.hanok {
+        Some(path) => path.clone(),
+        None => test::build_release()?,
+    };
     let models = match &options.models {
         Some(folder) => folder.clone(),
         None => {

@@ -110,7 +110,11 @@ impl Hanok {
             .stderr(file)
             .spawn()
             .context("cannot start `hanok serve`")?;
-        let mut serving = Serving { child, port };
+        let mut serving = Serving {
+            child,
+            wrapped: !wrapper.is_empty(),
+            port,
+        };
         let watch = stdx::clock::Stopwatch::start();
         loop {
             match serving.get("/health") {
@@ -146,13 +150,19 @@ pub(crate) fn read_json(shown: &str, output: &Output) -> Result<(i32, Value)> {
 /// A running `hanok serve`; stopped when dropped.
 pub(crate) struct Serving {
     child: Child,
+    wrapped: bool,
     port: u16,
 }
 
 impl Serving {
-    /// The process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// The server's process: the wrapper's child where there is a wrapper, since a tracer keeps signals to itself.
+    fn id(&self) -> u32 {
+        let id = self.child.id();
+        let children = stdx::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let first = children
+            .ok()
+            .and_then(|ids| ids.split_whitespace().next()?.parse().ok());
+        if self.wrapped { first.unwrap_or(id) } else { id }
     }
 
     /// GET: status and body.
@@ -194,7 +204,7 @@ impl Serving {
 
     /// Asks it to end and waits; returns its exit code.
     pub(crate) fn stop(mut self) -> Result<i32> {
-        shell::capture(Command::new("kill").arg(self.child.id().to_string()))?;
+        shell::capture(Command::new("kill").arg(self.id().to_string()))?;
         let watch = stdx::clock::Stopwatch::start();
         while watch.s() < START_S {
             if let Some(status) = self.child.try_wait()? {
@@ -208,6 +218,10 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        if self.wrapped {
+            // Ends the server itself; its tracer follows.
+            let _ = Command::new("kill").args(["-9", &self.id().to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
