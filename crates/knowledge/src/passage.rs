@@ -20,6 +20,8 @@ const OTHER_TOKENS: f64 = 0.28;
 const MAX_PARTING_LEVEL: u8 = 3;
 /// From this share of the budget on a passage ends at the end of a block rather than within the next.
 const FULL_SHARE: f64 = 0.6;
+/// From this share on it ends before any heading, even one that need not part passages.
+const HEADING_SHARE: f64 = 0.35;
 /// Most characters of a table's head that go into the heading path.
 const MAX_HEAD_CHARS: usize = 200;
 /// Most characters of one heading in the heading path.
@@ -36,7 +38,10 @@ pub struct CutOptions {
 
 impl Default for CutOptions {
     fn default() -> Self {
-        Self { budget_tokens: 220.0, tiny_tokens: 40.0 }
+        Self {
+            budget_tokens: 220.0,
+            tiny_tokens: 40.0,
+        }
     }
 }
 
@@ -76,7 +81,13 @@ pub fn cut(text: &NormalText, options: &CutOptions) -> Vec<PassageSpan> {
     let chars: Vec<char> = text.text.chars().collect();
     let units = units(text, &chars, options.budget_tokens.max(1.0));
     let paths = Paths::new(text, &chars);
-    let mut cutter = Cutter { text, units: &units, paths: &paths, options, passages: Vec::new() };
+    let mut cutter = Cutter {
+        text,
+        units: &units,
+        paths: &paths,
+        options,
+        passages: Vec::new(),
+    };
     for group in groups(&sections(text, &units), options) {
         cutter.cut_group(group);
     }
@@ -127,8 +138,15 @@ fn push_pieces(chars: &[char], sentence: Range<usize>, budget: f64, block: usize
         {
             end = gap;
         }
-        units.push(Unit { start, end, tokens: tokens(&chars[start..end]), block });
-        start = (end..sentence.end).find(|at| !chars[*at].is_whitespace()).unwrap_or(sentence.end);
+        units.push(Unit {
+            start,
+            end,
+            tokens: tokens(&chars[start..end]),
+            block,
+        });
+        start = (end..sentence.end)
+            .find(|at| !chars[*at].is_whitespace())
+            .unwrap_or(sentence.end);
     }
 }
 
@@ -143,7 +161,12 @@ fn sections(text: &NormalText, units: &[Unit]) -> Vec<Section> {
         };
         let is_new = level.is_some() && last_block != Some(unit.block);
         if is_new || sections.is_empty() {
-            sections.push(Section { units: index..index, tokens: 0.0, level, has_body: false });
+            sections.push(Section {
+                units: index..index,
+                tokens: 0.0,
+                level,
+                has_body: false,
+            });
         }
         if let Some(section) = sections.last_mut() {
             section.units.end = index + 1;
@@ -199,8 +222,12 @@ impl Cutter<'_> {
             let unit = &self.units[at];
             let begins_block = at > group.start && self.units[at - 1].block != unit.block;
             let is_over = sum + unit.tokens > budget;
-            let is_full = begins_block && sum >= FULL_SHARE * target && sum + self.block_tokens(at, &group) > budget;
-            if at > from && (is_over || is_full || (begins_block && sum >= target)) {
+            let is_full =
+                begins_block && sum >= FULL_SHARE * target && sum + self.block_tokens(at, &group) > budget;
+            let is_heading =
+                begins_block && matches!(self.text.blocks[unit.block].kind, BlockKind::Heading(_));
+            let is_parted = is_heading && total > budget && sum >= HEADING_SHARE * target;
+            if at > from && (is_over || is_full || is_parted || (begins_block && sum >= target)) {
                 let end = self.without_trailing_headings(from, at);
                 self.push(from..end);
                 from = end;
@@ -214,9 +241,21 @@ impl Cutter<'_> {
     /// A heading belongs to what follows it, not to what stands before.
     fn without_trailing_headings(&self, from: usize, at: usize) -> usize {
         let is_heading = |unit: &Unit| matches!(self.text.blocks[unit.block].kind, BlockKind::Heading(_));
-        let same_block = self.units.get(at).zip(self.units.get(at - 1)).is_some_and(|(a, b)| a.block == b.block);
-        let trailing = self.units[from..at].iter().rev().take_while(|unit| is_heading(unit)).count();
-        if same_block || trailing == at - from { at } else { at - trailing }
+        let same_block = self
+            .units
+            .get(at)
+            .zip(self.units.get(at - 1))
+            .is_some_and(|(a, b)| a.block == b.block);
+        let trailing = self.units[from..at]
+            .iter()
+            .rev()
+            .take_while(|unit| is_heading(unit))
+            .count();
+        if same_block || trailing == at - from {
+            at
+        } else {
+            at - trailing
+        }
     }
 
     /// Tokens of what is left of the block that unit `at` belongs to.
@@ -224,12 +263,17 @@ impl Cutter<'_> {
         let block = self.units[at].block;
         let rest = self.units[at..group.end].iter();
         // Longer than the budget is long enough to know.
-        rest.take_while(|unit| unit.block == block).take(256).map(|unit| unit.tokens).sum()
+        rest.take_while(|unit| unit.block == block)
+            .take(256)
+            .map(|unit| unit.tokens)
+            .sum()
     }
 
     fn push(&mut self, units: Range<usize>) {
-        let (Some(first), Some(last)) = (self.units.get(units.start), self.units.get(units.end.saturating_sub(1)))
-        else {
+        let (Some(first), Some(last)) = (
+            self.units.get(units.start),
+            self.units.get(units.end.saturating_sub(1)),
+        ) else {
             return;
         };
         if units.is_empty() {
@@ -258,9 +302,16 @@ struct Paths {
 impl Paths {
     fn new(text: &NormalText, chars: &[char]) -> Self {
         let slice = |start: usize, end: usize, max: usize| -> String {
-            chars[start..end.min(start + max)].iter().map(|c| if *c == '\n' { ' ' } else { *c }).collect()
+            chars[start..end.min(start + max)]
+                .iter()
+                .map(|c| if *c == '\n' { ' ' } else { *c })
+                .collect()
         };
-        let mut paths = Self { headings: Vec::new(), above: Vec::new(), heads: Vec::new() };
+        let mut paths = Self {
+            headings: Vec::new(),
+            above: Vec::new(),
+            heads: Vec::new(),
+        };
         let mut stack: Vec<(u8, usize)> = Vec::new();
         let mut current = std::rc::Rc::new(Vec::new());
         let mut table_head = None;
@@ -268,7 +319,9 @@ impl Paths {
             if let BlockKind::Heading(level) = block.kind {
                 stack.retain(|(above, _)| *above < level);
                 stack.push((level, paths.headings.len()));
-                paths.headings.push(slice(block.start, block.end, MAX_HEADING_CHARS));
+                paths
+                    .headings
+                    .push(slice(block.start, block.end, MAX_HEADING_CHARS));
                 current = std::rc::Rc::new(stack.iter().map(|(_, heading)| *heading).collect());
             }
             paths.above.push(std::rc::Rc::clone(&current));
@@ -287,13 +340,24 @@ impl Paths {
     fn of(&self, blocks: Range<usize>, text: &NormalText) -> Vec<String> {
         let is_heading = |block: &usize| matches!(text.blocks[*block].kind, BlockKind::Heading(_));
         let body: Vec<usize> = blocks.clone().filter(|block| !is_heading(block)).collect();
-        let body = if body.is_empty() { blocks.clone().collect() } else { body };
+        let body = if body.is_empty() {
+            blocks.clone().collect()
+        } else {
+            body
+        };
         let mut shared: &[usize] = body.first().map_or(&[], |first| self.above[*first].as_slice());
         for block in &body {
-            let same = shared.iter().zip(self.above[*block].iter()).take_while(|(a, b)| a == b).count();
+            let same = shared
+                .iter()
+                .zip(self.above[*block].iter())
+                .take_while(|(a, b)| a == b)
+                .count();
             shared = &shared[..same];
         }
-        let mut path: Vec<String> = shared.iter().map(|heading| self.headings[*heading].clone()).collect();
+        let mut path: Vec<String> = shared
+            .iter()
+            .map(|heading| self.headings[*heading].clone())
+            .collect();
         path.extend(self.heads[blocks.start].clone());
         path
     }

@@ -172,13 +172,18 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(limits: &'a Limits) -> Self {
-        Self { limits, deadline: Instant::now() + limits.max_time }
+        Self {
+            limits,
+            deadline: Instant::now() + limits.max_time,
+        }
     }
 
     /// Fails once the time is over; called in every loop whose length a document decides.
     fn check_time(&self) -> Result<(), ReadError> {
         if Instant::now() > self.deadline {
-            return Err(ReadError::TimedOut { limit_s: self.limits.max_time.as_secs() });
+            return Err(ReadError::TimedOut {
+                limit_s: self.limits.max_time.as_secs(),
+            });
         }
         Ok(())
     }
@@ -191,11 +196,15 @@ impl<'a> Run<'a> {
 /// [`ReadError::TooLarge`] and [`ReadError::Io`].
 pub fn load(path: &Path, limits: &Limits) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
-    let io = |error: &dyn std::fmt::Display| ReadError::Io { what: error.to_string() };
+    let io = |error: &dyn std::fmt::Display| ReadError::Io {
+        what: error.to_string(),
+    };
     let file = stdx::fs::open(path).map_err(|error| io(&error))?;
     let metadata = file.metadata().map_err(|error| io(&error))?;
     if !metadata.is_file() {
-        return Err(ReadError::Io { what: "this is not a regular file".to_owned() });
+        return Err(ReadError::Io {
+            what: "this is not a regular file".to_owned(),
+        });
     }
     refuse_large(metadata.len(), limits)?;
     let mut bytes = Vec::new();
@@ -209,7 +218,11 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Vec<u8>, ReadError> {
 
 fn refuse_large(bytes: u64, limits: &Limits) -> Result<(), ReadError> {
     if bytes > limits.max_file_bytes {
-        return Err(ReadError::TooLarge { what: Unit::Bytes, found: bytes, limit: limits.max_file_bytes });
+        return Err(ReadError::TooLarge {
+            what: Unit::Bytes,
+            found: bytes,
+            limit: limits.max_file_bytes,
+        });
     }
     Ok(())
 }
@@ -241,7 +254,9 @@ pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDo
         Format::Docx => docx::read(bytes, run),
     }?;
     if document.blocks.is_empty() {
-        return Err(ReadError::NoText { n_pages: document.n_pages });
+        return Err(ReadError::NoText {
+            n_pages: document.n_pages,
+        });
     }
     Ok(document)
 }

@@ -16,16 +16,28 @@ const CELL_GAP: [char; 3] = [' ', '|', ' '];
 
 /// Abbreviations after which a sentence goes on.
 const ABBREVIATIONS: [&str; 46] = [
-    "mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "e.g", "i.e", "cf", "viz", "al", "approx", "ca", "resp",
-    "gen", "col", "sgt", "capt", "lt", "hon", "rev", "gov", "pres", "dept", "est", "jan", "feb", "mar", "apr", "jun",
-    "jul", "aug", "sep", "sept", "oct", "nov", "dec", "u.s", "u.k", "e.u", "u.n", "ph.d", "incl",
+    "mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "e.g", "i.e", "cf", "viz", "al", "approx", "ca",
+    "resp", "gen", "col", "sgt", "capt", "lt", "hon", "rev", "gov", "pres", "dept", "est", "jan", "feb",
+    "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "u.s", "u.k", "e.u", "u.n",
+    "ph.d", "incl",
 ];
 /// Abbreviations only before a number ("No. 5"); elsewhere they are words ("I said no.").
 const BEFORE_NUMBERS: [&str; 16] = [
     "no", "nos", "fig", "figs", "p", "pp", "vol", "ch", "sec", "eq", "art", "para", "app", "tab", "ver", "v",
 ];
 /// Particles by which a Korean sentence goes on after a quotation.
-const QUOTE_PARTICLES: [&str; 10] = ["라고", "라는", "이라고", "이라는", "하고", "하며", "고 ", "며 ", "면서", "는 "];
+const QUOTE_PARTICLES: [&str; 10] = [
+    "라고",
+    "라는",
+    "이라고",
+    "이라는",
+    "하고",
+    "하며",
+    "고 ",
+    "며 ",
+    "면서",
+    "는 ",
+];
 /// Last syllables of Korean sentences.
 const KOREAN_ENDS: [char; 6] = ['다', '요', '까', '죠', '오', '라'];
 /// Letters that number lists in Korean.
@@ -49,7 +61,10 @@ fn split_line(line: &[char], offset: usize, sentences: &mut Vec<Range<usize>>) {
         let Some(first) = line[from..to].iter().position(|c| !c.is_whitespace()) else {
             return;
         };
-        let last = line[from..to].iter().rposition(|c| !c.is_whitespace()).unwrap_or(first);
+        let last = line[from..to]
+            .iter()
+            .rposition(|c| !c.is_whitespace())
+            .unwrap_or(first);
         sentences.push(offset + from + first..offset + from + last + 1);
     };
     let is_row = line.len() <= MAX_ROW_CHARS && line.windows(3).any(|window| window == CELL_GAP);
@@ -76,7 +91,10 @@ fn split_line(line: &[char], offset: usize, sentences: &mut Vec<Range<usize>>) {
 
 /// The first place from `at` on whose character does not pass.
 fn skip(line: &[char], at: usize, passes: fn(char) -> bool) -> usize {
-    line[at..].iter().position(|c| !passes(*c)).map_or(line.len(), |n| at + n)
+    line[at..]
+        .iter()
+        .position(|c| !passes(*c))
+        .map_or(line.len(), |n| at + n)
 }
 
 fn is_terminator(c: char) -> bool {
@@ -84,7 +102,10 @@ fn is_terminator(c: char) -> bool {
 }
 
 fn is_closer(c: char) -> bool {
-    matches!(c, '"' | '\'' | '”' | '’' | ')' | ']' | '}' | '»' | '」' | '』' | '》' | '〉' | '】' | '）')
+    matches!(
+        c,
+        '"' | '\'' | '”' | '’' | ')' | ']' | '}' | '»' | '」' | '』' | '》' | '〉' | '】' | '）'
+    )
 }
 
 fn is_hangul(c: char) -> bool {
@@ -122,7 +143,9 @@ fn inside_brackets(line: &[char]) -> Vec<bool> {
 
 /// Whether the marks that stand at `marks`, with closing quotes up to `end`, close the sentence begun at `start`.
 fn is_end(line: &[char], start: usize, marks: &Range<usize>, end: usize) -> bool {
-    let is_full_width = line[marks.clone()].iter().any(|c| matches!(c, '。' | '！' | '？' | '｡'));
+    let is_full_width = line[marks.clone()]
+        .iter()
+        .any(|c| matches!(c, '。' | '！' | '？' | '｡'));
     let Some(&next) = line.get(end) else {
         return true;
     };
@@ -166,7 +189,9 @@ fn is_full_stop(line: &[char], start: usize, dot: usize, following: char) -> boo
     if following.is_lowercase() {
         return false;
     }
-    let word_start = line[start..dot].iter().rposition(|c| c.is_whitespace() || matches!(c, '(' | '[' | '"' | '“'));
+    let word_start = line[start..dot]
+        .iter()
+        .rposition(|c| c.is_whitespace() || matches!(c, '(' | '[' | '"' | '“'));
     let word_start = word_start.map_or(start, |at| start + at + 1);
     let word: String = line[word_start..dot].iter().collect::<String>().to_lowercase();
     let is_first_word = line[start..word_start].iter().all(|c| c.is_whitespace());
@@ -193,13 +218,19 @@ fn is_list_number(word: &str) -> bool {
     let n = word.chars().count();
     let is_number = word.chars().all(|c| c.is_ascii_digit() || c == '.') && n <= 6;
     let is_roman = n <= 4 && word.chars().all(|c| matches!(c, 'i' | 'v' | 'x'));
-    let is_letter = n == 1 && word.chars().all(|c| c.is_ascii_alphabetic() || KOREAN_NUMBERS.contains(c));
+    let is_letter = n == 1
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphabetic() || KOREAN_NUMBERS.contains(c));
     n > 0 && (is_number || is_roman || is_letter)
 }
 
 /// Korean dates: "2024. 3. 15. 시행"; the number before ends in a full stop too.
 fn is_date(line: &[char], start: usize, word_start: usize, following: char) -> bool {
-    let mut before = line[start..word_start].iter().rev().skip_while(|c| c.is_whitespace());
+    let mut before = line[start..word_start]
+        .iter()
+        .rev()
+        .skip_while(|c| c.is_whitespace());
     let has_dot = before.next() == Some(&'.');
     has_dot && before.next().is_some_and(char::is_ascii_digit) && !following.is_uppercase()
 }
@@ -212,7 +243,10 @@ mod tests {
 
     fn sentences(text: &str) -> Vec<String> {
         let chars: Vec<char> = text.chars().collect();
-        split(text).into_iter().map(|range| chars[range].iter().collect()).collect()
+        split(text)
+            .into_iter()
+            .map(|range| chars[range].iter().collect())
+            .collect()
     }
 
     fn check(text: &str, expected: &[&str]) {
@@ -221,65 +255,89 @@ mod tests {
 
     #[test]
     fn parts_english_sentences() {
-        check("It works. It really does! Does it? Yes.", &["It works.", "It really does!", "Does it?", "Yes."]);
-        check("He said \"Stop.\" Then he left.", &["He said \"Stop.\"", "Then he left."]);
+        check(
+            "It works. It really does! Does it? Yes.",
+            &["It works.", "It really does!", "Does it?", "Yes."],
+        );
+        check(
+            "He said \"Stop.\" Then he left.",
+            &["He said \"Stop.\"", "Then he left."],
+        );
     }
 
     #[test]
     fn keeps_abbreviations_decimals_and_initials_together() {
-        check("Dr. Kim paid 3.14 dollars, e.g. for tea. Mr. J. Smith left.", &[
-            "Dr. Kim paid 3.14 dollars, e.g. for tea.",
-            "Mr. J. Smith left.",
-        ]);
-        check("See No. 5 and Fig. 3 there. I said no. Then I went.", &[
-            "See No. 5 and Fig. 3 there.",
-            "I said no.",
-            "Then I went.",
-        ]);
+        check(
+            "Dr. Kim paid 3.14 dollars, e.g. for tea. Mr. J. Smith left.",
+            &["Dr. Kim paid 3.14 dollars, e.g. for tea.", "Mr. J. Smith left."],
+        );
+        check(
+            "See No. 5 and Fig. 3 there. I said no. Then I went.",
+            &["See No. 5 and Fig. 3 there.", "I said no.", "Then I went."],
+        );
     }
 
     #[test]
     fn parts_korean_sentences() {
-        check("계약을 체결하였다. 대금은 얼마입니까? 확인해 주세요! 끝", &[
-            "계약을 체결하였다.",
-            "대금은 얼마입니까?",
-            "확인해 주세요!",
-            "끝",
-        ]);
-        check("비가 왔다.그러나 우리는 갔다.", &["비가 왔다.", "그러나 우리는 갔다."]);
+        check(
+            "계약을 체결하였다. 대금은 얼마입니까? 확인해 주세요! 끝",
+            &["계약을 체결하였다.", "대금은 얼마입니까?", "확인해 주세요!", "끝"],
+        );
+        check(
+            "비가 왔다.그러나 우리는 갔다.",
+            &["비가 왔다.", "그러나 우리는 갔다."],
+        );
     }
 
     #[test]
     fn keeps_korean_dates_and_list_numbers_whole() {
-        check("2024. 3. 15. 시행한다. 다음과 같다.", &["2024. 3. 15. 시행한다.", "다음과 같다."]);
-        check("1. 목적은 다음과 같다. 가. 범위를 정한다.", &["1. 목적은 다음과 같다.", "가. 범위를 정한다."]);
+        check(
+            "2024. 3. 15. 시행한다. 다음과 같다.",
+            &["2024. 3. 15. 시행한다.", "다음과 같다."],
+        );
+        check(
+            "1. 목적은 다음과 같다. 가. 범위를 정한다.",
+            &["1. 목적은 다음과 같다.", "가. 범위를 정한다."],
+        );
     }
 
     #[test]
     fn keeps_quotations_and_brackets_whole() {
-        check("그는 \"간다.\" 라고 말했다. 그리고 갔다.", &["그는 \"간다.\" 라고 말했다.", "그리고 갔다."]);
+        check(
+            "그는 \"간다.\" 라고 말했다. 그리고 갔다.",
+            &["그는 \"간다.\" 라고 말했다.", "그리고 갔다."],
+        );
         check("\"늦었다.\"고 했다. 끝났다.", &["\"늦었다.\"고 했다.", "끝났다."]);
-        check("회사(이하 \"갑\"이라 한다. 이하 같다)는 지급한다. 끝.", &[
-            "회사(이하 \"갑\"이라 한다. 이하 같다)는 지급한다.",
-            "끝.",
-        ]);
+        check(
+            "회사(이하 \"갑\"이라 한다. 이하 같다)는 지급한다. 끝.",
+            &["회사(이하 \"갑\"이라 한다. 이하 같다)는 지급한다.", "끝."],
+        );
     }
 
     #[test]
     fn takes_line_ends_and_table_rows_as_borders() {
-        check("제1조 목적\n이 법은 정한다\n- 첫째. 둘째\nName | Dr. Who. Yes | 3", &[
-            "제1조 목적",
-            "이 법은 정한다",
-            "- 첫째.",
-            "둘째",
-            "Name | Dr. Who. Yes | 3",
-        ]);
+        check(
+            "제1조 목적\n이 법은 정한다\n- 첫째. 둘째\nName | Dr. Who. Yes | 3",
+            &[
+                "제1조 목적",
+                "이 법은 정한다",
+                "- 첫째.",
+                "둘째",
+                "Name | Dr. Who. Yes | 3",
+            ],
+        );
     }
 
     #[test]
     fn knows_dots_that_trail_off() {
-        check("Well... maybe. Well... Maybe not.", &["Well... maybe.", "Well...", "Maybe not."]);
-        check("그런데… 모르겠다. 그렇다… 그는 갔다.", &["그런데… 모르겠다.", "그렇다…", "그는 갔다."]);
+        check(
+            "Well... maybe. Well... Maybe not.",
+            &["Well... maybe.", "Well...", "Maybe not."],
+        );
+        check(
+            "그런데… 모르겠다. 그렇다… 그는 갔다.",
+            &["그런데… 모르겠다.", "그렇다…", "그는 갔다."],
+        );
     }
 
     proptest! {

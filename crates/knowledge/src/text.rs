@@ -64,7 +64,12 @@ pub fn normalise(document: &RawDocument) -> NormalText {
         out.block(block, &text);
     }
     let pages = page_spans(&out.turns, document.n_pages, out.n_chars);
-    NormalText { text: out.text, n_chars: out.n_chars, blocks: out.blocks, pages }
+    NormalText {
+        text: out.text,
+        n_chars: out.n_chars,
+        blocks: out.blocks,
+        pages,
+    }
 }
 
 /// Whether lines of running text of this format may be wrapped ones.
@@ -90,7 +95,10 @@ impl Out {
         }
         if let Some(last) = self.blocks.last() {
             let is_same_list = last.kind == block.kind
-                && matches!(block.kind, BlockKind::TableRow | BlockKind::ListItem | BlockKind::Code);
+                && matches!(
+                    block.kind,
+                    BlockKind::TableRow | BlockKind::ListItem | BlockKind::Code
+                );
             self.push(if is_same_list { "\n" } else { "\n\n" });
         }
         let start = self.n_chars;
@@ -106,7 +114,12 @@ impl Out {
             let composed: String = segment.nfc().collect();
             self.push(&composed);
         }
-        self.blocks.push(BlockSpan { kind: block.kind, start, end: self.n_chars, page: block.page });
+        self.blocks.push(BlockSpan {
+            kind: block.kind,
+            start,
+            end: self.n_chars,
+            page: block.page,
+        });
     }
 
     fn push(&mut self, text: &str) {
@@ -125,7 +138,11 @@ fn page_segments(text: &str) -> Vec<String> {
             turns += 1;
             continue;
         }
-        if turns > 0 && segments.last().is_some_and(|segment| segment.ends_with([' ', '\n'])) {
+        if turns > 0
+            && segments
+                .last()
+                .is_some_and(|segment| segment.ends_with([' ', '\n']))
+        {
             for _ in 0..turns {
                 segments.push(String::new());
             }
@@ -144,16 +161,20 @@ fn clean(text: &str, is_code: bool) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{B}' => {
-                out.truncate(out.trim_end_matches(' ').len());
+                let kept = out.trim_end_matches([' ', PAGE_TURN]).len();
+                let turns = out[kept..].matches(PAGE_TURN).count();
+                out.truncate(kept);
                 // No more than one blank line, and none outside of code.
                 if is_code && !out.ends_with("\n\n") || !is_code && !out.ends_with('\n') {
                     out.push('\n');
                 }
+                out.extend(std::iter::repeat_n(PAGE_TURN, turns));
             }
             PAGE_TURN => out.push(c),
             '\t' if is_code => out.push_str("    "),
             _ if c.is_whitespace() => {
-                if is_code || !(out.is_empty() || out.ends_with([' ', '\n'])) {
+                let shown = out.trim_end_matches(PAGE_TURN);
+                if is_code || !(shown.is_empty() || shown.ends_with([' ', '\n'])) {
                     out.push(' ');
                 }
             }
@@ -161,7 +182,7 @@ fn clean(text: &str, is_code: bool) -> String {
             _ => out.push(c),
         }
     }
-    out.truncate(out.trim_end_matches([' ', '\n']).len());
+    out.truncate(out.trim_end_matches([' ', '\n', PAGE_TURN]).len());
     out
 }
 
@@ -187,7 +208,13 @@ fn page_spans(turns: &[(usize, u32)], n_pages: Option<u32>, n_chars: usize) -> V
     starts.resize(n_pages as usize, n_chars);
     let ends = starts.iter().skip(1).copied().chain([n_chars]);
     let spans = starts.iter().zip(ends).zip(1..);
-    spans.map(|((start, end), page)| PageSpan { page, start: *start, end }).collect()
+    spans
+        .map(|((start, end), page)| PageSpan {
+            page,
+            start: *start,
+            end,
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -41,12 +41,17 @@ type Resource = libc::c_int;
 
 /// Lowers one limit, soft and hard; a hard limit that is lower already stays.
 fn set(resource: Resource, value: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid, exclusively borrowed `rlimit` that the call fills in.
     if unsafe { libc::getrlimit(resource, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let value = libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY).min(limit.rlim_max);
+    let value = libc::rlim_t::try_from(value)
+        .unwrap_or(libc::RLIM_INFINITY)
+        .min(limit.rlim_max);
     limit.rlim_cur = value;
     limit.rlim_max = value;
     // SAFETY: `limit` is a valid `rlimit`, only read by the call.

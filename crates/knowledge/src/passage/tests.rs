@@ -7,18 +7,36 @@ use crate::read::{Block, Format, RawDocument};
 use crate::text::normalise;
 
 fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
-    let blocks = blocks.iter().map(|(kind, text)| Block { kind: *kind, text: text.clone(), page: None }).collect();
-    let document = RawDocument { format: Format::Docx, title: None, blocks, n_pages: None, warnings: Vec::new() };
+    let blocks = blocks
+        .iter()
+        .map(|(kind, text)| Block {
+            kind: *kind,
+            text: text.clone(),
+            page: None,
+        })
+        .collect();
+    let document = RawDocument {
+        format: Format::Docx,
+        title: None,
+        blocks,
+        n_pages: None,
+        warnings: Vec::new(),
+    };
     normalise(&document)
 }
 
 fn texts(text: &NormalText, passages: &[PassageSpan]) -> Vec<String> {
     let chars: Vec<char> = text.text.chars().collect();
-    passages.iter().map(|passage| chars[passage.start..passage.end].iter().collect()).collect()
+    passages
+        .iter()
+        .map(|passage| chars[passage.start..passage.end].iter().collect())
+        .collect()
 }
 
 fn sentences(n: usize) -> String {
-    (0..n).map(|i| format!("This is sentence number {i} of the text. ")).collect()
+    (0..n)
+        .map(|i| format!("This is sentence number {i} of the text. "))
+        .collect()
 }
 
 #[test]
@@ -86,7 +104,11 @@ fn a_heading_stays_with_what_follows_it() {
         (BlockKind::Paragraph, sentences(14)),
     ]);
     let passages = cut(&text, &CutOptions::default());
-    assert!(texts(&text, &passages).iter().all(|piece| !piece.ends_with("Detail")));
+    assert!(
+        texts(&text, &passages)
+            .iter()
+            .all(|piece| !piece.ends_with("Detail"))
+    );
 }
 
 fn any_block() -> impl Strategy<Value = (BlockKind, String)> {

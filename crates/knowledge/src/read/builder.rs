@@ -19,7 +19,14 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(run: Run<'a>) -> Self {
-        Self { run, blocks: Vec::new(), warnings: Vec::new(), invisible: 0, hidden: 0, text_bytes: 0 }
+        Self {
+            run,
+            blocks: Vec::new(),
+            warnings: Vec::new(),
+            invisible: 0,
+            hidden: 0,
+            text_bytes: 0,
+        }
     }
 
     /// Adds a block; one without visible text is left out.
@@ -34,12 +41,20 @@ impl<'a> Builder<'a> {
         let limits = self.run.limits;
         if self.blocks.len() >= limits.max_blocks {
             let limit = limits.max_blocks as u64;
-            return Err(ReadError::TooLarge { what: Unit::Blocks, found: limit + 1, limit });
+            return Err(ReadError::TooLarge {
+                what: Unit::Blocks,
+                found: limit + 1,
+                limit,
+            });
         }
         self.text_bytes += text.len();
         if self.text_bytes > limits.max_text_bytes {
             let (found, limit) = (self.text_bytes as u64, limits.max_text_bytes as u64);
-            return Err(ReadError::TooLarge { what: Unit::TextBytes, found, limit });
+            return Err(ReadError::TooLarge {
+                what: Unit::TextBytes,
+                found,
+                limit,
+            });
         }
         self.blocks.push(Block { kind, text, page });
         Ok(())
@@ -76,22 +91,39 @@ impl<'a> Builder<'a> {
     }
 
     /// The document. A title that it does not state is its first top heading.
-    pub(super) fn finish(mut self, format: Format, title: Option<String>, n_pages: Option<u32>) -> RawDocument {
-        let stated = title.map(|title| self.visible(&title)).map(|title| one_line(&title));
+    pub(super) fn finish(
+        mut self,
+        format: Format,
+        title: Option<String>,
+        n_pages: Option<u32>,
+    ) -> RawDocument {
+        let stated = title
+            .map(|title| self.visible(&title))
+            .map(|title| one_line(&title));
         let heading = || {
-            let top = self.blocks.iter().find(|block| block.kind == BlockKind::Heading(1))?;
+            let top = self
+                .blocks
+                .iter()
+                .find(|block| block.kind == BlockKind::Heading(1))?;
             Some(one_line(&top.text))
         };
         let title = stated.filter(|title| !title.is_empty()).or_else(heading);
         if self.invisible > 0 {
             let n = self.invisible;
-            self.warnings.push(format!("{n} invisible characters were left out"));
+            self.warnings
+                .push(format!("{n} invisible characters were left out"));
         }
         if self.hidden > 0 {
             let n = self.hidden;
             self.warnings.push(format!("{n} hidden parts were left out"));
         }
-        RawDocument { format, title, blocks: self.blocks, n_pages, warnings: self.warnings }
+        RawDocument {
+            format,
+            title,
+            blocks: self.blocks,
+            n_pages,
+            warnings: self.warnings,
+        }
     }
 }
 

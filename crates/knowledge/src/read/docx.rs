@@ -20,10 +20,12 @@ const MAIN_PART: &str = "word/document.xml";
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
     let mut package = Package::open(bytes)?;
     let main = main_part(&mut package, run)?;
-    let folder = main.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-    let document = package
-        .part(&main, run)?
-        .ok_or_else(|| ReadError::Corrupt { what: format!("its part `{main}` is missing") })?;
+    let folder = main
+        .rsplit_once('/')
+        .map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let document = package.part(&main, run)?.ok_or_else(|| ReadError::Corrupt {
+        what: format!("its part `{main}` is missing"),
+    })?;
     let styles = match package.part(&format!("{folder}styles.xml"), run)? {
         Some(part) => styles::read(&part, run)?,
         None => styles::Styles::default(),
@@ -47,14 +49,20 @@ fn main_part(package: &mut Package<'_>, run: Run<'_>) -> Result<String, ReadErro
     if let Some(relations) = package.part("_rels/.rels", run)? {
         xml::walk(&relations, "_rels/.rels", run, &mut |node| {
             if let Node::Open("Relationship", attributes) = node
-                && attributes.get("Type").is_some_and(|kind| kind.ends_with("/officeDocument"))
+                && attributes
+                    .get("Type")
+                    .is_some_and(|kind| kind.ends_with("/officeDocument"))
             {
-                main = attributes.get("Target").map(|target| target.trim_start_matches('/').to_owned());
+                main = attributes
+                    .get("Target")
+                    .map(|target| target.trim_start_matches('/').to_owned());
             }
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    Ok(main.filter(|main| package.has(main)).unwrap_or_else(|| MAIN_PART.to_owned()))
+    Ok(main
+        .filter(|main| package.has(main))
+        .unwrap_or_else(|| MAIN_PART.to_owned()))
 }
 
 fn core_title(package: &mut Package<'_>, run: Run<'_>) -> Result<Option<String>, ReadError> {

@@ -33,7 +33,11 @@ pub(super) fn decode<'a>(bytes: &'a [u8], label: Option<&[u8]>) -> Option<Decode
         return None;
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
-        return Some(Decoded { text: Cow::Borrowed(text), broken: 0, encoding: UTF_8.name() });
+        return Some(Decoded {
+            text: Cow::Borrowed(text),
+            broken: 0,
+            encoding: UTF_8.name(),
+        });
     }
     if mostly_utf8(bytes) {
         return finish(bytes, UTF_8);
@@ -58,7 +62,11 @@ fn finish<'a>(bytes: &'a [u8], encoding: &'static Encoding) -> Option<Decoded<'a
     if control as f64 / chars as f64 > MAX_CONTROL_SHARE * 5.0 {
         return None;
     }
-    Some(Decoded { text, broken, encoding: encoding.name() })
+    Some(Decoded {
+        text,
+        broken,
+        encoding: encoding.name(),
+    })
 }
 
 /// Korean first: the detector's other guesses need clearer evidence, for this house reads Korean and English.
@@ -67,7 +75,11 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(sample, sample.len() == bytes.len());
     let guess = detector.guess(Some(b"kr"), Utf8Detection::Deny);
-    if guess != EUC_KR && is_korean(sample) { EUC_KR } else { guess }
+    if guess != EUC_KR && is_korean(sample) {
+        EUC_KR
+    } else {
+        guess
+    }
 }
 
 /// Whether bytes decode as CP949 without fault into text whose letters beyond ASCII are mostly Hangul.
@@ -107,7 +119,9 @@ fn utf16_without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
         return None;
     }
     let (text, broken) = encoding.decode_without_bom_handling(sample);
-    let sane = text.chars().filter(|c| c.is_alphanumeric() || c.is_whitespace() || c.is_ascii_punctuation());
+    let sane = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || c.is_whitespace() || c.is_ascii_punctuation());
     let total = text.chars().count();
     (!broken && sane.count() * 10 >= total * 9).then_some(encoding)
 }
@@ -116,7 +130,10 @@ fn utf16_without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
 pub(super) fn looks_binary(bytes: &[u8]) -> bool {
     let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
     let zeros = sample.iter().filter(|byte| **byte == 0).count();
-    let control = sample.iter().filter(|byte| is_odd_control(char::from(**byte)) && **byte < 0x80).count();
+    let control = sample
+        .iter()
+        .filter(|byte| is_odd_control(char::from(**byte)) && **byte < 0x80)
+        .count();
     zeros * 1000 > sample.len() || control as f64 > MAX_CONTROL_SHARE * sample.len() as f64
 }
 

@@ -22,7 +22,9 @@ pub enum ReadError {
         limit: u64,
     },
     /// Not a document that can be read.
-    #[error("this looks like {what}; text, Markdown, HTML, PDF and DOCX can be read, so convert it to one of them")]
+    #[error(
+        "this looks like {what}; text, Markdown, HTML, PDF and DOCX can be read, so convert it to one of them"
+    )]
     UnknownFormat {
         /// What it looks like.
         what: String,

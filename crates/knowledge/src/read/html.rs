@@ -5,12 +5,12 @@
 
 use std::cell::RefCell;
 
-use html5ever::{Attribute, TokenizerResult};
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::{Rawtext, Rcdata, ScriptData};
 use html5ever::tokenizer::{
     BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
 };
+use html5ever::{Attribute, TokenizerResult};
 
 use super::builder::Builder;
 use super::markdown::CELL_GAP;
@@ -25,8 +25,9 @@ const FEED_BYTES: usize = 64 << 10;
 
 /// Reads HTML.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, charset(bytes))
-        .ok_or_else(|| ReadError::UnknownFormat { what: "binary data, not text".to_owned() })?;
+    let decoded = encoding::decode(bytes, charset(bytes)).ok_or_else(|| ReadError::UnknownFormat {
+        what: "binary data, not text".to_owned(),
+    })?;
     let mut builder = Builder::new(run);
     plain::warn_of_damage(&mut builder, &decoded);
     let title = read_into(&decoded.text, &mut builder, run)?;
@@ -34,7 +35,11 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
 }
 
 /// Reads a piece of HTML into a document; returns its title, if it has one.
-pub(super) fn read_into(text: &str, builder: &mut Builder<'_>, run: Run<'_>) -> Result<Option<String>, ReadError> {
+pub(super) fn read_into(
+    text: &str,
+    builder: &mut Builder<'_>,
+    run: Run<'_>,
+) -> Result<Option<String>, ReadError> {
     let tokenizer = Tokenizer::new(Sink(RefCell::new(Walk::new(builder))), TokenizerOpts::default());
     let queue = BufferQueue::default();
     let mut rest = text;
@@ -48,6 +53,7 @@ pub(super) fn read_into(text: &str, builder: &mut Builder<'_>, run: Run<'_>) -> 
     }
     tokenizer.end();
     let mut walk = tokenizer.sink.0.into_inner();
+    walk.flush_row();
     walk.flush();
     let (title, failed) = (walk.title, walk.failed);
     match failed {
@@ -63,8 +69,13 @@ fn charset(bytes: &[u8]) -> Option<&[u8]> {
     for mark in [b"charset=".as_slice(), b"encoding="] {
         if let Some(at) = super::sniff::find(&lower, mark) {
             let value = &head[at + mark.len()..];
-            let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
-            let end = value.iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"-_:.".contains(byte));
+            let value = value
+                .strip_prefix(b"\"")
+                .or_else(|| value.strip_prefix(b"'"))
+                .unwrap_or(value);
+            let end = value
+                .iter()
+                .position(|byte| !byte.is_ascii_alphanumeric() && !b"-_:.".contains(byte));
             return Some(&value[..end.unwrap_or(value.len())]);
         }
     }
@@ -100,6 +111,7 @@ struct Skip {
 #[derive(Default)]
 struct Row {
     cells: Vec<String>,
+    is_in_cell: bool,
 }
 
 /// Where the walk through the document stands.
@@ -113,6 +125,8 @@ struct Walk<'w, 'a> {
     pre_depth: usize,
     table_depth: usize,
     row: Option<Row>,
+    /// Whether the table under way has had a row of several cells.
+    has_columns: bool,
     skip: Option<Skip>,
 }
 
@@ -128,6 +142,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             pre_depth: 0,
             table_depth: 0,
             row: None,
+            has_columns: false,
             skip: None,
         }
     }
@@ -171,7 +186,9 @@ impl<'w, 'a> Walk<'w, 'a> {
         // The tokenizer must be told, even in skipped parts, where markup is not markup.
         match name {
             "script" if is_open => TokenSinkResult::RawData(ScriptData),
-            "style" | "xmp" | "iframe" | "noembed" | "noframes" if is_open => TokenSinkResult::RawData(Rawtext),
+            "style" | "xmp" | "iframe" | "noembed" | "noframes" if is_open => {
+                TokenSinkResult::RawData(Rawtext)
+            }
             "title" | "textarea" if is_open && !tag.self_closing => TokenSinkResult::RawData(Rcdata),
             "plaintext" if is_open => TokenSinkResult::Plaintext,
             _ => TokenSinkResult::Continue,
@@ -183,12 +200,31 @@ impl<'w, 'a> Walk<'w, 'a> {
         let Some(skip) = &mut self.skip else {
             return false;
         };
-        if elements::is_container(name) {
-            skip.containers = if is_open { skip.containers + 1 } else { skip.containers.saturating_sub(1) };
-        }
-        if is_open && skip.containers == 0 && skip.depth == 1 && elements::ends_by_next(&skip.name, name) {
-            self.skip = None;
-            return false;
+        if elements::may_be_unclosed(&skip.name) {
+            // Ends at its end tag, at the tag that cannot stand inside of it, or with the list or table around it.
+            let is_inside = skip.containers > 0;
+            let is_next = is_open && elements::ends_by_next(&skip.name, name);
+            let is_around = !is_open && skip.name == "p" && name != "p" && elements::is_block(name);
+            if !is_inside && (is_next || is_around) {
+                self.skip = None;
+                return false;
+            }
+            if elements::is_container(name) && (is_open || is_inside) {
+                skip.containers = if is_open {
+                    skip.containers + 1
+                } else {
+                    skip.containers - 1
+                };
+                return true;
+            }
+            if is_inside {
+                return true;
+            }
+            let is_own_end = !is_open && name == skip.name;
+            if is_own_end || elements::is_container(name) {
+                self.skip = None;
+            }
+            return is_own_end || self.skip.is_some();
         }
         if name == skip.name {
             skip.depth = if is_open { skip.depth + 1 } else { skip.depth - 1 };
@@ -209,7 +245,11 @@ impl<'w, 'a> Walk<'w, 'a> {
                 self.builder.count_hidden();
             }
             if !elements::is_void(name) && !tag.self_closing {
-                self.skip = Some(Skip { name: name.to_owned(), depth: 1, containers: 0 });
+                self.skip = Some(Skip {
+                    name: name.to_owned(),
+                    depth: 1,
+                    containers: 0,
+                });
             }
             return;
         }
@@ -294,6 +334,7 @@ impl<'w, 'a> Walk<'w, 'a> {
 
     fn open_table(&mut self) {
         self.table_depth += 1;
+        self.has_columns = false;
         if self.table_depth == 1 {
             self.flush();
         } else {
@@ -316,32 +357,40 @@ impl<'w, 'a> Walk<'w, 'a> {
             self.row = Some(Row::default());
         }
         self.close_cell();
+        if let Some(row) = &mut self.row {
+            row.is_in_cell = true;
+        }
     }
 
+    /// Between cells stands only the white space of the source, unless the source is wrong.
     fn close_cell(&mut self) {
         let Some(row) = &mut self.row else {
             self.flush();
             return;
         };
-        // Text before the first cell is only the white space between tags.
-        if !self.text.trim().is_empty() || !row.cells.is_empty() || !self.text.is_empty() {
-            let cell = std::mem::take(&mut self.text);
+        let cell = std::mem::take(&mut self.text);
+        if row.is_in_cell || !cell.trim().is_empty() {
             row.cells.push(cell.trim().to_owned());
         }
+        row.is_in_cell = false;
     }
 
-    /// Ends a row. One cell alone is no table but an arrangement: its text is running text.
+    /// Ends a row. One cell alone, in a table that has no other rows, is an arrangement of the page: its text
+    /// is running text.
     fn flush_row(&mut self) {
-        let Some(mut row) = self.row.take() else {
+        if self.row.is_none() {
             return;
-        };
-        let last = std::mem::take(&mut self.text);
-        if !last.trim().is_empty() {
-            row.cells.push(last.trim().to_owned());
         }
-        let kind = if row.cells.len() > 1 { BlockKind::TableRow } else { BlockKind::Paragraph };
-        if row.cells.iter().any(|cell| !cell.is_empty()) {
-            self.push(kind, &row.cells.join(CELL_GAP));
+        self.close_cell();
+        let cells = self.row.take().unwrap_or_default().cells;
+        self.has_columns |= cells.len() > 1;
+        let kind = if self.has_columns {
+            BlockKind::TableRow
+        } else {
+            BlockKind::Paragraph
+        };
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            self.push(kind, &cells.join(CELL_GAP));
         }
     }
 
@@ -351,8 +400,16 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
         let text = std::mem::take(&mut self.text);
         let kind = std::mem::replace(&mut self.kind, BlockKind::Paragraph);
-        let kind = if self.pre_depth > 0 && kind == BlockKind::Paragraph { BlockKind::Code } else { kind };
-        let text = if kind == BlockKind::Code { text.trim_matches('\n') } else { text.trim() };
+        let kind = if self.pre_depth > 0 && kind == BlockKind::Paragraph {
+            BlockKind::Code
+        } else {
+            kind
+        };
+        let text = if kind == BlockKind::Code {
+            text.trim_matches('\n')
+        } else {
+            text.trim()
+        };
         self.push(kind, text);
     }
 
@@ -366,6 +423,8 @@ impl<'w, 'a> Walk<'w, 'a> {
 
 /// The value of an attribute.
 fn attribute<'t>(attributes: &'t [Attribute], name: &str) -> Option<&'t str> {
-    let found = attributes.iter().find(|attribute| &*attribute.name.local == name)?;
+    let found = attributes
+        .iter()
+        .find(|attribute| &*attribute.name.local == name)?;
     Some(&found.value)
 }

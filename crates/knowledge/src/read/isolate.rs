@@ -53,7 +53,10 @@ impl Isolation {
     /// This very program as the child, with [`WORKER_COMMAND`]; a thread where its path is not known.
     pub fn current_exe() -> Self {
         match std::env::current_exe() {
-            Ok(exe) => Self::Process { exe, args: vec![WORKER_COMMAND.into()] },
+            Ok(exe) => Self::Process {
+                exe,
+                args: vec![WORKER_COMMAND.into()],
+            },
             Err(_) => Self::Thread,
         }
     }
@@ -71,7 +74,12 @@ struct Request {
 /// # Errors
 ///
 /// One of [`ReadError`], each a sentence.
-pub fn read(path: &Path, bytes: &[u8], isolation: &Isolation, limits: &Limits) -> Result<RawDocument, ReadError> {
+pub fn read(
+    path: &Path,
+    bytes: &[u8],
+    isolation: &Isolation,
+    limits: &Limits,
+) -> Result<RawDocument, ReadError> {
     refuse_large(bytes.len() as u64, limits)?;
     // Telling the format opens at most the table of contents of a zip file.
     let format = guarded_format(path, bytes)?;
@@ -92,7 +100,8 @@ pub fn isolated(exe: &Path, path: &Path, bytes: &[u8], limits: &Limits) -> Resul
 }
 
 fn guarded_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
-    panic::catch_unwind(AssertUnwindSafe(|| format_of(path, bytes))).unwrap_or_else(|panic| Err(crashed(&panic)))
+    panic::catch_unwind(AssertUnwindSafe(|| format_of(path, bytes)))
+        .unwrap_or_else(|panic| Err(crashed(&panic)))
 }
 
 fn crashed(panic: &Box<dyn Any + Send>) -> ReadError {
@@ -105,22 +114,31 @@ fn crashed(panic: &Box<dyn Any + Send>) -> ReadError {
 }
 
 fn timed_out(limits: &Limits) -> ReadError {
-    ReadError::TimedOut { limit_s: limits.max_time.as_secs() }
+    ReadError::TimedOut {
+        limit_s: limits.max_time.as_secs(),
+    }
 }
 
 fn in_thread(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
     let (path, bytes, own_limits) = (path.to_owned(), bytes.to_owned(), limits.clone());
     let (sender, receiver) = mpsc::sync_channel(1);
-    let spawned = thread::Builder::new().name("reader".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-        let result = panic::catch_unwind(AssertUnwindSafe(|| read_document(&path, &bytes, &own_limits)));
-        // Nobody listens any more if the time was over.
-        let _ = sender.send(result.unwrap_or_else(|panic| Err(crashed(&panic))));
-    });
-    spawned.map_err(|error| ReadError::Io { what: format!("cannot start a reading thread: {error}") })?;
+    let spawned = thread::Builder::new()
+        .name("reader".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let result = panic::catch_unwind(AssertUnwindSafe(|| read_document(&path, &bytes, &own_limits)));
+            // Nobody listens any more if the time was over.
+            let _ = sender.send(result.unwrap_or_else(|panic| Err(crashed(&panic))));
+        });
+    spawned.map_err(|error| ReadError::Io {
+        what: format!("cannot start a reading thread: {error}"),
+    })?;
     match receiver.recv_timeout(limits.max_time + GRACE) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => Err(timed_out(limits)),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(ReadError::Crashed { what: "its thread ended".to_owned() }),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(ReadError::Crashed {
+            what: "its thread ended".to_owned(),
+        }),
     }
 }
 
@@ -131,9 +149,17 @@ fn in_process(
     bytes: &[u8],
     limits: &Limits,
 ) -> Result<RawDocument, ReadError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let request = serde_json::to_vec(&Request { name, limits: limits.clone() })
-        .map_err(|error| ReadError::Io { what: error.to_string() })?;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let request = serde_json::to_vec(&Request {
+        name,
+        limits: limits.clone(),
+    })
+    .map_err(|error| ReadError::Io {
+        what: error.to_string(),
+    })?;
     let mut child = Command::new(exe)
         .args(args)
         .env_clear()
@@ -142,7 +168,9 @@ fn in_process(
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| ReadError::Io { what: format!("cannot start the reader `{}`: {error}", exe.display()) })?;
+        .map_err(|error| ReadError::Io {
+            what: format!("cannot start the reader `{}`: {error}", exe.display()),
+        })?;
     let answer = converse(&mut child, &request, bytes, limits);
     // Killing a child that has ended does nothing; waiting clears it away.
     let _ = child.kill();
@@ -196,7 +224,10 @@ fn converse(child: &mut Child, request: &[u8], bytes: &[u8], limits: &Limits) ->
 /// Why a child that gave no answer ended.
 fn ended(status: Option<ExitStatus>, limits: &Limits) -> ReadError {
     #[cfg(unix)]
-    if let Some(signal) = status.as_ref().and_then(std::os::unix::process::ExitStatusExt::signal) {
+    if let Some(signal) = status
+        .as_ref()
+        .and_then(std::os::unix::process::ExitStatusExt::signal)
+    {
         return match signal {
             libc::SIGXCPU => timed_out(limits),
             libc::SIGABRT => ReadError::Crashed {
@@ -205,10 +236,15 @@ fn ended(status: Option<ExitStatus>, limits: &Limits) -> ReadError {
                     limits.worker_memory_bytes >> 20
                 ),
             },
-            other => ReadError::Crashed { what: format!("it was ended by signal {other}") },
+            other => ReadError::Crashed {
+                what: format!("it was ended by signal {other}"),
+            },
         };
     }
-    let what = status.map_or_else(|| "it could not be waited for".to_owned(), |status| format!("it ended with {status}"));
+    let what = status.map_or_else(
+        || "it could not be waited for".to_owned(),
+        |status| format!("it ended with {status}"),
+    );
     ReadError::Crashed { what }
 }
 
@@ -227,7 +263,9 @@ pub fn worker_main(input: &mut dyn Read, output: &mut dyn Write) -> io::Result<(
         open_files: WORKER_OPEN_FILES,
     })?;
     let mut bytes = Vec::new();
-    input.take(request.limits.max_file_bytes + 1).read_to_end(&mut bytes)?;
+    input
+        .take(request.limits.max_file_bytes + 1)
+        .read_to_end(&mut bytes)?;
     let answer = in_thread(Path::new(&request.name), &bytes, &request.limits);
     serde_json::to_writer(&mut *output, &answer)?;
     output.flush()
@@ -238,7 +276,10 @@ fn read_request(input: &mut dyn Read) -> io::Result<Request> {
     input.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the request is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the request is too long",
+        ));
     }
     let mut header = Vec::new();
     input.take(length).read_to_end(&mut header)?;

@@ -12,8 +12,9 @@ pub(super) const CELL_GAP: &str = " | ";
 
 /// Reads Markdown.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None)
-        .ok_or_else(|| ReadError::UnknownFormat { what: "binary data, not text".to_owned() })?;
+    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
+        what: "binary data, not text".to_owned(),
+    })?;
     let mut walk = Walk::new(run);
     plain::warn_of_damage(&mut walk.builder, &decoded);
     let options = Options::ENABLE_TABLES
@@ -140,7 +141,9 @@ impl<'a> Walk<'a> {
     fn metadata(&mut self, text: &str) {
         let title = text.lines().find_map(|line| {
             let (key, value) = line.split_once([':', '='])?;
-            key.trim().eq_ignore_ascii_case("title").then(|| value.trim().trim_matches(['"', '\'']).to_owned())
+            key.trim()
+                .eq_ignore_ascii_case("title")
+                .then(|| value.trim().trim_matches(['"', '\'']).to_owned())
         });
         self.title = self.title.take().or(title);
     }

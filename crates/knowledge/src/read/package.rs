@@ -26,7 +26,9 @@ impl<'a> Package<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, ReadError> {
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| corrupt(&error))?;
         if archive.len() > MAX_ENTRIES {
-            return Err(ReadError::Corrupt { what: "its archive has too many parts".to_owned() });
+            return Err(ReadError::Corrupt {
+                what: "its archive has too many parts".to_owned(),
+            });
         }
         Ok(Self { archive, unpacked: 0 })
     }
@@ -38,7 +40,9 @@ impl<'a> Package<'a> {
 
     /// Whether any part lies in this folder.
     fn has_folder(&self, folder: &str) -> bool {
-        self.archive.file_names_raw().any(|name| name.starts_with(folder.as_bytes()))
+        self.archive
+            .file_names_raw()
+            .any(|name| name.starts_with(folder.as_bytes()))
     }
 
     /// Unpacks a part; `None` if the package has none of this name.
@@ -64,9 +68,13 @@ impl<'a> Package<'a> {
             bytes.extend_from_slice(&step[..n]);
             self.unpacked += n as u64;
             let unpacked = bytes.len() as u64;
-            let is_steep = unpacked > RATIO_FREE_BYTES && unpacked / packed.max(1) > run.limits.max_unpack_ratio;
+            let is_steep =
+                unpacked > RATIO_FREE_BYTES && unpacked / packed.max(1) > run.limits.max_unpack_ratio;
             if is_steep || self.unpacked > run.limits.max_unpacked_bytes {
-                return Err(ReadError::ZipBomb { packed, unpacked: unpacked.max(self.unpacked) });
+                return Err(ReadError::ZipBomb {
+                    packed,
+                    unpacked: unpacked.max(self.unpacked),
+                });
             }
         }
     }
@@ -75,7 +83,9 @@ impl<'a> Package<'a> {
 fn corrupt(error: &ZipError) -> ReadError {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => ReadError::Encrypted,
-        other => ReadError::Corrupt { what: format!("its zip archive is broken ({other})") },
+        other => ReadError::Corrupt {
+            what: format!("its zip archive is broken ({other})"),
+        },
     }
 }
 
@@ -98,5 +108,7 @@ pub(super) fn format_of(bytes: &[u8]) -> Result<Format, ReadError> {
     } else {
         "a ZIP archive"
     };
-    Err(ReadError::UnknownFormat { what: what.to_owned() })
+    Err(ReadError::UnknownFormat {
+        what: what.to_owned(),
+    })
 }

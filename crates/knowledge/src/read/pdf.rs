@@ -29,14 +29,23 @@ const NO_TITLES: [&str; 6] = ["untitled", "unknown", "document", "제목 없음"
 /// Reads PDF.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
     let document = load(bytes, run)?;
-    let pages: Vec<ObjectId> = document.page_iter().take(run.limits.max_pages as usize + 1).collect();
+    let pages: Vec<ObjectId> = document
+        .page_iter()
+        .take(run.limits.max_pages as usize + 1)
+        .collect();
     if pages.is_empty() {
-        return Err(ReadError::Corrupt { what: "no page can be found in it".to_owned() });
+        return Err(ReadError::Corrupt {
+            what: "no page can be found in it".to_owned(),
+        });
     }
     let limit = run.limits.max_pages;
     if pages.len() > limit as usize {
         let found = document.page_iter().count() as u64;
-        return Err(ReadError::TooLarge { what: Unit::Pages, found, limit: u64::from(limit) });
+        return Err(ReadError::TooLarge {
+            what: Unit::Pages,
+            found,
+            limit: u64::from(limit),
+        });
     }
     let mut builder = Builder::new(run);
     let mut fonts = font::Fonts::new(&document, run);
@@ -45,7 +54,9 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
     for (id, number) in pages.iter().zip(1..) {
         run.check_time()?;
         // One page that the code below cannot take must not cost the others.
-        let page = panic::catch_unwind(AssertUnwindSafe(|| interpret::page(&document, *id, &mut fonts, run)));
+        let page = panic::catch_unwind(AssertUnwindSafe(|| {
+            interpret::page(&document, *id, &mut fonts, run)
+        }));
         let page = match page {
             Ok(page) => page?,
             Err(_) => {
@@ -88,7 +99,10 @@ impl Lost {
             builder.warn(format!("could not read {}", listed(&self.failed)));
         }
         if self.unmapped > 0 {
-            builder.warn(format!("{} characters are in fonts that do not say which letters they show", self.unmapped));
+            builder.warn(format!(
+                "{} characters are in fonts that do not say which letters they show",
+                self.unmapped
+            ));
         }
     }
 }
@@ -97,7 +111,11 @@ fn listed(pages: &[u32]) -> String {
     let shown: Vec<String> = pages.iter().take(MAX_LISTED_PAGES).map(u32::to_string).collect();
     let more = pages.len().saturating_sub(MAX_LISTED_PAGES);
     let word = if pages.len() == 1 { "page" } else { "pages" };
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     format!("{word} {}{rest}", shown.join(", "))
 }
 
@@ -105,14 +123,22 @@ fn load(bytes: &[u8], run: Run<'_>) -> Result<Document, ReadError> {
     // The library counts positions from the first byte, but rubbish before the header is common.
     let start = super::sniff::find(&bytes[..bytes.len().min(2048)], b"%PDF-").unwrap_or(0);
     let limit = usize::try_from(run.limits.max_unpacked_bytes).unwrap_or(usize::MAX);
-    let options = LoadOptions { max_decompressed_size: Some(limit), ..LoadOptions::default() };
+    let options = LoadOptions {
+        max_decompressed_size: Some(limit),
+        ..LoadOptions::default()
+    };
     let loaded = panic::catch_unwind(|| Document::load_mem_with_options(&bytes[start..], options));
     let document = match loaded {
         Ok(Ok(document)) => document,
         Ok(Err(error)) => return Err(refusal(&error, bytes)),
-        Err(_) => return Err(ReadError::Corrupt { what: "its objects make no sense".to_owned() }),
+        Err(_) => {
+            return Err(ReadError::Corrupt {
+                what: "its objects make no sense".to_owned(),
+            });
+        }
     };
-    if document.is_encrypted() {
+    // The library opens documents that need no password and takes the entry away.
+    if document.trailer.has(b"Encrypt") {
         return Err(ReadError::Encrypted);
     }
     Ok(document)
@@ -122,26 +148,38 @@ fn refusal(error: &lopdf::Error, bytes: &[u8]) -> ReadError {
     use lopdf::{DecompressError, Error};
     match error {
         Error::Decryption(_) | Error::InvalidPassword => ReadError::Encrypted,
-        Error::Decompress(DecompressError::MemoryLimitExceeded { limit }) => {
-            ReadError::ZipBomb { packed: bytes.len() as u64, unpacked: *limit as u64 }
-        }
-        other => ReadError::Corrupt { what: format!("{other}").to_lowercase() },
+        Error::Decompress(DecompressError::MemoryLimitExceeded { limit }) => ReadError::ZipBomb {
+            packed: bytes.len() as u64,
+            unpacked: *limit as u64,
+        },
+        other => ReadError::Corrupt {
+            what: format!("{other}").to_lowercase(),
+        },
     }
 }
 
 /// The title in the document's information, unless a program made it up.
 fn title(document: &Document) -> Option<String> {
-    let info = document.trailer.get(b"Info").ok().map(|info| resolve(document, info))?;
+    let info = document
+        .trailer
+        .get(b"Info")
+        .ok()
+        .map(|info| resolve(document, info))?;
     let title = resolve(document, info.as_dict().ok()?.get(b"Title").ok()?);
     let title = one_line(&lopdf::decode_text_string(title).ok()?);
-    let title = title.trim_start_matches("Microsoft Word - ").trim_start_matches("Microsoft PowerPoint - ").trim();
+    let title = title
+        .trim_start_matches("Microsoft Word - ")
+        .trim_start_matches("Microsoft PowerPoint - ")
+        .trim();
     let is_made_up = NO_TITLES.contains(&title.to_lowercase().as_str()) || title.contains('\u{FFFD}');
     (!is_made_up && !title.is_empty()).then(|| title.to_owned())
 }
 
 /// Follows a reference; what cannot be found is nothing.
 fn resolve<'d>(document: &'d Document, object: &'d Object) -> &'d Object {
-    document.dereference(object).map_or(&Object::Null, |(_, object)| object)
+    document
+        .dereference(object)
+        .map_or(&Object::Null, |(_, object)| object)
 }
 
 /// An entry of a dictionary, its reference followed.

@@ -7,12 +7,16 @@ use super::{BlockKind, Format, RawDocument, ReadError, Run, encoding};
 
 /// Reads plain text.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None)
-        .ok_or_else(|| ReadError::UnknownFormat { what: "binary data, not text".to_owned() })?;
+    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
+        what: "binary data, not text".to_owned(),
+    })?;
     let mut builder = Builder::new(run);
     warn_of_damage(&mut builder, &decoded);
     let mut paragraph: Vec<&str> = Vec::new();
-    for line in decoded.text.split(['\n', '\r', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}']) {
+    for line in decoded
+        .text
+        .split(['\n', '\r', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}'])
+    {
         let line = line.trim_end();
         // A carriage return before a line feed leaves an empty piece; it must not part paragraphs.
         if line.is_empty() {

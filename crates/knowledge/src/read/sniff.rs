@@ -57,7 +57,9 @@ pub(super) fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> 
         return Err(ole(bytes));
     }
     if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| is_foreign(bytes, magic)) {
-        return Err(ReadError::UnknownFormat { what: (*what).to_owned() });
+        return Err(ReadError::UnknownFormat {
+            what: (*what).to_owned(),
+        });
     }
     text_format(path, bytes)
 }
@@ -69,32 +71,50 @@ fn is_foreign(bytes: &[u8], magic: &[u8]) -> bool {
 }
 
 fn ole(bytes: &[u8]) -> ReadError {
-    let utf16 = |name: &str| name.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let utf16 = |name: &str| {
+        name.encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
     if find(bytes, &utf16("EncryptedPackage")).is_some() {
         return ReadError::Encrypted;
     }
-    let what = if find(bytes, b"HWP Document File").is_some() || find(bytes, &utf16("HwpSummaryInformation")).is_some()
+    let what = if find(bytes, b"HWP Document File").is_some()
+        || find(bytes, &utf16("HwpSummaryInformation")).is_some()
     {
         "a Hangul (HWP) document"
     } else {
         "an Office document of before 2007 (.doc, .xls, .ppt)"
     };
-    ReadError::UnknownFormat { what: what.to_owned() }
+    ReadError::UnknownFormat {
+        what: what.to_owned(),
+    }
 }
 
 fn text_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
     let mut cut = bytes.len().min(TEXT_SAMPLE_BYTES);
     // An even cut keeps UTF-16 whole; not within a UTF-8 character, lest the sample look damaged.
     cut -= cut % 2;
-    while cut > 0 && cut < bytes.len() && bytes[cut] & 0xC0 == 0x80 && cut + 8 > bytes.len().min(TEXT_SAMPLE_BYTES) {
+    while cut > 0
+        && cut < bytes.len()
+        && bytes[cut] & 0xC0 == 0x80
+        && cut + 8 > bytes.len().min(TEXT_SAMPLE_BYTES)
+    {
         cut -= 1;
     }
     let sample = if cut == 0 { bytes } else { &bytes[..cut] };
     let Some(decoded) = encoding::decode(sample, None) else {
-        return Err(ReadError::UnknownFormat { what: "binary data, not text".to_owned() });
+        return Err(ReadError::UnknownFormat {
+            what: "binary data, not text".to_owned(),
+        });
     };
-    let text = decoded.text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let text = decoded
+        .text
+        .trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
+    let extension = path
+        .extension()
+        .map(|e| e.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
     if begins_as_html(text) || (is_html_name(&extension) && has_html_tags(text)) {
         return Ok(Format::Html);
     }
@@ -126,14 +146,18 @@ fn begins_as_html(text: &str) -> bool {
         }
     }
     let begin: String = rest.chars().take(16).collect::<String>().to_ascii_lowercase();
-    ["<!doctype html", "<html", "<head", "<body"].iter().any(|mark| begin.starts_with(mark))
+    ["<!doctype html", "<html", "<head", "<body"]
+        .iter()
+        .any(|mark| begin.starts_with(mark))
 }
 
 fn has_html_tags(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    ["</p>", "<p>", "</div>", "<br", "</h1>", "</h2>", "</table>", "</ul>", "</title>", "</a>", "</span>"]
-        .iter()
-        .any(|tag| lower.contains(tag))
+    [
+        "</p>", "<p>", "</div>", "<br", "</h1>", "</h2>", "</table>", "</ul>", "</title>", "</a>", "</span>",
+    ]
+    .iter()
+    .any(|tag| lower.contains(tag))
 }
 
 /// How many different Markdown signs a text shows; plain text shows one or two by chance.
@@ -143,7 +167,9 @@ fn markdown_signs(text: &str) -> usize {
         let level = line.bytes().take_while(|byte| *byte == b'#').count();
         level
     };
-    let headings = text.lines().filter(|line| (1..=6).contains(&hashes(line)) && line[hashes(line)..].starts_with(' '));
+    let headings = text
+        .lines()
+        .filter(|line| (1..=6).contains(&hashes(line)) && line[hashes(line)..].starts_with(' '));
     let headings = headings.count();
     let signs = [
         headings >= 1,

@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use quick_xml::{Reader, XmlVersion};
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 
 use super::{ReadError, Run};
 
@@ -32,7 +32,10 @@ impl Attributes<'_> {
     /// The value of the attribute with this local name.
     pub(super) fn get(&self, local: &str) -> Option<String> {
         let mut attributes = self.0.attributes();
-        let found = attributes.with_checks(false).flatten().find(|attribute| local_name(attribute.key.0) == local)?;
+        let found = attributes
+            .with_checks(false)
+            .flatten()
+            .find(|attribute| local_name(attribute.key.0) == local)?;
         let value = found.normalized_value(XmlVersion::Implicit1_0);
         Some(value.map_or_else(|_| found.value.to_string(), |value| value.into_owned()))
     }
@@ -80,7 +83,9 @@ pub(super) fn walk(
             },
             Event::Eof if depth > 0 => return Err(corrupt(part, &"it ends in the middle")),
             Event::Eof => return Ok(()),
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => ControlFlow::Continue(()),
+            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
+                ControlFlow::Continue(())
+            }
         };
         if flow.is_break() {
             return Ok(());
@@ -112,5 +117,7 @@ fn local_name(name: &str) -> &str {
 }
 
 fn corrupt(part: &str, what: &dyn std::fmt::Display) -> ReadError {
-    ReadError::Corrupt { what: format!("its part `{part}` is not proper XML ({what})") }
+    ReadError::Corrupt {
+        what: format!("its part `{part}` is not proper XML ({what})"),
+    }
 }

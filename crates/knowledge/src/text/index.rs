@@ -42,14 +42,23 @@ impl CharIndex {
             return text.len();
         }
         let base = self.bytes[char_at / STEP];
-        text[base..].char_indices().nth(char_at % STEP).map_or(text.len(), |(at, _)| base + at)
+        text[base..]
+            .char_indices()
+            .nth(char_at % STEP)
+            .map_or(text.len(), |(at, _)| base + at)
     }
 
     /// Number of characters that begin before a byte offset.
     pub fn char_of(&self, text: &str, byte_at: usize) -> usize {
-        let block = self.bytes.partition_point(|base| *base <= byte_at).saturating_sub(1);
+        let block = self
+            .bytes
+            .partition_point(|base| *base <= byte_at)
+            .saturating_sub(1);
         let base = self.bytes[block];
-        let within = text[base..].char_indices().take_while(|(at, _)| base + at < byte_at).count();
+        let within = text[base..]
+            .char_indices()
+            .take_while(|(at, _)| base + at < byte_at)
+            .count();
         block * STEP + within
     }
 

@@ -2,8 +2,6 @@
 //!
 //! Only wrapping is undone: a line that ended because its author ended it stays a line.
 
-use std::collections::BTreeSet;
-
 use super::{PAGE_TURN, may_be_wrapped};
 use crate::read::{BlockKind, Format, RawDocument};
 
@@ -12,10 +10,35 @@ const WRAP_WIDTHS: std::ops::RangeInclusive<usize> = 50..=130;
 /// From this share of PDF lines on that end in a space, lines without one were cut within a word.
 const MIN_SPACED_SHARE: f64 = 0.15;
 /// Particles and endings that never begin a Korean word of their own.
-const BOUND_MORPHEMES: [&str; 24] = [
-    "을", "를", "은", "는", "의", "에", "에서", "에게", "으로", "와", "과", "도", "만", "까지", "부터", "에는", "에도",
-    "다", "니다", "습니다", "입니다", "됩니다", "합니다", "이다",
+const BOUND_MORPHEMES: [&str; 20] = [
+    "을",
+    "를",
+    "은",
+    "는",
+    "의",
+    "에",
+    "에서",
+    "에게",
+    "으로",
+    "와",
+    "과",
+    "도",
+    "까지",
+    "부터",
+    "에는",
+    "에도",
+    "다",
+    "니다",
+    "습니다",
+    "입니다",
 ];
+/// Particles and endings with which most Korean words end.
+const LAST_SYLLABLES: [char; 32] = [
+    '의', '은', '는', '을', '를', '가', '이', '로', '에', '도', '면', '고', '게', '지', '며', '서', '야',
+    '나', '한', '할', '된', '될', '인', '만', '기', '과', '와', '던', '들', '여', '록', '해',
+];
+/// With fewer words than this a document does not know enough to say that two pieces are none.
+const MIN_WORDS: usize = 500;
 const BULLETS: &str = "•◦▪■□○●◆◇▶▷※*-–—·‣⁃ㆍ❍➢✓①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮";
 
 /// What a document's lines tell about how it was wrapped.
@@ -25,19 +48,27 @@ pub(super) struct Joiner {
     wrap_width: Option<usize>,
     /// PDF lines end in a space where a word ended.
     has_end_spaces: bool,
-    /// Words with Hangul that stand inside of lines, where nothing cut them.
-    words: BTreeSet<String>,
+    /// Words with Hangul that stand inside of lines, where nothing cut them; sorted, as often as they occur.
+    words: Vec<Box<str>>,
 }
 
 impl Joiner {
     pub(super) fn new(document: &RawDocument) -> Self {
-        let mut joiner =
-            Self { format: document.format, wrap_width: None, has_end_spaces: false, words: BTreeSet::new() };
+        let mut joiner = Self {
+            format: document.format,
+            wrap_width: None,
+            has_end_spaces: false,
+            words: Vec::new(),
+        };
         if !may_be_wrapped(document.format) {
             return joiner;
         }
         let (mut n_lines, mut n_spaced, mut widest) = (0_usize, 0_usize, 0);
-        for block in document.blocks.iter().filter(|block| block.kind != BlockKind::Code) {
+        for block in document
+            .blocks
+            .iter()
+            .filter(|block| block.kind != BlockKind::Code)
+        {
             let mut lines = block.text.split('\n').peekable();
             while let Some(line) = lines.next() {
                 widest = widest.max(width(line));
@@ -48,6 +79,7 @@ impl Joiner {
                 }
             }
         }
+        joiner.words.sort_unstable();
         joiner.wrap_width = WRAP_WIDTHS.contains(&widest).then_some(widest);
         joiner.has_end_spaces = n_spaced as f64 > MIN_SPACED_SHARE * n_lines as f64;
         joiner
@@ -58,7 +90,7 @@ impl Joiner {
         let tokens: Vec<&str> = line.split_whitespace().collect();
         let inner = tokens.get(1..tokens.len().saturating_sub(1)).unwrap_or_default();
         for token in inner.iter().filter(|token| token.chars().any(is_hangul)) {
-            self.words.insert(bare(token).to_owned());
+            self.words.push(bare(token).into());
         }
     }
 
@@ -76,7 +108,11 @@ impl Joiner {
             if index > 0 {
                 self.glue(&mut out, lines[index - 1], line);
             }
-            out.push_str(if self.format == Format::Pdf { line.trim() } else { line.trim_start() });
+            out.push_str(if self.format == Format::Pdf {
+                line.trim()
+            } else {
+                line.trim_start()
+            });
         }
         out
     }
@@ -121,13 +157,48 @@ impl Joiner {
         }
         let head = before.split_whitespace().next_back().unwrap_or_default();
         let tail = after.split_whitespace().next().unwrap_or_default();
-        let joined = format!("{head}{tail}");
-        if BOUND_MORPHEMES.contains(&bare(tail)) {
+        let (head, bare_tail) = (
+            head.trim_start_matches(|c: char| !c.is_alphanumeric()),
+            bare(tail),
+        );
+        if BOUND_MORPHEMES.contains(&bare_tail) {
             return true;
         }
-        let is_known = |word: &str| self.words.contains(bare(word));
-        is_known(&joined) && !(is_known(head) && is_known(tail))
+        // Which is more usual in this document: words that begin like the two pieces together, or the first
+        // piece alone and words that begin like the second?
+        let start = |n: usize| bare_tail.chars().take(n).collect::<String>();
+        let whole = self.count(&format!("{head}{bare_tail}"), Match::Whole);
+        let together = whole.max(self.count(&format!("{head}{}", start(1)), Match::Prefix));
+        let apart = self
+            .count(head, Match::Whole)
+            .min(self.count(&start(2), Match::Prefix));
+        if together == 0 && apart == 0 {
+            self.is_fragment(head)
+        } else {
+            together > apart
+        }
     }
+
+    /// Whether a large document never uses this as a word, and it does not end as words do.
+    fn is_fragment(&self, head: &str) -> bool {
+        let is_ended = head.chars().count() > 1 && head.ends_with(LAST_SYLLABLES);
+        self.words.len() >= MIN_WORDS && !is_ended && self.count(head, Match::Whole) == 0
+    }
+
+    fn count(&self, word: &str, how: Match) -> usize {
+        let from = self.words.partition_point(|known| known.as_ref() < word);
+        let fits = |known: &&Box<str>| match how {
+            Match::Whole => known.as_ref() == word,
+            Match::Prefix => known.starts_with(word),
+        };
+        self.words[from..].iter().take_while(fits).count()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Match {
+    Whole,
+    Prefix,
 }
 
 /// A Latin word parted by a hyphen at the end of its line.
@@ -151,7 +222,8 @@ pub(crate) fn begins_entry(line: &str) -> bool {
     let number = mark.trim_start_matches('(').trim_end_matches(['.', ')', ':']);
     let is_marked = number.len() < mark.len() && !number.is_empty();
     let is_number = number.chars().count() <= 3 && number.chars().all(|c| c.is_ascii_digit());
-    let is_letter = number.chars().count() == 1 && number.chars().all(|c| c.is_ascii_lowercase() || is_hangul(c));
+    let is_letter =
+        number.chars().count() == 1 && number.chars().all(|c| c.is_ascii_lowercase() || is_hangul(c));
     is_bullet || is_marked && (is_number || is_letter)
 }
 
@@ -171,5 +243,8 @@ fn bare(word: &str) -> &str {
 
 /// Columns on a terminal.
 fn width(line: &str) -> usize {
-    line.trim_end().chars().map(|c| if is_hangul(c) || is_ideograph(c) { 2 } else { 1 }).sum()
+    line.trim_end()
+        .chars()
+        .map(|c| if is_hangul(c) || is_ideograph(c) { 2 } else { 1 })
+        .sum()
 }

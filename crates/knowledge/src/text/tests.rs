@@ -6,8 +6,18 @@ use unicode_normalization::is_nfc;
 use super::*;
 
 fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Option<u32>)]) -> RawDocument {
-    let blocks = blocks.iter().map(|(kind, text, page)| Block { kind: *kind, text: (*text).to_owned(), page: *page });
-    RawDocument { format, title: None, blocks: blocks.collect(), n_pages, warnings: Vec::new() }
+    let blocks = blocks.iter().map(|(kind, text, page)| Block {
+        kind: *kind,
+        text: (*text).to_owned(),
+        page: *page,
+    });
+    RawDocument {
+        format,
+        title: None,
+        blocks: blocks.collect(),
+        n_pages,
+        warnings: Vec::new(),
+    }
 }
 
 fn paragraph(format: Format, text: &str) -> String {
@@ -27,16 +37,27 @@ fn composes_korean_from_apple_file_systems() {
 
 #[test]
 fn joins_wrapped_lines_and_undoes_hyphens() {
-    assert_eq!(paragraph(Format::Pdf, "The quick develop-\nment of X-\nrays is well\nknown."),
-        "The quick development of X- rays is well known.");
+    assert_eq!(
+        paragraph(
+            Format::Pdf,
+            "The quick develop-\nment of X-\nrays is well\nknown."
+        ),
+        "The quick development of X- rays is well known."
+    );
 }
 
 #[test]
 fn joins_korean_lines_within_and_between_words() {
     let text = "이 계약서를 잘 보관한다 그리고 계약\n서를 다시 본다 오늘은 날씨\n가 좋습\n니다.";
-    assert_eq!(paragraph(Format::Pdf, text), "이 계약서를 잘 보관한다 그리고 계약서를 다시 본다 오늘은 날씨 가 좋습니다.");
+    assert_eq!(
+        paragraph(Format::Pdf, text),
+        "이 계약서를 잘 보관한다 그리고 계약서를 다시 본다 오늘은 날씨 가 좋습니다."
+    );
     let spaced = "첫째 줄은 \n둘째 줄로 이어\n지고 끝난다.";
-    assert_eq!(paragraph(Format::Pdf, spaced), "첫째 줄은 둘째 줄로 이어지고 끝난다.");
+    assert_eq!(
+        paragraph(Format::Pdf, spaced),
+        "첫째 줄은 둘째 줄로 이어지고 끝난다."
+    );
 }
 
 #[test]
@@ -50,15 +71,30 @@ fn keeps_lines_of_plain_text_that_were_not_wrapped() {
 
 #[test]
 fn spans_are_exact_and_pages_follow_each_other() {
-    let text = normalise(&document(Format::Docx, Some(4), &[
-        (BlockKind::Heading(1), "제목", Some(1)),
-        (BlockKind::Paragraph, "첫 쪽의 글이\u{C} 둘째 쪽으로 간다", Some(1)),
-        (BlockKind::Paragraph, "넷째 쪽", Some(4)),
-    ]));
+    let text = normalise(&document(
+        Format::Docx,
+        Some(4),
+        &[
+            (BlockKind::Heading(1), "제목", Some(1)),
+            (
+                BlockKind::Paragraph,
+                "첫 쪽의 글이\u{C} 둘째 쪽으로 간다",
+                Some(1),
+            ),
+            (BlockKind::Paragraph, "넷째 쪽", Some(4)),
+        ],
+    ));
     assert_eq!(text.text, "제목\n\n첫 쪽의 글이 둘째 쪽으로 간다\n\n넷째 쪽");
     assert_eq!(slice(&text, text.blocks[2].start, text.blocks[2].end), "넷째 쪽");
-    let pages: Vec<String> = text.pages.iter().map(|page| slice(&text, page.start, page.end)).collect();
-    assert_eq!(pages, ["제목\n\n첫 쪽의 글이 ", "둘째 쪽으로 간다\n\n", "", "넷째 쪽"]);
+    let pages: Vec<String> = text
+        .pages
+        .iter()
+        .map(|page| slice(&text, page.start, page.end))
+        .collect();
+    assert_eq!(
+        pages,
+        ["제목\n\n첫 쪽의 글이 ", "둘째 쪽으로 간다\n\n", "", "넷째 쪽"]
+    );
     assert_eq!(text.page_at(0), Some(1));
     assert_eq!(text.page_at(text.blocks[1].end - 1), Some(2));
     assert_eq!(text.page_at(text.n_chars - 1), Some(4));
@@ -66,7 +102,11 @@ fn spans_are_exact_and_pages_follow_each_other() {
 
 #[test]
 fn pages_without_text_before_the_first_are_empty() {
-    let text = normalise(&document(Format::Pdf, Some(3), &[(BlockKind::Paragraph, "글", Some(2))]));
+    let text = normalise(&document(
+        Format::Pdf,
+        Some(3),
+        &[(BlockKind::Paragraph, "글", Some(2))],
+    ));
     let spans: Vec<(usize, usize)> = text.pages.iter().map(|page| (page.start, page.end)).collect();
     assert_eq!(spans, [(0, 0), (0, 1), (1, 1)]);
     assert_eq!(text.page_at(0), Some(2));

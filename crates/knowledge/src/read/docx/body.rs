@@ -110,7 +110,10 @@ impl<'d, 'a> Body<'d, 'a> {
         match name {
             "p" => {
                 let page = Some(self.page);
-                self.paragraphs.push(Paragraph { page, ..Paragraph::default() });
+                self.paragraphs.push(Paragraph {
+                    page,
+                    ..Paragraph::default()
+                });
             }
             "r" => {
                 self.in_run += 1;
@@ -217,11 +220,21 @@ impl<'d, 'a> Body<'d, 'a> {
             None if is_title => Some(1),
             None => style.and_then(|id| self.styles.heading(id)),
         };
-        let is_list = paragraph.is_list.unwrap_or_else(|| style.is_some_and(|id| self.styles.is_list(id)));
+        let is_list = paragraph
+            .is_list
+            .unwrap_or_else(|| style.is_some_and(|id| self.styles.is_list(id)));
         let page = paragraph.page;
-        self.put(Piece { kind: kind_of(heading, is_list), text: paragraph.text, page })?;
+        self.put(Piece {
+            kind: kind_of(heading, is_list),
+            text: paragraph.text,
+            page,
+        })?;
         for note in paragraph.notes {
-            self.put(Piece { kind: BlockKind::Paragraph, text: note, page: Some(self.page) })?;
+            self.put(Piece {
+                kind: BlockKind::Paragraph,
+                text: note,
+                page: Some(self.page),
+            })?;
         }
         Ok(())
     }
@@ -244,7 +257,11 @@ impl<'d, 'a> Body<'d, 'a> {
         };
         let mut cells = std::mem::take(row);
         let is_frame = cells.len() == 1;
-        let pieces = if is_frame { cells.pop().unwrap_or_default() } else { joined(&cells).into_iter().collect() };
+        let pieces = if is_frame {
+            cells.pop().unwrap_or_default()
+        } else {
+            joined(&cells).into_iter().collect()
+        };
         // Rows of a table within a cell belong to that cell.
         let inner = self.rows.pop();
         for piece in pieces {
@@ -258,10 +275,18 @@ impl<'d, 'a> Body<'d, 'a> {
 fn joined(cells: &[Vec<Piece>]) -> Option<Piece> {
     let page = cells.iter().flatten().next()?.page;
     let texts = cells.iter().map(|cell| {
-        let words: Vec<&str> = cell.iter().map(|piece| piece.text.trim()).filter(|text| !text.is_empty()).collect();
+        let words: Vec<&str> = cell
+            .iter()
+            .map(|piece| piece.text.trim())
+            .filter(|text| !text.is_empty())
+            .collect();
         words.join(" ").replace(['\n', '\t'], " ")
     });
     let text = texts.collect::<Vec<_>>().join(CELL_GAP);
     let has_text = cells.iter().flatten().any(|piece| !piece.text.trim().is_empty());
-    has_text.then_some(Piece { kind: BlockKind::TableRow, text, page })
+    has_text.then_some(Piece {
+        kind: BlockKind::TableRow,
+        text,
+        page,
+    })
 }

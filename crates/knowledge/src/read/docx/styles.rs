@@ -57,7 +57,9 @@ pub(super) fn read(part: &[u8], run: Run<'_>) -> Result<Styles, ReadError> {
 impl Styles {
     /// The heading level of a style, if it is one of a heading.
     pub(super) fn heading(&self, id: &str) -> Option<u8> {
-        let outline = self.chain(id).find_map(|style| style.outline.or_else(|| named_level(&style.name)));
+        let outline = self
+            .chain(id)
+            .find_map(|style| style.outline.or_else(|| named_level(&style.name)));
         outline.and_then(level)
     }
 
@@ -80,7 +82,10 @@ impl Styles {
         std::iter::from_fn(move || {
             let id = next.take()?;
             let style = self.0.get(&id).cloned();
-            let style = style.unwrap_or_else(|| Style { name: id.replace("Heading", "heading "), ..Style::default() });
+            let style = style.unwrap_or_else(|| Style {
+                name: id.replace("Heading", "heading "),
+                ..Style::default()
+            });
             next.clone_from(&style.base);
             Some(style)
         })

@@ -14,21 +14,67 @@ const LEFT_OUT: [&str; 20] = [
 
 /// Classes that generators give to navigation around the text.
 const NAVIGATION_CLASSES: [&str; 10] = [
-    "navheader", "navfooter", "navbar", "breadcrumb", "breadcrumbs", "sidebar", "sphinxsidebar", "skip-link",
-    "headerlink", "toctree-wrapper",
+    "navheader",
+    "navfooter",
+    "navbar",
+    "breadcrumb",
+    "breadcrumbs",
+    "sidebar",
+    "sphinxsidebar",
+    "skip-link",
+    "headerlink",
+    "toctree-wrapper",
 ];
 
 /// Elements that begin and end a block.
 const BLOCKS: [&str; 42] = [
-    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "dir",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "head", "header", "hgroup", "hr",
-    "html", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "section", "summary",
-    "table", "tbody", "tfoot", "thead", "ul", "xmp",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "caption",
+    "center",
+    "dd",
+    "details",
+    "dialog",
+    "dir",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "head",
+    "header",
+    "hgroup",
+    "hr",
+    "html",
+    "li",
+    "listing",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "optgroup",
+    "option",
+    "p",
+    "pre",
+    "section",
+    "summary",
+    "table",
+    "tbody",
+    "tfoot",
+    "thead",
+    "ul",
+    "xmp",
 ];
 
 const VOID: [&str; 16] = [
-    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "link", "meta",
-    "param", "source", "wbr",
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "link",
+    "meta", "param", "source", "wbr",
 ];
 
 pub(super) fn is_block(name: &str) -> bool {
@@ -50,6 +96,11 @@ pub(super) fn heading_level(name: &str) -> Option<u8> {
     }
 }
 
+/// Whether an element may go without its end tag.
+pub(super) fn may_be_unclosed(name: &str) -> bool {
+    matches!(name, "p" | "li" | "dd" | "dt" | "td" | "th" | "tr")
+}
+
 /// Whether an element that may go unclosed ends where `next` begins.
 pub(super) fn ends_by_next(name: &str, next: &str) -> bool {
     match name {
@@ -68,7 +119,9 @@ pub(super) fn is_left_out(name: &str, attributes: &[Attribute]) -> bool {
     let classes = attribute(attributes, "class").unwrap_or_default();
     LEFT_OUT.contains(&name)
         || matches!(role, "navigation" | "search" | "menu" | "menubar")
-        || classes.split_ascii_whitespace().any(|class| NAVIGATION_CLASSES.contains(&class))
+        || classes
+            .split_ascii_whitespace()
+            .any(|class| NAVIGATION_CLASSES.contains(&class))
 }
 
 /// Whether an element says of itself that it is not shown. Text for machines only must not become evidence.
@@ -76,8 +129,12 @@ pub(super) fn is_hidden(attributes: &[Attribute]) -> bool {
     if attribute(attributes, "hidden").is_some_and(|value| value != "until-found") {
         return true;
     }
-    let style = attribute(attributes, "style").unwrap_or_default().to_ascii_lowercase();
-    let declarations = style.split(';').filter_map(|declaration| declaration.split_once(':'));
+    let style = attribute(attributes, "style")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let declarations = style
+        .split(';')
+        .filter_map(|declaration| declaration.split_once(':'));
     declarations.into_iter().any(|(property, value)| {
         let value = value.trim().trim_end_matches("!important").trim();
         match property.trim() {

@@ -20,6 +20,10 @@ const MAX_LEVEL: usize = 6;
 const PARAGRAPH_GAP: f64 = 1.35;
 /// The usual distance of lines, in font sizes, where a page has too few lines to tell.
 const USUAL_LEADING: f64 = 1.3;
+/// Sizes within a paragraph differ by no more than this share: program text is often set smaller.
+const MAX_SIZE_CHANGE: f64 = 0.16;
+/// Longest numbered line in bold that is a heading.
+const MAX_BOLD_HEADING_CHARS: usize = 80;
 /// Rows of one table are no farther apart than so many font sizes.
 const MAX_ROW_GAP: f64 = 4.5;
 
@@ -51,15 +55,40 @@ impl Sizes {
         let body = chars.iter().max_by_key(|(_, n)| **n).map_or(0, |(size, _)| *size);
         let is_heading = |size: &i64| *size as f64 >= HEADING_SIZE * body as f64 && *size > body;
         let larger = chars.keys().rev().copied().filter(is_heading);
-        let levels = larger.enumerate().map(|(rank, size)| (size, rank.min(MAX_LEVEL - 1) as u8 + 1));
-        Self { levels: levels.collect() }
+        let levels = larger
+            .enumerate()
+            .map(|(rank, size)| (size, rank.min(MAX_LEVEL - 1) as u8 + 1));
+        Self {
+            levels: levels.collect(),
+        }
     }
 
     fn level(&self, line: &Line) -> Option<u8> {
         let text = line.text();
         let is_words = text.chars().any(char::is_alphabetic) && text.chars().count() <= MAX_HEADING_CHARS;
-        self.levels.get(&size_class(line.size)).copied().filter(|_| is_words)
+        let by_size = self.levels.get(&size_class(line.size)).copied();
+        let by_number = || {
+            let deepest = self.levels.values().max().copied().unwrap_or(0);
+            (line.is_bold && is_numbered(&text)).then_some((deepest + 1).min(MAX_LEVEL as u8))
+        };
+        by_size.or_else(by_number).filter(|_| is_words)
     }
+}
+
+/// `6.3.2 Title` and `제3조(목적)` on a line of their own.
+fn is_numbered(text: &str) -> bool {
+    let text = text.trim();
+    let number = text.split([' ', '(']).next().unwrap_or_default();
+    let is_section = number.contains('.')
+        && number.starts_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let is_article = number.starts_with('제') && number.ends_with(['조', '장', '절', '항', '편']);
+    let is_short = text.chars().count() <= MAX_BOLD_HEADING_CHARS && text.len() > number.len();
+    (is_section || is_article) && is_short && !text.ends_with(['.', ',', ';'])
+}
+
+fn is_hangul(c: char) -> bool {
+    ('가'..='힣').contains(&c)
 }
 
 fn page(lines: &[Line], number: u32, sizes: &Sizes, builder: &mut Builder<'_>) -> Result<(), ReadError> {
@@ -75,7 +104,8 @@ fn page(lines: &[Line], number: u32, sizes: &Sizes, builder: &mut Builder<'_>) -
             None => BlockKind::Paragraph,
         };
         let before = index.checked_sub(1).map(|index| &lines[index]);
-        let is_same_kind = line_kind == kind || (kind == BlockKind::ListItem && line_kind == BlockKind::Paragraph);
+        let is_same_kind =
+            line_kind == kind || (kind == BlockKind::ListItem && line_kind == BlockKind::Paragraph);
         let goes_on = before.is_some_and(|before| {
             is_same_kind && line_kind != BlockKind::TableRow && continues(before, line, leading, right)
         });
@@ -104,26 +134,37 @@ fn page(lines: &[Line], number: u32, sizes: &Sizes, builder: &mut Builder<'_>) -
 fn leading(lines: &[Line]) -> f64 {
     let mut distances: Vec<f64> = lines
         .windows(2)
-        .filter(|pair| pair[0].region == pair[1].region && size_class(pair[0].size) == size_class(pair[1].size))
+        .filter(|pair| {
+            pair[0].region == pair[1].region && size_class(pair[0].size) == size_class(pair[1].size)
+        })
         .map(|pair| (pair[0].y - pair[1].y) / pair[1].size.max(0.1))
         .filter(|distance| (0.8..3.0).contains(distance))
         .collect();
     distances.sort_by(f64::total_cmp);
     // Lower than the middle: gaps between paragraphs only ever add.
-    distances.get(distances.len() * 2 / 5).copied().unwrap_or(USUAL_LEADING)
+    distances
+        .get(distances.len() * 2 / 5)
+        .copied()
+        .unwrap_or(USUAL_LEADING)
 }
 
 /// Whether a line belongs to the paragraph of the line before it.
 fn continues(before: &Line, line: &Line, leading: f64, right: f64) -> bool {
     let size = line.size.max(0.1);
     let is_near = (before.y - line.y) > 0.0 && (before.y - line.y) / size <= PARAGRAPH_GAP * leading;
-    let is_same_face = (before.size - line.size).abs() < 0.08 * size && before.is_bold == line.is_bold;
+    let is_same_face =
+        (before.size - line.size).abs() < MAX_SIZE_CHANGE * size && before.is_bold == line.is_bold;
     let text = line.text();
-    if before.region != line.region || !is_near || !is_same_face || begins_entry(&text) {
+    let is_entry =
+        begins_entry(&text) && (!text.starts_with(is_hangul) || before.text().trim_end().ends_with('.'));
+    if before.region != line.region || !is_near || !is_same_face || is_entry {
         return false;
     }
     // An indented first line after a finished sentence, or a sentence that ended well before the margin.
-    let ended = before.text().trim_end().ends_with(['.', '?', '!', '。', ':', '”', '"']);
+    let ended = before
+        .text()
+        .trim_end()
+        .ends_with(['.', '?', '!', '。', ':', '”', '"']);
     let is_indented = line.x0() > before.x0() + 0.8 * size && line.x0() < before.x0() + 6.0 * size;
     let ended_early = before.x1() < right.max(line.x1()) - 4.0 * size;
     !(ended && (is_indented || ended_early))

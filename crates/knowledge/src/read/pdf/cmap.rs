@@ -112,14 +112,16 @@ impl CMap {
 
     fn add_glyph_ranges(&mut self, operands: &[Operand]) {
         for range in operands.chunks_exact(3) {
-            let (Some(low), Some(high), Some(first)) = (code(&range[0]), code(&range[1]), range[2].number()) else {
+            let (Some(low), Some(high), Some(first)) = (code(&range[0]), code(&range[1]), range[2].number())
+            else {
                 continue;
             };
             for (index, code) in (low..=high).enumerate() {
                 if self.glyphs.len() >= MAX_ENTRIES {
                     return;
                 }
-                self.glyphs.insert(code, (first as u32).saturating_add(index as u32));
+                self.glyphs
+                    .insert(code, (first as u32).saturating_add(index as u32));
             }
         }
     }
@@ -131,13 +133,19 @@ impl CMap {
         };
         let mut units: Vec<u16> = match bytes.as_slice() {
             [single] => vec![u16::from(*single)],
-            bytes => bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect(),
+            bytes => bytes
+                .chunks_exact(2)
+                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                .collect(),
         };
         if let Some(last) = units.last_mut() {
             *last = last.wrapping_add((offset & 0xFFFF) as u16);
         }
-        let text: String =
-            char::decode_utf16(units).flatten().filter(|c| *c != '\0' && *c != '\u{FFFD}').take(MAX_TEXT_CHARS).collect();
+        let text: String = char::decode_utf16(units)
+            .flatten()
+            .filter(|c| *c != '\0' && *c != '\u{FFFD}')
+            .take(MAX_TEXT_CHARS)
+            .collect();
         if !text.is_empty() && self.texts.len() < MAX_ENTRIES {
             self.texts.insert(code, text.into());
         }

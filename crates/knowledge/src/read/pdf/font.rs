@@ -22,11 +22,11 @@ const MAX_WIDTHS: usize = 70_000;
 /// Widths of the printable ASCII characters in Helvetica, for the standard fonts, which documents need not
 /// describe (Adobe's metrics, thousandths of the font size).
 const HELVETICA: [u16; 95] = [
-    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556, 556, 556,
-    556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556, 833,
-    722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500, 556,
-    556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334,
-    260, 334, 584,
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556,
+    556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278,
+    500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469,
+    556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500,
+    278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 ];
 
 /// A code of a font: its text, if that is known, and its width in units of the font size.
@@ -71,7 +71,11 @@ pub(super) struct Fonts<'d, 'r> {
 
 impl<'d, 'r> Fonts<'d, 'r> {
     pub(super) fn new(document: &'d Document, run: Run<'r>) -> Self {
-        Self { document, run, known: HashMap::new() }
+        Self {
+            document,
+            run,
+            known: HashMap::new(),
+        }
     }
 
     /// The font of this name in a page's resources.
@@ -83,7 +87,10 @@ impl<'d, 'r> Fonts<'d, 'r> {
             return Some(Rc::clone(font));
         }
         self.run.check_time().ok()?;
-        let font = Rc::new(read(self.document, resolve(self.document, object).as_dict().ok()?));
+        let font = Rc::new(read(
+            self.document,
+            resolve(self.document, object).as_dict().ok()?,
+        ));
         if let Some(id) = id {
             self.known.insert(id, Rc::clone(&font));
         }
@@ -102,9 +109,15 @@ fn name_of<'d>(document: &'d Document, parent: &'d Dictionary, key: &[u8]) -> Op
 
 fn read(document: &Document, font: &Dictionary) -> Font {
     let subtype = name_of(document, font, b"Subtype").unwrap_or_default();
-    let to_unicode = stream(document, font, b"ToUnicode").map(|map| CMap::parse(&map)).unwrap_or_default();
-    let base = name_of(document, font, b"BaseFont").unwrap_or_default().to_ascii_lowercase();
-    let is_bold = [b"bold".as_slice(), b"black", b"heavy"].iter().any(|word| base.windows(word.len()).any(|w| w == *word));
+    let to_unicode = stream(document, font, b"ToUnicode")
+        .map(|map| CMap::parse(&map))
+        .unwrap_or_default();
+    let base = name_of(document, font, b"BaseFont")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let is_bold = [b"bold".as_slice(), b"black", b"heavy"]
+        .iter()
+        .any(|word| base.windows(word.len()).any(|w| w == *word));
     let mut read = Font {
         coding: Coding::OneByte,
         to_unicode,
@@ -134,7 +147,9 @@ fn composite(document: &Document, font: &Dictionary, read: &mut Font) {
             read.coding = named_coding(name);
         }
         Some(Object::Stream(map)) => {
-            let bytes = map.get_plain_content_with_limit(MAX_STREAM_BYTES).unwrap_or_default();
+            let bytes = map
+                .get_plain_content_with_limit(MAX_STREAM_BYTES)
+                .unwrap_or_default();
             read.coding = Coding::Map(Box::new(CMap::parse(&bytes)));
         }
         _ => read.coding = Coding::TwoBytes,
@@ -142,14 +157,18 @@ fn composite(document: &Document, font: &Dictionary, read: &mut Font) {
     let Some(descendant) = descendant else {
         return;
     };
-    read.default_width = entry(document, descendant, b"DW").and_then(number).unwrap_or(1000.0) / 1000.0;
+    read.default_width = entry(document, descendant, b"DW")
+        .and_then(number)
+        .unwrap_or(1000.0)
+        / 1000.0;
     if let Some(widths) = entry(document, descendant, b"W").and_then(|widths| widths.as_array().ok()) {
         composite_widths(document, widths, &mut read.widths);
     }
     if !read.to_unicode.has_texts() {
         read.glyph_numbers = stream(document, descendant, b"CIDToGIDMap");
         let descriptor = dictionary(document, descendant, b"FontDescriptor");
-        let file = descriptor.and_then(|d| stream(document, d, b"FontFile2").or_else(|| stream(document, d, b"FontFile3")));
+        let file = descriptor
+            .and_then(|d| stream(document, d, b"FontFile2").or_else(|| stream(document, d, b"FontFile3")));
         read.characters = file.map(|file| truetype::characters(&file)).unwrap_or_default();
     }
 }
@@ -190,7 +209,9 @@ fn composite_widths(document: &Document, list: &[Object], widths: &mut BTreeMap<
             }
             last => {
                 let last = (number(last).unwrap_or(0.0) as u32).min(first.saturating_add(MAX_WIDTHS as u32));
-                let width = list.get(at + 2).and_then(|width| number(resolve(document, width)));
+                let width = list
+                    .get(at + 2)
+                    .and_then(|width| number(resolve(document, width)));
                 if let Some(width) = width {
                     widths.extend((first..=last).map(|code| (code, width / 1000.0)));
                 }
@@ -204,20 +225,34 @@ fn simple(document: &Document, font: &Dictionary, subtype: &[u8], base: &[u8], r
     let descriptor = dictionary(document, font, b"FontDescriptor");
     // Type 3 fonts say themselves how large their units are.
     let matrix = entry(document, font, b"FontMatrix").and_then(|matrix| matrix.as_array().ok());
-    let scale = if subtype == b"Type3" { matrix.and_then(|m| number(m.first()?)).unwrap_or(0.001) } else { 0.001 };
-    let first = entry(document, font, b"FirstChar").and_then(number).unwrap_or(0.0) as u32;
+    let scale = if subtype == b"Type3" {
+        matrix.and_then(|m| number(m.first()?)).unwrap_or(0.001)
+    } else {
+        0.001
+    };
+    let first = entry(document, font, b"FirstChar")
+        .and_then(number)
+        .unwrap_or(0.0) as u32;
     match entry(document, font, b"Widths").and_then(|widths| widths.as_array().ok()) {
         Some(widths) => {
             for (index, width) in widths.iter().take(256).enumerate() {
                 let width = number(resolve(document, width)).unwrap_or(0.0) * scale;
                 read.widths.insert(first.saturating_add(index as u32), width);
             }
-            read.default_width =
-                descriptor.and_then(|d| number(entry(document, d, b"MissingWidth")?)).unwrap_or(0.0) * scale;
+            read.default_width = descriptor
+                .and_then(|d| number(entry(document, d, b"MissingWidth")?))
+                .unwrap_or(0.0)
+                * scale;
         }
         None => {
             let is_fixed = base.windows(7).any(|word| word == b"courier");
-            let width = |n: usize| if is_fixed { 0.6 } else { f64::from(HELVETICA[n]) / 1000.0 };
+            let width = |n: usize| {
+                if is_fixed {
+                    0.6
+                } else {
+                    f64::from(HELVETICA[n]) / 1000.0
+                }
+            };
             read.widths = (0..HELVETICA.len()).map(|n| (n as u32 + 32, width(n))).collect();
             read.default_width = 0.556;
         }
@@ -226,7 +261,11 @@ fn simple(document: &Document, font: &Dictionary, subtype: &[u8], base: &[u8], r
 }
 
 /// The text of each code by the font's encoding.
-fn simple_texts(document: &Document, font: &Dictionary, descriptor: Option<&Dictionary>) -> Vec<Option<Rc<str>>> {
+fn simple_texts(
+    document: &Document,
+    font: &Dictionary,
+    descriptor: Option<&Dictionary>,
+) -> Vec<Option<Rc<str>>> {
     let encoding = entry(document, font, b"Encoding");
     let (base, differences) = match encoding {
         Some(Object::Name(name)) => (Some(name.as_slice()), None),
@@ -263,7 +302,11 @@ fn standard(byte: u8, document: &Document) -> Option<Rc<str>> {
     let mut font = Dictionary::new();
     font.set("Type", Object::Name(b"Font".to_vec()));
     font.set("Encoding", Object::Name(b"StandardEncoding".to_vec()));
-    let text = font.get_font_encoding(document).ok()?.bytes_to_string(&[byte]).ok()?;
+    let text = font
+        .get_font_encoding(document)
+        .ok()?
+        .bytes_to_string(&[byte])
+        .ok()?;
     (!text.is_empty()).then(|| text.into())
 }
 
@@ -274,14 +317,21 @@ fn built_in_texts(program: &[u8], document: &Document) -> Vec<Option<Rc<str>>> {
     let Some(start) = super::super::sniff::find(plain, b"/Encoding") else {
         return texts;
     };
-    let words: Vec<&[u8]> = plain[start..].split(|byte| byte.is_ascii_whitespace()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&[u8]> = plain[start..]
+        .split(|byte| byte.is_ascii_whitespace())
+        .filter(|w| !w.is_empty())
+        .collect();
     if words.get(1) == Some(&b"StandardEncoding".as_slice()) {
         return (0..=255).map(|byte| standard(byte, document)).collect();
     }
     for window in words.windows(4) {
         if let [b"dup", code, name, b"put"] = window {
-            let code = std::str::from_utf8(code).ok().and_then(|code| code.parse::<usize>().ok());
-            if let (Some(slot), Some(name)) = (code.and_then(|code| texts.get_mut(code)), name.strip_prefix(b"/")) {
+            let code = std::str::from_utf8(code)
+                .ok()
+                .and_then(|code| code.parse::<usize>().ok());
+            if let (Some(slot), Some(name)) =
+                (code.and_then(|code| texts.get_mut(code)), name.strip_prefix(b"/"))
+            {
                 *slot = glyphs::text_of(name, document).map(Rc::from);
             }
         }
@@ -306,7 +356,8 @@ impl Font {
                 Coding::TwoBytes => 2,
                 Coding::Map(map) => map.code_length(rest),
                 Coding::National(encoding) => {
-                    let is_single = *first < 0x80 || (*encoding == SHIFT_JIS && (0xA1..=0xDF).contains(first));
+                    let is_single =
+                        *first < 0x80 || (*encoding == SHIFT_JIS && (0xA1..=0xDF).contains(first));
                     if is_single { 1 } else { 2 }
                 }
                 Coding::Utf16 if (0xD8..=0xDB).contains(first) => 4,
@@ -314,9 +365,13 @@ impl Font {
             };
             let (bytes, tail) = rest.split_at(length.clamp(1, rest.len()));
             rest = tail;
-            let code = bytes.iter().fold(0_u32, |code, byte| code << 8 | u32::from(*byte));
+            let code = bytes
+                .iter()
+                .fold(0_u32, |code, byte| code << 8 | u32::from(*byte));
             let mut known = self.known.borrow_mut();
-            let glyph = known.entry((code, bytes.len())).or_insert_with(|| self.glyph(code, bytes));
+            let glyph = known
+                .entry((code, bytes.len()))
+                .or_insert_with(|| self.glyph(code, bytes));
             each(glyph, bytes == b" ");
         }
     }
@@ -331,7 +386,9 @@ impl Font {
             _ => self.default_width,
         });
         let mapped = self.to_unicode.text(code).map(Rc::from);
-        let text = mapped.or_else(|| self.text_without_map(code, number, bytes)).map(|text| shown(&text));
+        let text = mapped
+            .or_else(|| self.text_without_map(code, number, bytes))
+            .map(|text| shown(&text));
         Glyph { text, width }
     }
 
@@ -358,9 +415,16 @@ fn shown(text: &Rc<str>) -> Rc<str> {
     if !text.contains(is_stand_in) {
         return Rc::clone(text);
     }
-    let plain: String = text.chars().flat_map(|c| {
-        let parts: Vec<char> = if is_stand_in(c) { std::iter::once(c).nfkc().collect() } else { vec![c] };
-        parts
-    }).collect();
+    let plain: String = text
+        .chars()
+        .flat_map(|c| {
+            let parts: Vec<char> = if is_stand_in(c) {
+                std::iter::once(c).nfkc().collect()
+            } else {
+                vec![c]
+            };
+            parts
+        })
+        .collect();
     Rc::from(plain)
 }

@@ -129,7 +129,12 @@ pub(super) fn page<'d, 'r>(
     let (ctm, width, height) = page_space(document, page);
     let content = match document.get_page_content_with_limit(id, MAX_CONTENT_BYTES) {
         Ok(content) => content,
-        Err(_) => return Err(ReadError::ZipBomb { packed: 0, unpacked: MAX_CONTENT_BYTES as u64 }),
+        Err(_) => {
+            return Err(ReadError::ZipBomb {
+                packed: 0,
+                unpacked: MAX_CONTENT_BYTES as u64,
+            });
+        }
     };
     let resources = inherited(document, page, b"Resources").and_then(|resources| resources.as_dict().ok());
     let empty = Dictionary::new();
@@ -169,15 +174,22 @@ pub(super) fn page<'d, 'r>(
 fn page_space(document: &Document, page: &Dictionary) -> (Matrix, f64, f64) {
     let rectangle = |key: &[u8]| {
         let list = inherited(document, page, key)?.as_array().ok()?;
-        let numbers: Vec<f64> = list.iter().filter_map(|item| number(resolve(document, item))).collect();
+        let numbers: Vec<f64> = list
+            .iter()
+            .filter_map(|item| number(resolve(document, item)))
+            .collect();
         let [a, b, c, d] = numbers[..] else {
             return None;
         };
         let (x0, y0, x1, y1) = (a.min(c), b.min(d), a.max(c), b.max(d));
         (x1 - x0 > 1.0 && y1 - y0 > 1.0).then_some([x0, y0, x1, y1])
     };
-    let [x0, y0, x1, y1] = rectangle(b"CropBox").or_else(|| rectangle(b"MediaBox")).unwrap_or([0.0, 0.0, 612.0, 792.0]);
-    let turn = inherited(document, page, b"Rotate").and_then(number).unwrap_or(0.0) as i64;
+    let [x0, y0, x1, y1] = rectangle(b"CropBox")
+        .or_else(|| rectangle(b"MediaBox"))
+        .unwrap_or([0.0, 0.0, 612.0, 792.0]);
+    let turn = inherited(document, page, b"Rotate")
+        .and_then(number)
+        .unwrap_or(0.0) as i64;
     let (width, height) = (x1 - x0, y1 - y0);
     match turn.rem_euclid(360) {
         90 => ([0.0, -1.0, 1.0, 0.0, -y0, x1], height, width),
@@ -196,7 +208,8 @@ fn layers_off(document: &Document) -> BTreeSet<ObjectId> {
         .and_then(|properties| dictionary(document, properties, b"D"))
         .and_then(|start| entry(document, start, b"OFF"))
         .and_then(|off| off.as_array().ok());
-    off.map(|off| off.iter().filter_map(|layer| layer.as_reference().ok()).collect()).unwrap_or_default()
+    off.map(|off| off.iter().filter_map(|layer| layer.as_reference().ok()).collect())
+        .unwrap_or_default()
 }
 
 impl Interpreter<'_, '_, '_> {
@@ -308,11 +321,16 @@ impl Interpreter<'_, '_, '_> {
             return true;
         }
         // A membership of several layers is off where all of them are.
-        let members = resolve(self.document, layer).as_dict().ok().and_then(|layer| layer.get(b"OCGs").ok());
+        let members = resolve(self.document, layer)
+            .as_dict()
+            .ok()
+            .and_then(|layer| layer.get(b"OCGs").ok());
         match members.map(|members| (members, resolve(self.document, members))) {
             Some((_, Object::Array(all))) => {
                 !all.is_empty()
-                    && all.iter().all(|one| one.as_reference().is_ok_and(|id| self.layers_off.contains(&id)))
+                    && all
+                        .iter()
+                        .all(|one| one.as_reference().is_ok_and(|id| self.layers_off.contains(&id)))
             }
             Some((one, _)) => one.as_reference().is_ok_and(|id| self.layers_off.contains(&id)),
             None => false,
@@ -339,9 +357,19 @@ impl Interpreter<'_, '_, '_> {
             return Ok(());
         };
         let list = entry(self.document, dict, b"Matrix").and_then(|matrix| matrix.as_array().ok());
-        let numbers: Vec<f64> = list.map_or(&[][..], Vec::as_slice).iter().filter_map(number).collect();
+        let numbers: Vec<f64> = list
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .filter_map(number)
+            .collect();
         let matrix: Matrix = numbers.try_into().unwrap_or(IDENTITY);
-        let saved = (self.state.clone(), self.text, self.line, self.states.len(), self.marks.len());
+        let saved = (
+            self.state.clone(),
+            self.text,
+            self.line,
+            self.states.len(),
+            self.marks.len(),
+        );
         self.state.ctm = then(&matrix, &self.state.ctm);
         let own = dictionary(self.document, dict, b"Resources");
         let done = self.content(&content, own.unwrap_or(resources), depth + 1);
@@ -366,7 +394,11 @@ impl Interpreter<'_, '_, '_> {
                         Operand::Number(back) => {
                             let is_vertical = self.state.font.as_ref().is_some_and(|font| font.is_vertical);
                             let step = -back / 1000.0 * self.state.size;
-                            if is_vertical { self.step(0.0, step) } else { self.step(step * self.state.stretch, 0.0) }
+                            if is_vertical {
+                                self.step(0.0, step)
+                            } else {
+                                self.step(step * self.state.stretch, 0.0)
+                            }
                         }
                         _ => {}
                     }
@@ -410,8 +442,11 @@ impl Interpreter<'_, '_, '_> {
         let (x, y) = (m[4], m[5]);
         let size = m[2].hypot(m[3]);
         let margin = size;
-        let is_on_page =
-            x > -margin && y > -margin && x < self.width + margin && y < self.height + margin && size.is_finite();
+        let is_on_page = x > -margin
+            && y > -margin
+            && x < self.width + margin
+            && y < self.height + margin
+            && size.is_finite();
         let (right, up) = (m[0], m[1]);
         let (turns, x, y) = if right.abs() >= up.abs() {
             if right >= 0.0 { (0, x, y) } else { (2, -x, -y) }
@@ -420,7 +455,13 @@ impl Interpreter<'_, '_, '_> {
         } else {
             (3, -y, x)
         };
-        Place { x, y, size, turns, is_on_page }
+        Place {
+            x,
+            y,
+            size,
+            turns,
+            is_on_page,
+        }
     }
 
     fn add(&mut self, text: Option<&str>, from: &Place, x1: f64, is_bold: bool) {
@@ -436,7 +477,11 @@ impl Interpreter<'_, '_, '_> {
             return;
         }
         self.n_chars += 1;
-        let runs = if self.state.mode == 3 { &mut self.invisible } else { &mut self.page.runs };
+        let runs = if self.state.mode == 3 {
+            &mut self.invisible
+        } else {
+            &mut self.page.runs
+        };
         let is_space = text.chars().all(char::is_whitespace);
         if let Some(last) = runs.last_mut()
             && last.turns == from.turns

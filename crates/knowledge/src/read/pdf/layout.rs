@@ -52,7 +52,11 @@ impl Line {
 
     /// The whole line; white space at its end is kept, for it tells that a word ended there.
     pub(super) fn text(&self) -> String {
-        self.cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(" ")
+        self.cells
+            .iter()
+            .map(|cell| cell.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     pub(super) fn n_chars(&self) -> usize {
@@ -80,7 +84,11 @@ fn order(runs: Vec<TextRun>, depth: usize, out: &mut Vec<Line>) {
     if runs.is_empty() {
         return;
     }
-    let gutter = if depth < MAX_COLUMNS_DEPTH { find_gutter(&runs) } else { None };
+    let gutter = if depth < MAX_COLUMNS_DEPTH {
+        find_gutter(&runs)
+    } else {
+        None
+    };
     let Some((from, to)) = gutter else {
         let region = out.last().map_or(0, |line| line.region + 1);
         out.extend(into_lines(runs, region));
@@ -88,19 +96,29 @@ fn order(runs: Vec<TextRun>, depth: usize, out: &mut Vec<Line>) {
     };
     let middle = f64::midpoint(from, to);
     let crosses = |run: &TextRun| run.x0 < from && run.x1 > to;
-    let crossing_lines: Vec<(f64, f64)> = runs.iter().filter(|run| crosses(run)).map(|run| (run.y, run.size)).collect();
+    let crossing_lines: Vec<(f64, f64)> = runs
+        .iter()
+        .filter(|run| crosses(run))
+        .map(|run| (run.y, run.size))
+        .collect();
     let mut ordered = runs;
     ordered.sort_by(|a, b| b.y.total_cmp(&a.y));
     let (mut full, mut left, mut right) = (Vec::new(), Vec::new(), Vec::new());
     for run in ordered {
-        let is_full = crossing_lines.iter().any(|(y, size)| (run.y - y).abs() < SAME_LINE * size);
+        let is_full = crossing_lines
+            .iter()
+            .any(|(y, size)| (run.y - y).abs() < SAME_LINE * size);
         if is_full {
             order(std::mem::take(&mut left), depth + 1, out);
             order(std::mem::take(&mut right), depth + 1, out);
             full.push(run);
         } else {
             order(std::mem::take(&mut full), MAX_COLUMNS_DEPTH, out);
-            let side = if f64::midpoint(run.x0, run.x1) < middle { &mut left } else { &mut right };
+            let side = if f64::midpoint(run.x0, run.x1) < middle {
+                &mut left
+            } else {
+                &mut right
+            };
             side.push(run);
         }
     }
@@ -128,7 +146,10 @@ fn find_gutter(runs: &[TextRun]) -> Option<(f64, f64)> {
     }
     let mut crossings = vec![0_usize; STRIPS];
     for run in runs {
-        let (from, to) = (((run.x0 - left) / strip) as usize, ((run.x1 - left) / strip).ceil() as usize);
+        let (from, to) = (
+            ((run.x0 - left) / strip) as usize,
+            ((run.x1 - left) / strip).ceil() as usize,
+        );
         for n in crossings.iter_mut().take(to.min(STRIPS)).skip(from) {
             *n += 1;
         }
@@ -164,7 +185,12 @@ fn is_column(runs: Vec<TextRun>, size: f64) -> bool {
     }
     let left = lines.iter().map(Line::x0).fold(f64::INFINITY, f64::min);
     let right = lines.iter().map(Line::x1).fold(f64::NEG_INFINITY, f64::max);
-    let filled = median(lines.iter().map(|line| line.cells.iter().map(|cell| cell.x1 - cell.x0).sum()).collect());
+    let filled = median(
+        lines
+            .iter()
+            .map(|line| line.cells.iter().map(|cell| cell.x1 - cell.x0).sum())
+            .collect(),
+    );
     right - left >= MIN_COLUMN_EMS * size && filled >= MIN_COLUMN_FILL * (right - left)
 }
 
@@ -193,7 +219,11 @@ fn into_line(mut runs: Vec<TextRun>, region: usize) -> Option<Line> {
     let main = runs.iter().max_by_key(|run| run.text.chars().count())?;
     let (y, size) = (main.y, main.size);
     let n_chars: usize = runs.iter().map(|run| run.text.trim().chars().count()).sum();
-    let n_bold: usize = runs.iter().filter(|run| run.is_bold).map(|run| run.text.trim().chars().count()).sum();
+    let n_bold: usize = runs
+        .iter()
+        .filter(|run| run.is_bold)
+        .map(|run| run.text.trim().chars().count())
+        .sum();
     let mut cells: Vec<Cell> = Vec::new();
     for run in runs {
         match cells.last_mut() {
@@ -205,11 +235,21 @@ fn into_line(mut runs: Vec<TextRun>, region: usize) -> Option<Line> {
                 cell.text.push_str(&run.text);
                 cell.x1 = cell.x1.max(run.x1);
             }
-            _ => cells.push(Cell { text: run.text, x0: run.x0, x1: run.x1 }),
+            _ => cells.push(Cell {
+                text: run.text,
+                x0: run.x0,
+                x1: run.x1,
+            }),
         }
     }
     cells.retain(|cell| !cell.text.trim().is_empty());
-    (!cells.is_empty()).then_some(Line { cells, y, size, is_bold: 2 * n_bold > n_chars, region })
+    (!cells.is_empty()).then_some(Line {
+        cells,
+        y,
+        size,
+        is_bold: 2 * n_bold > n_chars,
+        region,
+    })
 }
 
 #[cfg(test)]
@@ -218,20 +258,42 @@ mod tests {
 
     fn run(text: &str, x0: f64, y: f64) -> TextRun {
         let x1 = x0 + 5.0 * text.chars().count() as f64;
-        TextRun { text: text.to_owned(), x0, x1, y, size: 10.0, is_bold: false, turns: 0 }
+        TextRun {
+            text: text.to_owned(),
+            x0,
+            x1,
+            y,
+            size: 10.0,
+            is_bold: false,
+            turns: 0,
+        }
     }
 
     fn texts(runs: Vec<TextRun>) -> Vec<String> {
-        lines(PageText { runs, ..PageText::default() }).iter().map(Line::text).collect()
+        lines(PageText {
+            runs,
+            ..PageText::default()
+        })
+        .iter()
+        .map(Line::text)
+        .collect()
     }
 
     #[test]
     fn reads_columns_one_after_the_other_below_a_common_title() {
-        let mut runs = vec![run("A title that stands over both of the columns of this page, centred", 100.0, 760.0)];
+        let mut runs = vec![run(
+            "A title that stands over both of the columns of this page, centred",
+            100.0,
+            760.0,
+        )];
         for row in 0..8 {
             let y = 700.0 - 12.0 * f64::from(row);
             runs.push(run(&format!("left line {row} is full of running text"), 50.0, y));
-            runs.push(run(&format!("right line {row} is full of running text"), 300.0, y));
+            runs.push(run(
+                &format!("right line {row} is full of running text"),
+                300.0,
+                y,
+            ));
         }
         let texts = texts(runs);
         assert!(texts[0].starts_with("A title"));
@@ -247,12 +309,20 @@ mod tests {
             runs.push(run(&format!("item {row}"), 50.0, y));
             runs.push(run(&format!("{row} won"), 350.0, y));
         }
-        assert!(texts(runs).iter().all(|text| text.contains("item") && text.contains("won")));
+        assert!(
+            texts(runs)
+                .iter()
+                .all(|text| text.contains("item") && text.contains("won"))
+        );
     }
 
     #[test]
     fn parts_words_by_their_gaps_alone() {
-        let texts = texts(vec![run("word", 50.0, 100.0), run("next", 73.0, 100.0), run("ly", 93.5, 100.0)]);
+        let texts = texts(vec![
+            run("word", 50.0, 100.0),
+            run("next", 73.0, 100.0),
+            run("ly", 93.5, 100.0),
+        ]);
         assert_eq!(texts, ["word nextly"]);
     }
 }

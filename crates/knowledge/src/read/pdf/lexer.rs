@@ -117,7 +117,10 @@ impl<'c> Lexer<'c> {
             match byte {
                 b'%' => {
                     let rest = &self.bytes[self.at..];
-                    self.at += rest.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(rest.len());
+                    self.at += rest
+                        .iter()
+                        .position(|b| matches!(b, b'\n' | b'\r'))
+                        .unwrap_or(rest.len());
                 }
                 byte if is_space(*byte) => self.at += 1,
                 _ => return,
@@ -127,7 +130,10 @@ impl<'c> Lexer<'c> {
 
     fn word(&mut self) -> &'c [u8] {
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| !is_regular(*byte)).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| !is_regular(*byte))
+            .unwrap_or(rest.len());
         self.at += length;
         &rest[..length]
     }
@@ -189,16 +195,24 @@ impl<'c> Lexer<'c> {
         let rest = &self.bytes[self.at..];
         let length = rest.iter().position(|byte| *byte == b'>').unwrap_or(rest.len());
         self.at += (length + 1).min(rest.len());
-        let digits: Vec<u8> =
-            rest[..length].iter().filter_map(|byte| char::from(*byte).to_digit(16)).map(|digit| digit as u8).collect();
+        let digits: Vec<u8> = rest[..length]
+            .iter()
+            .filter_map(|byte| char::from(*byte).to_digit(16))
+            .map(|digit| digit as u8)
+            .collect();
         // A missing last digit is zero.
-        digits.chunks(2).map(|pair| pair[0] * 16 + pair.get(1).copied().unwrap_or(0)).collect()
+        digits
+            .chunks(2)
+            .map(|pair| pair[0] * 16 + pair.get(1).copied().unwrap_or(0))
+            .collect()
     }
 
     /// Skips an image within the content: its bytes are no tokens. It ends at `EI` between white space.
     fn skip_image(&mut self) {
         let rest = &self.bytes[self.at..];
-        let end = rest.windows(4).position(|w| is_space(w[0]) && w[1] == b'E' && w[2] == b'I' && is_space(w[3]));
+        let end = rest
+            .windows(4)
+            .position(|w| is_space(w[0]) && w[1] == b'E' && w[2] == b'I' && is_space(w[3]));
         self.at += end.map_or(rest.len(), |end| end + 3);
     }
 }
@@ -208,7 +222,11 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn is_regular(byte: u8) -> bool {
-    !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
+    !is_space(byte)
+        && !matches!(
+            byte,
+            b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%'
+        )
 }
 
 fn unescape_name(word: &[u8]) -> Vec<u8> {
@@ -238,11 +256,17 @@ fn parse_number(word: &[u8]) -> Option<f64> {
     }
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     let digits = text.trim_start_matches(['-', '+']);
-    let end = digits.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(digits.len());
     let mut parts = digits[..end].splitn(3, '.');
     let whole = parts.next().unwrap_or_default();
     let number = format!("{whole}.{}", parts.next().unwrap_or_default());
-    number.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| sign * number)
+    number
+        .parse::<f64>()
+        .ok()
+        .filter(|number| number.is_finite())
+        .map(|number| sign * number)
 }
 
 #[cfg(test)]
@@ -264,7 +288,14 @@ mod tests {
         assert_eq!(names, [&b"BT"[..], b"Tf", b"TJ", b"'", b"ET"]);
         assert_eq!(all[1].0, [Operand::Name(b"F1".to_vec()), Operand::Number(12.5)]);
         let text = |t: &[u8]| Operand::Text(t.to_vec());
-        assert_eq!(all[2].0, [Operand::Array(vec![text(b"a(b)"), Operand::Number(-250.0), text(b"AB@")])]);
+        assert_eq!(
+            all[2].0,
+            [Operand::Array(vec![
+                text(b"a(b)"),
+                Operand::Number(-250.0),
+                text(b"AB@")
+            ])]
+        );
         assert_eq!(all[3].0, [text(b"xyA")]);
     }
 
@@ -279,7 +310,9 @@ mod tests {
     fn ends_on_any_bytes() {
         let mut rng = stdx::rng::Rng::new(7);
         for _ in 0..200 {
-            let bytes: Vec<u8> = (0..300).map(|_| b"([<>)]/%{}\\ 1.-BIDEI\0a"[rng.below(22) as usize]).collect();
+            let bytes: Vec<u8> = (0..300)
+                .map(|_| b"([<>)]/%{}\\ 1.-BIDEI\0a"[rng.below(22) as usize])
+                .collect();
             operators(&bytes);
         }
     }

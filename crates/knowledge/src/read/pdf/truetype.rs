@@ -11,20 +11,29 @@ const MAX_GLYPHS: usize = 70_000;
 
 /// Characters by glyph number; empty where the font tells nothing.
 pub(super) fn characters(font: &[u8]) -> BTreeMap<u32, char> {
-    cmap_table(font).and_then(best_subtable).map(read).unwrap_or_default()
+    cmap_table(font)
+        .and_then(best_subtable)
+        .map(read)
+        .unwrap_or_default()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_be_bytes(
+        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_be_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 fn cmap_table(font: &[u8]) -> Option<&[u8]> {
     let n_tables = u16_at(font, 4)?.min(MAX_TABLES);
-    let record = (0..usize::from(n_tables)).map(|index| 12 + 16 * index).find(|at| font.get(*at..at + 4) == Some(b"cmap"))?;
+    let record = (0..usize::from(n_tables))
+        .map(|index| 12 + 16 * index)
+        .find(|at| font.get(*at..at + 4) == Some(b"cmap"))?;
     font.get(u32_at(font, record + 8)? as usize..)
 }
 
@@ -38,7 +47,10 @@ fn best_subtable(table: &[u8]) -> Option<&[u8]> {
         (Some(0), _) => 3,
         _ => 9,
     };
-    let best = (0..n).map(|index| 4 + 8 * index).min_by_key(|at| rank(*at)).filter(|at| rank(*at) < 9)?;
+    let best = (0..n)
+        .map(|index| 4 + 8 * index)
+        .min_by_key(|at| rank(*at))
+        .filter(|at| rank(*at) < 9)?;
     table.get(u32_at(table, best + 4)? as usize..)
 }
 
@@ -60,7 +72,11 @@ fn add(map: &mut BTreeMap<u32, char>, glyph: u32, code: u32) {
         return;
     };
     let is_private = |c: char| ('\u{E000}'..='\u{F8FF}').contains(&c);
-    if map.len() < MAX_GLYPHS && map.get(&glyph).is_none_or(|known| is_private(*known) && !is_private(c)) {
+    if map.len() < MAX_GLYPHS
+        && map
+            .get(&glyph)
+            .is_none_or(|known| is_private(*known) && !is_private(c))
+    {
         map.insert(glyph, c);
     }
 }
@@ -70,7 +86,10 @@ fn read_segments(table: &[u8], map: &mut BTreeMap<u32, char>) -> Option<()> {
     let n = usize::from(u16_at(table, 6)? / 2);
     let (ends, starts, deltas, offsets) = (14, 16 + 2 * n, 16 + 4 * n, 16 + 6 * n);
     for segment in 0..n {
-        let (start, end) = (u16_at(table, starts + 2 * segment)?, u16_at(table, ends + 2 * segment)?);
+        let (start, end) = (
+            u16_at(table, starts + 2 * segment)?,
+            u16_at(table, ends + 2 * segment)?,
+        );
         let delta = u16_at(table, deltas + 2 * segment)?;
         let offset = usize::from(u16_at(table, offsets + 2 * segment)?);
         for code in start..=end {
@@ -112,7 +131,10 @@ mod tests {
     /// A font with nothing but a table of format 4 that maps `A`, `B`, `C` to glyphs 5, 6, 7.
     fn font() -> Vec<u8> {
         let words: [u16; 16] = [4, 32, 0, 4, 4, 1, 0, 67, 0xFFFF, 0, 65, 0xFFFF, 0xFFC4, 1, 0, 0];
-        let mut table: Vec<u8> = [0_u16, 1, 3, 1, 0, 12].iter().flat_map(|word| word.to_be_bytes()).collect();
+        let mut table: Vec<u8> = [0_u16, 1, 3, 1, 0, 12]
+            .iter()
+            .flat_map(|word| word.to_be_bytes())
+            .collect();
         table.extend(words.iter().flat_map(|word| word.to_be_bytes()));
         let mut font = b"\0\x01\0\0\0\x01\0\0\0\0\0\0cmap\0\0\0\0".to_vec();
         font.extend(28_u32.to_be_bytes());
