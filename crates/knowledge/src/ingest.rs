@@ -336,9 +336,17 @@ fn read_whole(
         let mut version = sha256_hex(&bytes);
         version.truncate(VERSION_DIGITS);
         let same = known.is_some_and(|known| known.version == version && is_cut_as_now(known));
-        let prepared = if same { None } else { Some(prepare(path, &bytes, options)?) };
+        let prepared = if same {
+            None
+        } else {
+            Some(prepare(path, &bytes, options)?)
+        };
         if stat(path)? == before {
-            return Ok(ReadFile { version, stat: settled(before), prepared });
+            return Ok(ReadFile {
+                version,
+                stat: settled(before),
+                prepared,
+            });
         }
     }
     Err("it changes while it is being read; ingest it again when it is complete".to_owned())

@@ -1,4 +1,4 @@
-//! The word index (tantivy): BM25 over passages, with their titles and headings.
+//! The word index (tantivy): BM25 over passages and what stands around them, with their titles and headings.
 //!
 //! Derived from the catalog and never the truth: missing, damaged or made by another analyser, it is made again.
 
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use stdx::fs;
 use tantivy::collector::TopDocs;
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, PhraseQuery, Query, TermQuery};
+use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
 };
@@ -26,6 +26,9 @@ const WRITER_BYTES: usize = 48 << 20;
 const TERMS_MAX: usize = 256;
 /// Checksums of an index up to this size are compared when it is opened for writing.
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
+/// A short passage is precise to cite but holds few of a question's words; what stands right before and after it on
+/// its page tells which of several similar passages is meant. A term there counts this much of one in the passage.
+const AROUND_BOOST: f32 = 2.0;
 /// A term in the title or a heading counts this much of one in the text.
 const TITLE_BOOST: f32 = 0.1;
 const HEADING_BOOST: f32 = 0.3;
@@ -36,6 +39,7 @@ struct Fields {
     document: Field,
     title: Field,
     headings: Field,
+    around: Field,
     text: Field,
 }
 
@@ -57,20 +61,18 @@ pub(crate) struct LexicalWriter {
 }
 
 fn schema() -> (Schema, Fields) {
-    let text = |record| {
-        TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default()
-                .set_tokenizer(ANALYSER_NAME)
-                .set_index_option(record),
-        )
+    let text = || {
+        let indexing = TextFieldIndexing::default().set_tokenizer(ANALYSER_NAME);
+        TextOptions::default().set_indexing_options(indexing.set_index_option(IndexRecordOption::WithFreqs))
     };
     let mut builder = Schema::builder();
     let fields = Fields {
         passage: builder.add_u64_field("passage", FAST | INDEXED),
         document: builder.add_text_field("document", STRING),
-        title: builder.add_text_field("title", text(IndexRecordOption::WithFreqs)),
-        headings: builder.add_text_field("headings", text(IndexRecordOption::WithFreqs)),
-        text: builder.add_text_field("text", text(IndexRecordOption::WithFreqsAndPositions)),
+        title: builder.add_text_field("title", text()),
+        headings: builder.add_text_field("headings", text()),
+        around: builder.add_text_field("around", text()),
+        text: builder.add_text_field("text", text()),
     };
     (builder.build(), fields)
 }
@@ -182,8 +184,13 @@ impl Lexical {
         self.seen.is_none()
     }
 
+    /// The writer. Files that a killed process left uncommitted are cleared away first: their names would be used
+    /// again.
     pub(crate) fn writer(&self) -> Result<LexicalWriter, StoreError> {
-        writer(&self.index, self.fields, &self.dir)
+        let writer = writer(&self.index, self.fields, &self.dir)?;
+        let cleared = writer.writer.garbage_collect_files().wait();
+        cleared.map_err(|error| StoreError::index("clear up", &self.dir, error))?;
+        Ok(writer)
     }
 
     /// The last committed state, also another process's.
@@ -244,42 +251,55 @@ impl Lexical {
         Ok(hits)
     }
 
+    /// Any of the words must stand in the passage, its title or its headings; those around it only add to it.
     fn query(&self, question: &Question, searcher: &Searcher) -> tantivy::Result<BooleanQuery> {
+        let terms = self.rarest(question, searcher)?;
+        let own = [
+            (self.fields.text, 1.0),
+            (self.fields.title, TITLE_BOOST),
+            (self.fields.headings, HEADING_BOOST),
+        ];
+        let around = [(self.fields.around, AROUND_BOOST)];
+        Ok(BooleanQuery::new(vec![
+            (Occur::Must, Box::new(any_of(&terms, &own))),
+            (Occur::Should, Box::new(any_of(&terms, &around))),
+        ]))
+    }
+
+    /// The question's terms with their weights; of too many the rarest that occur at all.
+    fn rarest<'q>(
+        &self,
+        question: &'q Question,
+        searcher: &Searcher,
+    ) -> tantivy::Result<Vec<(&'q str, f32)>> {
         let mut terms = Vec::with_capacity(question.terms.len());
         for (text, weight) in &question.terms {
             let frequency = searcher.doc_freq(&Term::from_field_text(self.fields.text, text))?;
-            terms.push((text, *weight, frequency));
+            terms.push((frequency, text.as_str(), *weight));
         }
         if terms.len() > TERMS_MAX {
-            terms.sort_by(|a, b| (a.2 == 0).cmp(&(b.2 == 0)).then(a.2.cmp(&b.2)).then(a.0.cmp(b.0)));
+            terms.sort_by(|a, b| (a.0 == 0, a.0, a.1).cmp(&(b.0 == 0, b.0, b.1)));
             terms.truncate(TERMS_MAX);
         }
-        let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(terms.len() * 3);
-        for (text, weight, _) in terms {
-            let fields = [
-                (self.fields.text, 1.0),
-                (self.fields.title, TITLE_BOOST),
-                (self.fields.headings, HEADING_BOOST),
-            ];
-            for (field, boost) in fields {
-                let term = Term::from_field_text(field, text);
-                let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
-                parts.push((
-                    Occur::Should,
-                    Box::new(BoostQuery::new(Box::new(query), weight * boost)),
-                ));
-            }
-        }
-        for (phrase, weight) in &question.phrases {
-            let terms: Vec<Term> = phrase
-                .iter()
-                .map(|text| Term::from_field_text(self.fields.text, text))
-                .collect();
-            let query = PhraseQuery::new(terms);
-            parts.push((Occur::Should, Box::new(BoostQuery::new(Box::new(query), *weight))));
-        }
-        Ok(BooleanQuery::new(parts))
+        Ok(terms
+            .into_iter()
+            .map(|(_, text, weight)| (text, weight))
+            .collect())
     }
+}
+
+fn any_of(terms: &[(&str, f32)], fields: &[(Field, f32)]) -> BooleanQuery {
+    let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(terms.len() * fields.len());
+    for (text, weight) in terms {
+        for (field, boost) in fields {
+            let term = TermQuery::new(Term::from_field_text(*field, text), IndexRecordOption::WithFreqs);
+            parts.push((
+                Occur::Should,
+                Box::new(BoostQuery::new(Box::new(term), weight * boost)),
+            ));
+        }
+    }
+    BooleanQuery::new(parts)
 }
 
 /// Tantivy's commit record.
@@ -300,9 +320,7 @@ fn writer(index: &Index, fields: Fields, dir: &Path) -> Result<LexicalWriter, St
 fn fill(index: &Index, fields: Fields, dir: &Path, catalog: &Catalog) -> Result<(), StoreError> {
     let mut writer = writer(index, fields, dir)?;
     for id in catalog.document_ids()? {
-        for passage in catalog.passages_of(&id)? {
-            writer.add(&passage)?;
-        }
+        writer.add_all(&catalog.passages_of(&id)?)?;
     }
     writer.commit()?;
     writer.finish();
@@ -318,15 +336,30 @@ impl LexicalWriter {
     ) -> Result<(), StoreError> {
         self.writer
             .delete_term(Term::from_field_text(self.fields.document, document_id));
-        passages.iter().try_for_each(|passage| self.add(passage))
+        self.add_all(passages)
     }
 
-    fn add(&mut self, passage: &StoredPassage) -> Result<(), StoreError> {
+    /// Adds a document's passages, which come in order.
+    fn add_all(&mut self, passages: &[StoredPassage]) -> Result<(), StoreError> {
+        for (i, passage) in passages.iter().enumerate() {
+            let near = i.saturating_sub(1)..passages.len().min(i + 2);
+            let around: Vec<&str> = passages[near]
+                .iter()
+                .filter(|p| p.page == passage.page)
+                .map(|p| p.text.as_str())
+                .collect();
+            self.add(passage, &around.join("\n"))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, passage: &StoredPassage, around: &str) -> Result<(), StoreError> {
         let mut entry = TantivyDocument::default();
         entry.add_u64(self.fields.passage, passage.passage_id);
         entry.add_text(self.fields.document, &passage.document_id);
         entry.add_text(self.fields.title, &passage.title);
         entry.add_text(self.fields.headings, &passage.headings);
+        entry.add_text(self.fields.around, around);
         entry.add_text(self.fields.text, &passage.text);
         let added = self.writer.add_document(entry);
         added

@@ -10,7 +10,6 @@ mod error;
 mod fusion;
 mod ingest;
 mod lexical;
-mod neighbours;
 pub mod passage;
 mod prepare;
 mod question;

@@ -23,7 +23,10 @@ pub struct ReadOptions {
 impl ReadOptions {
     fn isolation(&self) -> Isolation {
         match &self.worker_exe {
-            Some(exe) => Isolation::Process { exe: exe.clone(), args: vec![WORKER_COMMAND.into()] },
+            Some(exe) => Isolation::Process {
+                exe: exe.clone(),
+                args: vec![WORKER_COMMAND.into()],
+            },
             None => Isolation::Thread,
         }
     }
@@ -58,17 +61,23 @@ pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Resul
     for warning in &document.warnings {
         tracing::warn!(path = %path.display(), warning, "not everything in a document was read");
     }
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
     Ok(prepare_document(&document, name))
 }
 
 /// A document that is given as numbered pages of text, as a reader of PDF gives them.
 pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
-    let blocks = pages.iter().filter(|(_, text)| !text.trim().is_empty()).map(|(page, text)| Block {
-        kind: BlockKind::Paragraph,
-        text: (*text).to_owned(),
-        page: Some(*page),
-    });
+    let blocks = pages
+        .iter()
+        .filter(|(_, text)| !text.trim().is_empty())
+        .map(|(page, text)| Block {
+            kind: BlockKind::Paragraph,
+            text: (*text).to_owned(),
+            page: Some(*page),
+        });
     let document = RawDocument {
         format: Format::Pdf,
         title: Some(title.to_owned()),
@@ -96,7 +105,11 @@ fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared 
     };
     let passages = spans.into_iter().map(passage).collect();
     Prepared {
-        title: document.title.clone().filter(|title| !title.trim().is_empty()).unwrap_or(fallback_title),
+        title: document
+            .title
+            .clone()
+            .filter(|title| !title.trim().is_empty())
+            .unwrap_or(fallback_title),
         format: document.format.as_str().to_owned(),
         n_pages: document.n_pages,
         n_chars: normal.n_chars,
@@ -140,10 +153,20 @@ fn by_page(normal: &NormalText, index: &CharIndex, block: &BlockSpan) -> Vec<(u3
     let mut parts: Vec<(u32, BlockSpan)> = Vec::new();
     for sentence in sentence::split(index.slice(&normal.text, block.start..block.end)) {
         let (start, end) = (block.start + sentence.start, block.start + sentence.end);
-        let Some(page) = normal.page_at(start) else { continue };
+        let Some(page) = normal.page_at(start) else {
+            continue;
+        };
         match parts.last_mut() {
             Some((last, part)) if *last == page => part.end = end,
-            _ => parts.push((page, BlockSpan { start, end, page: Some(page), ..*block })),
+            _ => parts.push((
+                page,
+                BlockSpan {
+                    start,
+                    end,
+                    page: Some(page),
+                    ..*block
+                },
+            )),
         }
     }
     parts
@@ -151,14 +174,21 @@ fn by_page(normal: &NormalText, index: &CharIndex, block: &BlockSpan) -> Vec<(u3
 
 /// Cuts some consecutive blocks as a document of their own; the spans count in the whole text.
 fn cut_blocks(normal: &NormalText, index: &CharIndex, mut blocks: Vec<BlockSpan>) -> Vec<PassageSpan> {
-    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Vec::new() };
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+        return Vec::new();
+    };
     let (offset, end) = (first.start, last.end);
     for block in &mut blocks {
         block.start -= offset;
         block.end -= offset;
     }
     let text = index.slice(&normal.text, offset..end).to_owned();
-    let part = NormalText { text, n_chars: end - offset, blocks, pages: Vec::new() };
+    let part = NormalText {
+        text,
+        n_chars: end - offset,
+        blocks,
+        pages: Vec::new(),
+    };
     let mut spans = cut(&part, &CutOptions::default());
     for span in &mut spans {
         span.start += offset;

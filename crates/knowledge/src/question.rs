@@ -1,4 +1,4 @@
-//! A question as the word index takes it: weighted terms and phrases.
+//! A question as the word index takes it: weighted terms.
 //!
 //! Not a parser: nothing in a question is an operator, so no text can be a wrong query. A document keeps all its
 //! terms; only in a question are particles, endings and asking words worth less, because a rare ending ("나요")
@@ -10,251 +10,48 @@ use crate::analyser::{Analyser, Class, class, fold};
 
 /// Longer questions are cut: the rest would only cost time.
 const CHARS_MAX: usize = 8_000;
-/// More phrases of one question are not looked up.
-const PHRASES_MAX: usize = 64;
 /// A noun keeps at least this many syllables when its particle is split off.
 const STEM_SYLLABLES_MIN: usize = 2;
-/// A word of at least this many syllables counts more where it stands whole.
-const PHRASE_SYLLABLES_MIN: usize = 3;
 /// What the pairs over a particle that may also be the end of a noun ("고양이", "이사회의") are worth.
 const AMBIGUOUS_TAIL_WEIGHT: f32 = 0.2;
 /// What a word is worth that belongs to the asking and not to what is asked about.
 const ASKING_WEIGHT: f32 = 0.3;
-/// What a word is worth that stands whole, relative to its parts.
-const PHRASE_WEIGHT: f32 = 0.5;
 
 /// Particles (josa), longest first where one ends with another.
-const PARTICLES: [&str; 68] = [
-    "에서부터",
-    "으로부터",
-    "에게서는",
-    "이라는",
-    "이라고",
-    "에서는",
-    "에서도",
-    "에서의",
-    "으로는",
-    "으로도",
-    "으로의",
-    "으로써",
-    "으로서",
-    "에게는",
-    "까지의",
-    "까지는",
-    "부터의",
-    "부터는",
-    "라는",
-    "라고",
-    "에서",
-    "에게",
-    "에는",
-    "에도",
-    "으로",
-    "로는",
-    "로도",
-    "로의",
-    "로써",
-    "로서",
-    "과의",
-    "와의",
-    "과는",
-    "와는",
-    "께서",
-    "한테",
-    "부터",
-    "까지",
-    "보다",
-    "처럼",
-    "마다",
-    "이나",
-    "이란",
-    "이며",
-    "이고",
-    "만의",
-    "만을",
-    "만이",
-    "들은",
-    "들이",
-    "들을",
-    "들의",
-    "은",
-    "는",
-    "을",
-    "를",
-    "과",
-    "와",
-    "에",
-    "이",
-    "가",
-    "의",
-    "도",
-    "로",
-    "만",
-    "란",
-    "나",
-    "며",
-];
+const PARTICLES: &str = "\
+    에서부터 으로부터 에게서는 이라는 이라고 에서는 에서도 에서의 으로는 으로도 으로의 으로써 \
+    으로서 에게는 까지의 까지는 부터의 부터는 라는 라고 에서 에게 에는 에도 으로 로는 로도 로의 \
+    로써 로서 과의 와의 과는 와는 께서 한테 부터 까지 보다 처럼 마다 이나 이란 이며 이고 만의 만을 \
+    만이 들은 들이 들을 들의 은 는 을 를 과 와 에 이 가 의 도 로 만 란 나 며";
 /// Those that are just as often the end of a noun.
-const AMBIGUOUS: [&str; 12] = [
-    "이", "가", "의", "도", "로", "만", "란", "나", "며", "에", "들이", "들의",
-];
+const AMBIGUOUS: &str = "\
+    이 가 의 도 로 만 란 나 며 에 들이 들의 한 할 했 된 될";
 /// Endings of verbs and of the copula, as questions and the clauses in them carry.
-const ENDINGS: [&str; 74] = [
-    "이었습니까",
-    "해주십시오",
-    "하였습니까",
-    "되었습니까",
-    "해주세요",
-    "이었나요",
-    "하였나요",
-    "되었나요",
-    "하겠습니까",
-    "입니까",
-    "합니까",
-    "됩니까",
-    "습니까",
-    "했나요",
-    "됐나요",
-    "인가요",
-    "하나요",
-    "되나요",
-    "있나요",
-    "없나요",
-    "였나요",
-    "었나요",
-    "았나요",
-    "한가요",
-    "은가요",
-    "는가요",
-    "던가요",
-    "을까요",
-    "일까요",
-    "할까요",
-    "될까요",
-    "하는지",
-    "되는지",
-    "했는지",
-    "인지요",
-    "입니다",
-    "합니다",
-    "됩니다",
-    "습니다",
-    "하세요",
-    "주세요",
-    "하시오",
-    "하려면",
-    "되려면",
-    "하는데",
-    "나요",
-    "까요",
-    "인가",
-    "인지",
-    "는지",
-    "은지",
-    "인데",
-    "하는",
-    "하고",
-    "하여",
-    "하며",
-    "하기",
-    "하면",
-    "하지",
-    "하던",
-    "했던",
-    "해서",
-    "해야",
-    "해줘",
-    "되는",
-    "되어",
-    "되고",
-    "되며",
-    "되면",
-    "되기",
-    "된다",
-    "한다",
-    "위한",
-    "으며",
-];
+const ENDINGS: &str = "\
+    이었습니까 해주십시오 하였습니까 되었습니까 해주세요 이었나요 하였나요 되었나요 하겠습니까 \
+    입니까 합니까 됩니까 습니까 했나요 됐나요 인가요 하나요 되나요 있나요 없나요 였나요 었나요 \
+    았나요 한가요 은가요 는가요 던가요 을까요 일까요 할까요 될까요 하는지 되는지 했는지 인지요 \
+    입니다 합니다 됩니다 습니다 하세요 주세요 하시오 하려면 되려면 하는데 나요 까요 인가 인지 는지 \
+    은지 인데 하는 하고 하여 하며 하기 하면 하지 하던 했던 해서 해야 해줘 되는 되어 되고 되며 되면 \
+    되기 된다 한다 위한 으며 한 할 했 된 될";
 /// Korean words that belong to the asking.
-const ASKING_KO: [&str; 62] = [
-    "무엇",
-    "무엇인지",
-    "무엇이",
-    "무엇을",
-    "무엇인가",
-    "무엇인가요",
-    "무엇입니까",
-    "뭔가요",
-    "무슨",
-    "어떤",
-    "어떻게",
-    "어떠한",
-    "어떤가",
-    "어떤가요",
-    "어떠한가요",
-    "어디",
-    "어디서",
-    "어디에",
-    "언제",
-    "누가",
-    "누구",
-    "얼마",
-    "얼마나",
-    "어느",
-    "대해",
-    "대해서",
-    "대한",
-    "대하여",
-    "관해",
-    "관해서",
-    "관한",
-    "관하여",
-    "따라",
-    "따른",
-    "따르면",
-    "통해",
-    "통한",
-    "위해",
-    "위해서",
-    "위한",
-    "있나요",
-    "있는",
-    "있는지",
-    "있을까요",
-    "있습니까",
-    "없나요",
-    "되나요",
-    "하나요",
-    "합니까",
-    "설명",
-    "설명해",
-    "설명해줘",
-    "설명해주세요",
-    "알려",
-    "알려줘",
-    "알려주세요",
-    "주세요",
-    "해주세요",
-    "그리고",
-    "또는",
-    "또한",
-    "경우",
-];
+const ASKING_KO: &str = "\
+    무엇 무엇인지 무엇이 무엇을 무엇인가 무엇인가요 무엇입니까 뭔가요 무슨 어떤 어떻게 어떠한 \
+    어떤가 어떤가요 어떠한가요 어디 어디서 어디에 언제 누가 누구 얼마 얼마나 어느 대해 대해서 대한 \
+    대하여 관해 관해서 관한 관하여 따라 따른 따르면 통해 통한 위해 위해서 위한 있나요 있는 있는지 \
+    있을까요 있습니까 없나요 되나요 하나요 합니까 설명 설명해 설명해줘 설명해주세요 알려 알려줘 \
+    알려주세요 주세요 해주세요 그리고 또는 또한 경우";
 /// English words that carry no subject, as the analyser gives them.
-const ASKING_EN: [&str; 58] = [
-    "a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "for", "from", "by", "with", "about", "as",
-    "is", "are", "was", "were", "be", "been", "do", "doe", "did", "can", "could", "should", "would", "will",
-    "may", "must", "i", "we", "you", "it", "its", "they", "this", "that", "these", "those", "there", "what",
-    "which", "who", "whom", "whose", "when", "where", "whi", "how", "if", "me", "my", "our", "pleas", "tell",
-];
+const ASKING_EN: &str = "\
+    a an the and or of in on at to for from by with about as is are was were be been do doe did can \
+    could should would will may must i we you it its they this that these those there what which \
+    who whom whose when where whi how if me my our pleas tell";
 
-/// Weighted terms and phrases.
+/// Weighted terms.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
     /// Different terms, in order.
     pub(crate) terms: Vec<(String, f32)>,
-    /// Runs of terms that count more where they stand together.
-    pub(crate) phrases: Vec<(Vec<String>, f32)>,
 }
 
 /// A Hangul word without its particle or ending.
@@ -290,7 +87,6 @@ impl Question {
                 .map(|term| (term.text, 1.0));
             return Self {
                 terms: terms.take(1).collect(),
-                phrases: Vec::new(),
             };
         }
         question
@@ -317,7 +113,7 @@ impl Gathered {
 
     fn other(&mut self, run: &[char]) {
         for term in Analyser::terms_of_chars(run) {
-            let weight = if ASKING_EN.contains(&term.text.as_str()) {
+            let weight = if is_listed(ASKING_EN, &term.text) {
                 ASKING_WEIGHT
             } else {
                 1.0
@@ -329,20 +125,12 @@ impl Gathered {
     fn hangul(&mut self, run: &[char]) {
         let word: String = run.iter().collect();
         let stem = stem(&word, run.len());
-        let is_asking = |text: &str| ASKING_KO.contains(&text);
+        let is_asking = |text: &str| is_listed(ASKING_KO, text);
         let stem_text: String = run[..stem.syllables].iter().collect();
         let asking = is_asking(&word) || is_asking(&stem_text);
         let weight = if asking { ASKING_WEIGHT } else { 1.0 };
         let terms = Analyser::terms_of_chars(run);
         let n_stem_terms = stem.syllables.saturating_sub(1).max(1);
-        if !asking && stem.syllables >= PHRASE_SYLLABLES_MIN && self.question.phrases.len() < PHRASES_MAX {
-            let phrase: Vec<String> = terms[..n_stem_terms].iter().map(|t| t.text.clone()).collect();
-            // The index adds up the rarity of a phrase's terms; this makes it their mean.
-            let weight = PHRASE_WEIGHT / phrase.len() as f32;
-            if !self.question.phrases.iter().any(|(known, _)| *known == phrase) {
-                self.question.phrases.push((phrase, weight));
-            }
-        }
         for (i, term) in terms.into_iter().enumerate() {
             let factor = if i < n_stem_terms { 1.0 } else { stem.tail_weight };
             self.add(term.text, weight * factor);
@@ -350,19 +138,23 @@ impl Gathered {
     }
 }
 
+fn is_listed(list: &str, word: &str) -> bool {
+    list.split(' ').any(|listed| listed == word)
+}
+
 fn stem(word: &str, syllables: usize) -> Stem {
-    let longest = |tails: &[&'static str]| {
+    let longest = |tails: &'static str| {
         tails
-            .iter()
-            .filter(|tail| word.ends_with(**tail))
-            .map(|tail| (tail.chars().count(), *tail))
+            .split(' ')
+            .filter(|tail| word.ends_with(tail))
+            .map(|tail| (tail.chars().count(), tail))
             .filter(|(n, _)| syllables.saturating_sub(*n) >= STEM_SYLLABLES_MIN)
             .max()
     };
-    match longest(&ENDINGS).or_else(|| longest(&PARTICLES)) {
+    match longest(ENDINGS).or_else(|| longest(PARTICLES)) {
         Some((n, tail)) => Stem {
             syllables: syllables - n,
-            tail_weight: if AMBIGUOUS.contains(&tail) {
+            tail_weight: if is_listed(AMBIGUOUS, tail) {
                 AMBIGUOUS_TAIL_WEIGHT
             } else {
                 0.0
@@ -423,13 +215,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn long_words_are_phrases_too() {
-        let phrases = Question::parse("손해배상은 무엇인가요").phrases;
-        assert_eq!(phrases.len(), 1);
-        assert_eq!(phrases[0].0, ["손해", "해배", "배상"]);
-    }
-
     proptest! {
         #[test]
         fn any_question_gives_different_terms_with_positive_weights(text in "[가-힣a-z0-9 .,?\\-]{0,120}") {
@@ -439,7 +224,6 @@ mod tests {
             names.dedup();
             prop_assert_eq!(names.len(), question.terms.len());
             prop_assert!(question.terms.iter().all(|(_, w)| *w > 0.0 && *w <= 1.0));
-            prop_assert!(question.phrases.iter().all(|(p, _)| p.len() > 1));
             prop_assert_eq!(question.terms.is_empty(), Analyser::terms(&text).is_empty());
         }
     }

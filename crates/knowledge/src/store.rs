@@ -20,15 +20,12 @@ use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::lexical::Lexical;
-use crate::neighbours::supported;
 use crate::prepare::ReadOptions;
 use crate::types::{Access, DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
 use crate::writer::Writer;
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
-/// Passages found by words that may support one another.
-const CANDIDATES: usize = 200;
 /// More passages are never returned.
 const HITS_MAX: usize = 1_000;
 
@@ -188,19 +185,14 @@ impl Store {
     }
 
     fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        let wide = depth.max(CANDIDATES);
-        let found = match self.lexical().search(question, wide) {
+        match self.lexical().search(question, depth) {
             Err(StoreError::Index { source, .. }) => {
                 tracing::warn!(%source, "the word index failed and is made anew");
                 self.heal_index()?;
-                self.lexical().search(question, wide)?
+                self.lexical().search(question, depth)
             }
-            other => other?,
-        };
-        let places = self.catalog.places(found.iter().map(|(id, _)| *id))?;
-        let mut supported = supported(&found, &places);
-        supported.truncate(depth);
-        Ok(supported)
+            other => other,
+        }
     }
 
     fn search_dense(

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::Connection;
 use stdx::clock::Stopwatch;
+use tantivy::TantivyError;
 
 use crate::catalog::{Catalog, Marks};
 use crate::error::StoreError;
@@ -102,7 +103,7 @@ impl Store {
             return Ok(());
         }
         self.write(|store, writer| {
-            store.index_writer(writer)?;
+            store.index(writer, &[])?;
             store.flush(writer)
         })
     }
@@ -142,6 +143,13 @@ impl Store {
 
     /// Puts marked documents into the index and commits if it is time to.
     pub(crate) fn index(&self, writer: &mut Writer, marks: &[(String, i64)]) -> Result<(), StoreError> {
+        match self.try_index(writer, marks) {
+            Err(StoreError::Index { source, .. }) => self.replace_index(writer, &source),
+            other => other,
+        }
+    }
+
+    fn try_index(&self, writer: &mut Writer, marks: &[(String, i64)]) -> Result<(), StoreError> {
         // A new writer takes every mark there is, these too.
         if !self.index_writer(writer)? {
             for (id, seq) in marks {
@@ -150,7 +158,7 @@ impl Store {
         }
         self.fail_point("index added")?;
         if writer.is_due() {
-            self.flush(writer)
+            self.try_flush(writer)
         } else {
             Ok(())
         }
@@ -158,6 +166,13 @@ impl Store {
 
     /// Commits the index and clears the marks of what is in it.
     pub(crate) fn flush(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        match self.try_flush(writer) {
+            Err(StoreError::Index { source, .. }) => self.replace_index(writer, &source),
+            other => other,
+        }
+    }
+
+    fn try_flush(&self, writer: &mut Writer) -> Result<(), StoreError> {
         if writer.waiting.is_empty() {
             return Ok(());
         }
@@ -170,6 +185,15 @@ impl Store {
         writer.waiting_since = None;
         self.catalog.clear_marks(writer.connect(&self.catalog)?, &marks)?;
         self.fail_point("marks cleared")
+    }
+
+    /// An index that cannot be written any more is made anew from the catalog, which then holds no marks.
+    fn replace_index(&self, writer: &mut Writer, reason: &TantivyError) -> Result<(), StoreError> {
+        tracing::warn!(%reason, "the word index cannot be written and is made anew");
+        writer.abandon();
+        let marks = self.catalog.marks()?;
+        self.set_lexical(Lexical::rebuild(&self.dir.join("lexical"), &self.catalog)?);
+        self.catalog.clear_marks(writer.connect(&self.catalog)?, &marks)
     }
 
     /// Erases documents everywhere; returns how many there were.

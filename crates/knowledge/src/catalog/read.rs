@@ -23,19 +23,11 @@ pub(crate) struct PassageRow {
     pub(crate) text: String,
 }
 
-/// Where a passage stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) passage_id: u64,
-    pub(crate) document_id: String,
-    pub(crate) ordinal: u64,
-    pub(crate) page: Option<u32>,
-}
-
 /// A passage as the index and the embedder take it.
 pub(crate) struct StoredPassage {
     pub(crate) passage_id: u64,
     pub(crate) document_id: String,
+    pub(crate) page: Option<u32>,
     pub(crate) title: String,
     pub(crate) headings: String,
     pub(crate) text: String,
@@ -177,23 +169,6 @@ impl Catalog {
         })
     }
 
-    /// Where passages stand; those that are gone are left out.
-    pub(crate) fn places(&self, ids: impl Iterator<Item = u64>) -> Result<Vec<Place>, StoreError> {
-        self.read("look up passages", |connection| {
-            let mut query = connection
-                .prepare_cached("SELECT document_id, ordinal, page FROM passages WHERE passage_id = ?1")?;
-            let mut places = Vec::new();
-            for passage_id in ids {
-                let place = query.query_row([as_i64(passage_id)], |row| {
-                    let ordinal = get_usize(row, 1)? as u64;
-                    Ok(Place { passage_id, document_id: row.get(0)?, ordinal, page: row.get(2)? })
-                });
-                places.extend(place.optional()?);
-            }
-            Ok(places)
-        })
-    }
-
     pub(crate) fn marks(&self) -> Result<Marks, StoreError> {
         self.read("read index marks", |connection| {
             connection
@@ -281,8 +256,9 @@ impl Catalog {
     }
 }
 
-const STORED_COLUMNS: &str = "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
-const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text
+const STORED_COLUMNS: &str =
+    "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
+const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page
      FROM passages p JOIN documents d ON d.document_id = p.document_id";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
@@ -308,6 +284,7 @@ fn stored_passage(row: &Row<'_>) -> rusqlite::Result<StoredPassage> {
         title: row.get(2)?,
         headings: headings.join("\n"),
         text: row.get(4)?,
+        page: row.get(5)?,
     })
 }
 

@@ -35,6 +35,17 @@ fn a_missing_index_is_made_again() {
 }
 
 #[test]
+fn an_index_that_vanishes_while_it_is_open_is_made_again() {
+    let house = filled();
+    let store = house.open();
+    fs::remove_dir_all(lexical(&house)).unwrap();
+    house.write("new.txt", "latecomer");
+    assert_eq!(house.ingest(&store).added, 1);
+    assert_eq!(names(&find(&store, "latecomer")), ["new.txt"]);
+    assert_eq!(names(&find(&store, "canary7")), ["7.txt"]);
+}
+
+#[test]
 fn an_index_of_another_analyser_is_made_again() {
     let house = filled();
     let manifest = lexical(&house).join("meta.json");
