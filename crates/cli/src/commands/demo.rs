@@ -234,7 +234,8 @@ fn answers(house: &House, json: bool) -> Result<Vec<AnswerJson>> {
 
 fn follow_up(data_dir: &Path) -> Result<()> {
     let dir = data_dir.display();
-    let program = std::env::args().next().unwrap_or_else(|| "hanok".to_owned());
+    let program = std::env::args_os().next().unwrap_or_else(|| "hanok".into());
+    let program = program.to_string_lossy();
     print::line(&format!(
         "{}\nThe demo keeps its documents and index in {dir}. Go on with\n  {program} ask --data-dir '{dir}' \"…\"\n  \
          {program} chat --data-dir '{dir}'\nand take in your own with\n  {program} ingest FOLDER\n",

@@ -1,3 +1,5 @@
+//! Layers, folders and refusals of the settings.
+
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {

@@ -5,6 +5,7 @@
 )]
 
 mod basics;
+mod demo;
 mod documents;
 mod home;
 mod hub;
