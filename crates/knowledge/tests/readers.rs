@@ -12,6 +12,9 @@ use knowledge::read::{self, Isolation, Limits, ReadError};
 const BLOCKED: &str = "__blocked";
 const CRASH: &str = "__crash";
 
+/// Gets the path of this program.
+type Test = fn(&Path);
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(read::WORKER_COMMAND) => return worker(),
@@ -22,19 +25,51 @@ fn main() -> ExitCode {
         Some(CRASH) => std::process::abort(),
         _ => {}
     }
-    let exe = std::env::current_exe().expect("a running program has a path");
-    let tests: [(&str, fn(&Path)); 6] = [
+    let tests: [(&str, Test); 6] = [
         ("reads_a_document_in_a_child", reads_a_document_in_a_child),
         ("hands_errors_over", hands_errors_over),
-        ("stops_a_child_that_takes_too_long", stops_a_child_that_takes_too_long),
+        (
+            "stops_a_child_that_takes_too_long",
+            stops_a_child_that_takes_too_long,
+        ),
         ("survives_a_child_that_crashes", survives_a_child_that_crashes),
         ("limits_the_memory_of_the_child", limits_the_memory_of_the_child),
-        ("forbids_the_child_files_and_sockets", forbids_the_child_files_and_sockets),
+        (
+            "forbids_the_child_files_and_sockets",
+            forbids_the_child_files_and_sockets,
+        ),
     ];
+    run_as_harness(&tests)
+}
+
+/// What `cargo test` and `cargo nextest` expect of a test program: `--list` names the tests, names choose some.
+fn run_as_harness(tests: &[(&str, Test)]) -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
     let mut out = std::io::stdout().lock();
-    for (name, test) in tests {
+    if args.iter().any(|arg| arg == "--ignored") {
+        // None is ignored.
+        return ExitCode::SUCCESS;
+    }
+    let lists = args.iter().any(|arg| arg == "--list");
+    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let is_exact = args.iter().any(|arg| arg == "--exact");
+    let is_chosen = |name: &str| {
+        let fits = |wanted: &&String| name == wanted.as_str() || !is_exact && name.contains(wanted.as_str());
+        lists || chosen.is_empty() || chosen.iter().any(fits)
+    };
+    let exe = std::env::current_exe().expect("a running program has a path");
+    let mut n_passed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| is_chosen(name)) {
+        if lists {
+            let _ = writeln!(out, "{name}: test");
+            continue;
+        }
         test(&exe);
+        n_passed += 1;
         let _ = writeln!(out, "test {name} ... ok");
+    }
+    if !lists {
+        let _ = writeln!(out, "\ntest result: ok. {n_passed} passed; 0 failed; 0 ignored");
     }
     ExitCode::SUCCESS
 }
@@ -55,9 +90,7 @@ fn worker() -> ExitCode {
         let can_connect = std::net::TcpListener::bind("127.0.0.1:0").is_ok();
         let what = format!("{can_read} {can_write} {can_connect}");
         let answer = format!("{{\"Err\":{{\"Crashed\":{{\"what\":\"{what}\"}}}}}}");
-        output
-            .write_all(answer.as_bytes())
-            .expect("the parent listens");
+        output.write_all(answer.as_bytes()).expect("the parent listens");
         return ExitCode::SUCCESS;
     }
     match read::worker_main(&mut input, &mut output) {
@@ -66,8 +99,7 @@ fn worker() -> ExitCode {
     }
 }
 
-const HTML: &[u8] =
-    "<html><title>제목</title><body><h1>안내</h1><p>본문이다.</p></body></html>".as_bytes();
+const HTML: &[u8] = "<html><title>제목</title><body><h1>안내</h1><p>본문이다.</p></body></html>".as_bytes();
 
 fn process(exe: &Path, args: &[&str]) -> Isolation {
     Isolation::Process {
@@ -90,16 +122,10 @@ fn reads_a_document_in_a_child(exe: &Path) {
 fn hands_errors_over(exe: &Path) {
     let limits = Limits::default();
     let broken = read::isolated(exe, Path::new("a.pdf"), b"%PDF-1.4 nothing more", &limits);
-    assert!(
-        matches!(broken, Err(ReadError::Corrupt { .. })),
-        "{broken:?}"
-    );
+    assert!(matches!(broken, Err(ReadError::Corrupt { .. })), "{broken:?}");
     let none = PathBuf::from("/none");
     let missing = read::isolated(&none, Path::new("a.html"), HTML, &limits);
-    assert!(
-        matches!(missing, Err(ReadError::Io { .. })),
-        "{missing:?}"
-    );
+    assert!(matches!(missing, Err(ReadError::Io { .. })), "{missing:?}");
 }
 
 fn stops_a_child_that_takes_too_long(exe: &Path) {
@@ -108,26 +134,15 @@ fn stops_a_child_that_takes_too_long(exe: &Path) {
         ..Limits::default()
     };
     let before = Instant::now();
-    let result = read::read(
-        Path::new("a.html"),
-        HTML,
-        &process(exe, &[BLOCKED]),
-        &limits,
-    );
-    assert!(
-        matches!(result, Err(ReadError::TimedOut { .. })),
-        "{result:?}"
-    );
+    let result = read::read(Path::new("a.html"), HTML, &process(exe, &[BLOCKED]), &limits);
+    assert!(matches!(result, Err(ReadError::TimedOut { .. })), "{result:?}");
     assert!(before.elapsed() < Duration::from_secs(20));
 }
 
 fn survives_a_child_that_crashes(exe: &Path) {
     let isolation = process(exe, &[CRASH]);
     let result = read::read(Path::new("a.html"), HTML, &isolation, &Limits::default());
-    assert!(
-        matches!(result, Err(ReadError::Crashed { .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ReadError::Crashed { .. })), "{result:?}");
 }
 
 fn limits_the_memory_of_the_child(exe: &Path) {

@@ -163,10 +163,7 @@ fn has_html_tags(text: &str) -> bool {
 /// How many different Markdown signs a text shows; plain text shows one or two by chance.
 fn markdown_signs(text: &str) -> usize {
     let any = |test: &dyn Fn(&str) -> bool| text.lines().any(test);
-    let hashes = |line: &str| {
-        let level = line.bytes().take_while(|byte| *byte == b'#').count();
-        level
-    };
+    let hashes = |line: &str| line.bytes().take_while(|byte| *byte == b'#').count();
     let headings = text
         .lines()
         .filter(|line| (1..=6).contains(&hashes(line)) && line[hashes(line)..].starts_with(' '));

@@ -187,11 +187,11 @@ impl Joiner {
 
     fn count(&self, word: &str, how: Match) -> usize {
         let from = self.words.partition_point(|known| known.as_ref() < word);
-        let fits = |known: &&Box<str>| match how {
-            Match::Whole => known.as_ref() == word,
+        let fits = |known: &str| match how {
+            Match::Whole => known == word,
             Match::Prefix => known.starts_with(word),
         };
-        self.words[from..].iter().take_while(fits).count()
+        self.words[from..].iter().take_while(|known| fits(known)).count()
     }
 }
 

@@ -24,25 +24,8 @@ pub(super) fn parts(metadata: &Metadata) -> Result<Parts, TokenizerError> {
     let pre = pre::by_name(metadata.text("tokenizer.ggml.pre")?)?;
     let tokens = metadata.texts("tokenizer.ggml.tokens")?.to_vec();
     within("the number of tokens", tokens.len(), MAX_TOKENS)?;
-    let types = metadata.opt_integers("tokenizer.ggml.token_type")?;
-    let types = types.unwrap_or_else(|| vec![1; tokens.len()]);
-    if types.len() != tokens.len() {
-        return Err(mismatch(
-            "the length of the list of token types",
-            types.len() as u64,
-            &tokens,
-        ));
-    }
-    let added: Vec<(u32, AddedToken)> = (0u32..)
-        .zip(tokens.iter().zip(&types))
-        .filter(|(_, (token, ty))| matches!(**ty, UNKNOWN | CONTROL | USER_DEFINED) && !token.is_empty())
-        .map(|(id, (token, ty))| {
-            (
-                id,
-                AddedToken::from(token.as_str(), *ty != USER_DEFINED).normalized(false),
-            )
-        })
-        .collect();
+    let types = types(metadata, &tokens)?;
+    let added = added(&tokens, &types);
     let kinds = types
         .iter()
         .map(|ty| match *ty {
@@ -84,6 +67,32 @@ pub(super) fn parts(metadata: &Metadata) -> Result<Parts, TokenizerError> {
             .unwrap_or(false),
         tokens,
     })
+}
+
+/// The type of each token; all ordinary ones where the file does not tell.
+fn types(metadata: &Metadata, tokens: &[String]) -> Result<Vec<i64>, TokenizerError> {
+    let types = metadata.opt_integers("tokenizer.ggml.token_type")?;
+    let types = types.unwrap_or_else(|| vec![1; tokens.len()]);
+    if types.len() != tokens.len() {
+        return Err(mismatch(
+            "the length of the list of token types",
+            types.len() as u64,
+            tokens,
+        ));
+    }
+    Ok(types)
+}
+
+/// The tokens that are cut out of a text before anything else.
+fn added(tokens: &[String], types: &[i64]) -> Vec<(u32, AddedToken)> {
+    (0u32..)
+        .zip(tokens.iter().zip(types))
+        .filter(|(_, (token, ty))| matches!(**ty, UNKNOWN | CONTROL | USER_DEFINED) && !token.is_empty())
+        .map(|(id, (token, ty))| {
+            let is_special = *ty != USER_DEFINED;
+            (id, AddedToken::from(token.as_str(), is_special).normalized(false))
+        })
+        .collect()
 }
 
 /// OLMoE's files that name the placeholder of network addresses mean the end token.

@@ -155,19 +155,15 @@ fn find_gutter(runs: &[TextRun]) -> Option<(f64, f64)> {
         }
     }
     let most = (runs.len() as f64 * MAX_CROSSING_SHARE) as usize;
+    // Only gutters well inside of the text count.
+    let inner = STRIPS / 6..STRIPS * 5 / 6;
     let mut best: Option<(usize, usize)> = None;
-    let mut start = None;
-    for index in STRIPS / 6..=STRIPS * 5 / 6 {
-        let is_free = index < STRIPS * 5 / 6 && crossings[index] <= most;
-        match (is_free, start) {
-            (true, None) => start = Some(index),
-            (false, Some(from)) => {
-                if best.is_none_or(|(a, b)| index - from > b - a) {
-                    best = Some((from, index));
-                }
-                start = None;
-            }
-            _ => {}
+    let mut start = inner.start;
+    for (index, n) in crossings.iter().enumerate().take(inner.end).skip(inner.start) {
+        if *n > most {
+            start = index + 1;
+        } else if best.is_none_or(|(from, to)| index + 1 - start > to - from) {
+            best = Some((start, index + 1));
         }
     }
     let (from, to) = best.map(|(from, to)| (left + from as f64 * strip, left + to as f64 * strip))?;
