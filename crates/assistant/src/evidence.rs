@@ -20,6 +20,8 @@ const COMMON_WEIGHT: f64 = 0.5;
 const HISTORY_WEIGHT: f64 = 0.5;
 /// A Hangul word of which less than this share of syllable pairs is present does not count as present.
 const PARTIAL_MIN: f64 = 0.5;
+/// What a Hangul word is worth whose syllable pairs are all there, but not in one piece.
+const SCATTERED_SHARE: f64 = 0.8;
 /// A word counts as matched from this degree on.
 const MATCHED_MIN: f64 = 0.5;
 /// A passage this much below the best one may still be quoted beside it.
@@ -80,7 +82,7 @@ impl Haystack {
             .count();
         let share = found as f64 / sought.terms.len() as f64;
         match sought.word.kind {
-            WordKind::Hangul if share >= PARTIAL_MIN => share,
+            WordKind::Hangul if share >= PARTIAL_MIN => share * SCATTERED_SHARE,
             WordKind::Hangul => 0.0,
             // "AB-1234" must be there as a whole, not only its "ab".
             WordKind::Number | WordKind::Other => f64::from(u8::from(found == sought.terms.len())),

@@ -4,13 +4,13 @@ use crate::evidence::{Evidence, MATCHED_ENOUGH};
 use crate::sources::SourceSentence;
 
 /// Sentences of an extractive answer at most.
-const SENTENCES_MAX: usize = 4;
+const SENTENCES_MAX: usize = 3;
 /// A quoted sentence shorter than this takes the next one with it: a bare clause rarely tells enough.
-const SHORT_CHARS: usize = 90;
+const SHORT_CHARS: usize = 60;
 /// A quote ends before it grows longer than this.
 const RUN_CHARS_MAX: usize = 420;
 /// A further quote must answer at least this share of what the best one does.
-const FURTHER_SHARE: f64 = 0.72;
+const FURTHER_SHARE: f64 = 0.8;
 
 /// Runs of neighbouring sentences (index ranges) to quote, the best first.
 pub(crate) fn choose(evidence: &Evidence, sentences: &[SourceSentence]) -> Vec<std::ops::Range<usize>> {

@@ -12,8 +12,9 @@ use crate::words::Asks;
 const CONTEXT_SHARE: f64 = 0.6;
 /// So does the sentence before it.
 const PREVIOUS_SHARE: f64 = 0.4;
-/// A sentence with a number, where a number is asked for.
-const NUMBER_BONUS: f64 = 0.15;
+/// A sentence with a number, where a number is asked for, and one without.
+const NUMBER_BONUS: f64 = 0.1;
+const NO_NUMBER_FACTOR: f64 = 0.8;
 /// Headings and questions introduce an answer; they are not one.
 const NOT_AN_ANSWER_FACTOR: f64 = 0.4;
 
@@ -87,6 +88,11 @@ fn introduces(text: &str, candidate: &Candidate) -> bool {
             .any(|heading| heading.trim() == bare)
 }
 
+/// A line of a table of contents: dot leaders, then a page number.
+fn is_contents_line(text: &str) -> bool {
+    text.contains(". . .") || text.contains("....") || text.contains("· · ·") || text.contains("……")
+}
+
 fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evidence, asks: Asks) {
     let mut previous: Vec<f64> = vec![0.0; evidence.sought.len()];
     for sentence in sentences {
@@ -105,11 +111,19 @@ fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evi
             })
             .collect();
         let mut score = weighted_share(&evidence.sought, &degrees);
-        if asks == Asks::Number && sentence.text.chars().any(|c| c.is_ascii_digit()) {
-            score += NUMBER_BONUS;
+        if asks == Asks::Number {
+            let has_number = sentence.text.chars().any(|c| c.is_ascii_digit());
+            score = if has_number {
+                score + NUMBER_BONUS
+            } else {
+                score * NO_NUMBER_FACTOR
+            };
         }
         if sentence.introduces {
             score *= NOT_AN_ANSWER_FACTOR;
+        }
+        if is_contents_line(&sentence.text) {
+            score = 0.0;
         }
         // A passage that leaves the question's subject out cannot lend its sentences more weight than it has.
         sentence.score = score * (0.5 + 0.5 * candidate.coverage);

@@ -15,8 +15,8 @@ use crate::words::{WordKind, content_words};
 
 /// Weighted share of a written sentence's words that its source must contain.
 const SUPPORT_MIN: f64 = 0.8;
-/// How far below the best quotable sentence a source may lie on the question.
-const SCORE_SLACK: f64 = 0.2;
+/// How far below the best quotable sentence a source may lie on the question: further, and quoting answers better.
+const SCORE_SLACK: f64 = 0.08;
 /// Written sentences with fewer content words than this tell nothing that could be checked.
 const WORDS_MIN: usize = 2;
 /// Source sentences one written sentence may draw on, neighbours in one passage.
@@ -31,7 +31,7 @@ pub(crate) fn support(
     written: &str,
 ) -> Option<Range<usize>> {
     let words = content_words(written);
-    if words.len() < WORDS_MIN || repeats_question(&words, evidence) {
+    if words.len() < WORDS_MIN || !is_sentence(written) || repeats_question(&words, evidence) {
         return None;
     }
     let sought = weigh(store, status, &words, &[]).ok()?;
@@ -57,6 +57,12 @@ pub(crate) fn support(
         }
     }
     best.map(|(_, run)| run)
+}
+
+/// Headings and fragments are not answers.
+fn is_sentence(text: &str) -> bool {
+    text.trim_end_matches(['"', '”', '’', ')', '\''])
+        .ends_with(['.', '!', '。', '！'])
 }
 
 /// A sentence that only says the question again carries no answer.
