@@ -74,10 +74,16 @@ impl RefusalCause {
                 "문서에서 답을 찾을 수 없습니다. 이 주제를 다루는 문서가 없습니다.".into()
             }
             (Language::English, Self::Missing(words)) => {
-                format!("The documents don't tell. No passage speaks of {}.", list(words))
+                format!(
+                    "The documents don't tell. Even the nearest passage says nothing of {}.",
+                    list(words)
+                )
             }
             (Language::Korean, Self::Missing(words)) => {
-                format!("문서에서 답을 찾을 수 없습니다. 다음을 함께 다루는 부분이 없습니다: {}.", list(words))
+                format!(
+                    "문서에서 답을 찾을 수 없습니다. 가장 가까운 부분에도 다음 내용이 없습니다: {}.",
+                    list(words)
+                )
             }
         }
     }
