@@ -4,7 +4,9 @@
 //! repetition of every engine is a process of its own; repetitions alternate, so that drift of a shared
 //! machine falls on all alike.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +23,9 @@ mod worker;
 use report::{ModelRun, Report};
 use roofs::Arena;
 use worker::{Measured, Which, Work};
+
+/// Processes that share one model.
+const PROCESSES: usize = 6;
 
 /// What to do.
 #[derive(Parser)]
@@ -44,9 +49,12 @@ struct Options {
     /// Threads of each engine and of the roofs
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Also time a prompt of 2048 tokens and decoding at a context of 3500
+    /// Also time a prompt of 2048 tokens, decoding at a context of 3500, and eight sequences together
     #[arg(long)]
     deep: bool,
+    /// Keep our weights in memory instead of in a packed file beside the model
+    #[arg(long)]
+    no_pack: bool,
     /// Tokens to time when decoding
     #[arg(long, default_value_t = 64)]
     new_tokens: usize,
@@ -76,6 +84,7 @@ fn compare(options: &Options) -> Result<()> {
         let mut run = ModelRun::new(&path, weight_type, options.deep)?;
         let template = Work {
             which: Which::Ours,
+            pack: packed_folder(&path).filter(|_| !options.no_pack),
             model: path,
             threads: options.threads,
             context: 4096.min(run.context_max()),
@@ -83,8 +92,11 @@ fn compare(options: &Options) -> Result<()> {
             prefill: run.prefill_lengths().to_vec(),
             decode: run.decode_contexts().to_vec(),
             new_tokens: options.new_tokens,
+            together: run.n_together(),
             seed: 0,
+            hold: false,
         };
+        prepare(&template)?;
         for repetition in 0..options.repetitions {
             report.roofs.push(roofs()?);
             for which in order(repetition) {
@@ -99,12 +111,37 @@ fn compare(options: &Options) -> Result<()> {
             }
         }
         report.roofs.push(roofs()?);
+        if options.deep {
+            for which in order(0) {
+                let bytes = shared_memory(&template, which)?;
+                eprintln!("  {PROCESSES} processes {which:?}: {:.2} GB", bytes / 1e9);
+                run.add_shared(which, bytes);
+            }
+        }
         report.add(&run)?;
     }
     report.print();
     if let Some(path) = &options.json {
         stdx::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
+    Ok(())
+}
+
+/// Packed files lie beside the model.
+fn packed_folder(model: &Path) -> Option<PathBuf> {
+    model.parent().map(|folder| folder.join("packed"))
+}
+
+/// Loads our engine once: the first time it packs the weights, which is no part of a start.
+fn prepare(template: &Work) -> Result<()> {
+    let work = Work {
+        prefill: Vec::new(),
+        decode: Vec::new(),
+        together: 0,
+        ..template.clone()
+    };
+    let measured = in_its_own_process(&work)?;
+    eprintln!("  first load, packing included: {:.2} s", measured.load_s);
     Ok(())
 }
 
@@ -115,32 +152,89 @@ fn order(repetition: usize) -> [Which; 3] {
     order
 }
 
-fn in_its_own_process(work: &Work) -> Result<Measured> {
-    let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+/// This program, told to do `work`.
+fn command(work: &Work) -> Result<Command> {
     let which = work
         .which
         .to_possible_value()
         .context("every variant has a name")?;
-    let before = quiet::Ticks::now()?;
-    let output = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .args(["worker", "--which", which.get_name(), "--model"])
         .arg(&work.model)
-        .args([
-            "--threads",
-            &work.threads.to_string(),
-            "--context",
-            &work.context.to_string(),
-        ])
-        .args([
-            "--vocabulary",
-            &work.vocabulary.to_string(),
-            "--new-tokens",
-            &work.new_tokens.to_string(),
-        ])
-        .args(["--prefill", &list(&work.prefill), "--decode", &list(&work.decode)])
+        .args(list("--threads", &[work.threads]))
+        .args(list("--context", &[work.context]))
+        .args(["--vocabulary", &work.vocabulary.to_string()])
+        .args(list("--new-tokens", &[work.new_tokens]))
+        .args(list("--prefill", &work.prefill))
+        .args(list("--decode", &work.decode))
+        .args(list("--together", &[work.together]))
         .args(["--seed", &work.seed.to_string()])
-        .stderr(Stdio::inherit())
-        .output()?;
+        .args(
+            work.pack
+                .iter()
+                .flat_map(|folder| [OsStr::new("--pack"), folder.as_os_str()]),
+        )
+        .args(work.hold.then_some("--hold"));
+    Ok(command)
+}
+
+/// Memory of several processes that run one model, in bytes: shared pages count once (PSS).
+fn shared_memory(template: &Work, which: Which) -> Result<f64> {
+    let work = Work {
+        which,
+        prefill: vec![512],
+        decode: Vec::new(),
+        together: 0,
+        hold: true,
+        ..template.clone()
+    };
+    let mut children = Vec::new();
+    for _ in 0..PROCESSES {
+        let mut child = command(&work)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        // One after another: all at once would only wait for each other's cores.
+        let output = child.stdout.take().context("its output is a pipe")?;
+        let mut line = String::new();
+        let mut output = BufReader::new(output);
+        output.read_line(&mut line)?;
+        if line.trim() != worker::HELD {
+            bail!("{which:?} did not get ready");
+        }
+        children.push((child, output));
+    }
+    let mut total = 0.0;
+    for (child, _) in &children {
+        let rollup = stdx::fs::read_to_string(format!("/proc/{}/smaps_rollup", child.id()))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib: f64 = line
+            .and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+            .context("no Pss in smaps_rollup")?;
+        total += kib * 1024.0;
+    }
+    for (mut child, mut output) in children {
+        drop(child.stdin.take());
+        std::io::copy(&mut output, &mut std::io::sink())?;
+        child.wait()?;
+    }
+    Ok(total)
+}
+
+/// A flag with its numbers; nothing of none.
+fn list(flag: &str, numbers: &[usize]) -> Vec<String> {
+    let joined = numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    match numbers {
+        [] => Vec::new(),
+        _ => vec![flag.to_owned(), joined],
+    }
+}
+
+fn in_its_own_process(work: &Work) -> Result<Measured> {
+    let before = quiet::Ticks::now()?;
+    let output = command(work)?.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!(
             "{which:?} on {} ended with {}",

@@ -1,11 +1,11 @@
 //! Our engine as it ships: the same steps as the peer's, through the public interface of `engine`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use engine::{Engine, EngineConfig, Event, Request};
-use model::{LoadOptions, Model, SamplingParams};
+use model::{LoadOptions, Model, PackOptions, SamplingParams};
 
 use crate::worker::Timings;
 
@@ -15,16 +15,27 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn load(path: &Path, n_threads: usize, n_context: usize) -> Result<Self> {
+    pub(crate) fn load(
+        path: &Path,
+        n_threads: usize,
+        n_context: usize,
+        n_sequences: usize,
+        pack: Option<PathBuf>,
+    ) -> Result<Self> {
         let options = LoadOptions {
             threads: n_threads,
             context: Some(n_context),
+            pack: PackOptions {
+                folder: pack,
+                ..PackOptions::default()
+            },
             ..LoadOptions::default()
         };
         let model = Model::load(path, &options)?;
-        // One sequence, nobody to interleave with: chunks as large as the peer's.
+        // Nobody whose turn could be late: chunks as large as the peer's.
         let config = EngineConfig {
             prefill_chunk_tokens: 512,
+            n_sequences_max: n_sequences.max(1),
             ..EngineConfig::default()
         };
         Ok(Self {
@@ -32,19 +43,52 @@ impl Ours {
         })
     }
 
+    /// Decodes all prompts together; tokens per second from the moment each sequence has its first new token to
+    /// the moment the first of them ends.
+    pub(crate) fn generate_together(&self, prompts: &[Vec<u32>], n_new: usize) -> Result<f64> {
+        let generations: Result<Vec<_>, _> = prompts
+            .iter()
+            .map(|prompt| self.engine.submit(request(prompt, n_new + 1)))
+            .collect();
+        let mut listeners = Vec::new();
+        for generation in generations? {
+            listeners.push(std::thread::spawn(move || -> Vec<Instant> {
+                generation
+                    .filter(|event| matches!(event, Event::Token { .. }))
+                    .map(|_| Instant::now())
+                    .collect()
+            }));
+        }
+        let mut times = Vec::new();
+        for listener in listeners {
+            let Ok(of_one) = listener.join() else {
+                bail!("a listener panicked")
+            };
+            if of_one.len() != n_new + 1 {
+                bail!(
+                    "our engine chose {} tokens instead of {}",
+                    of_one.len(),
+                    n_new + 1
+                );
+            }
+            times.push(of_one);
+        }
+        let (Some(start), Some(end)) = (
+            times.iter().map(|t| t[0]).max(),
+            times.iter().map(|t| t[n_new]).min(),
+        ) else {
+            bail!("there are no prompts")
+        };
+        let between = times.iter().flatten().filter(|t| **t > start && **t <= end);
+        Ok(between.count() as f64 / (end - start).as_secs_f64())
+    }
+
     /// Processes `prompt`, then chooses `n_new` tokens; the first of them ends the prompt's time.
     pub(crate) fn generate(&self, prompt: &[u32], n_new: usize) -> Result<Timings> {
         let start = Instant::now();
-        let request = Request {
-            prompt: prompt.to_vec(),
-            max_tokens: n_new,
-            sampling: SamplingParams::greedy(),
-            stop: Vec::new(),
-            ignore_eos: true,
-        };
         let mut first = None;
         let mut n_tokens = 0;
-        for event in self.engine.submit(request)? {
+        for event in self.engine.submit(request(prompt, n_new))? {
             match event {
                 Event::Token { .. } => {
                     n_tokens += 1;
@@ -64,5 +108,16 @@ impl Ours {
             first_s: (first - start).as_secs_f64(),
             rest_s: first.elapsed().as_secs_f64(),
         })
+    }
+}
+
+/// Always the most likely token, `n_new` times.
+fn request(prompt: &[u32], n_new: usize) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        max_tokens: n_new,
+        sampling: SamplingParams::greedy(),
+        stop: Vec::new(),
+        ignore_eos: true,
     }
 }

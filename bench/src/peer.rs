@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) n_context: u32,
     /// Repack weights into the layout the CPU's kernels like best, beside the mapped file.
     pub(crate) repack: bool,
+    /// Sequences that may run at once, all in one cache.
+    pub(crate) n_sequences: u32,
 }
 
 impl Peer {
@@ -51,6 +53,9 @@ impl Peer {
         params.n_ctx = settings.n_context;
         params.n_batch = settings.n_context;
         params.n_ubatch = 512;
+        // One cache for all sequences: a single one may then use all of the context.
+        params.n_seq_max = settings.n_sequences;
+        params.kv_unified = true;
         params.n_threads = settings.n_threads;
         params.n_threads_batch = settings.n_threads;
         // SAFETY: `model` is loaded; `params` holds the library's defaults with valid numbers.
@@ -81,8 +86,65 @@ impl Peer {
         if code != 0 {
             bail!("llama_decode of {n_tokens} tokens failed with {code}");
         }
-        // SAFETY: after a successful decode the last position has logits; the pointer is checked below.
-        let logits = unsafe { sys::llama_get_logits_ith(self.context.as_ptr(), -1) };
+        self.best(-1)
+    }
+
+    /// Processes `tokens` as the beginning of a sequence and returns the most likely next one.
+    pub(crate) fn start_sequence(&mut self, sequence: usize, tokens: &[u32]) -> Result<u32> {
+        let places: Vec<(u32, usize, usize)> = tokens
+            .iter()
+            .enumerate()
+            .map(|(position, &id)| (id, position, sequence))
+            .collect();
+        self.decode(&places, tokens.len() - 1)?;
+        self.best(-1)
+    }
+
+    /// One token more for every sequence, all at `position`; `last` becomes the most likely next ones.
+    pub(crate) fn step_together(&mut self, last: &mut [u32], position: usize) -> Result<()> {
+        let places: Vec<(u32, usize, usize)> = last
+            .iter()
+            .enumerate()
+            .map(|(sequence, &id)| (id, position, sequence))
+            .collect();
+        self.decode(&places, 0)?;
+        for (sequence, id) in last.iter_mut().enumerate() {
+            *id = self.best(i32::try_from(sequence)?)?;
+        }
+        Ok(())
+    }
+
+    /// Processes tokens `(id, position, sequence)`; those from `first_wanted` on get logits.
+    fn decode(&mut self, places: &[(u32, usize, usize)], first_wanted: usize) -> Result<()> {
+        let n = i32::try_from(places.len())?;
+        // SAFETY: plain allocation of a batch for `n` tokens of one sequence each; freed below.
+        let mut batch = unsafe { sys::llama_batch_init(n, 0, 1) };
+        for (i, &(id, position, sequence)) in places.iter().enumerate() {
+            let (position, sequence) = (i32::try_from(position)?, i32::try_from(sequence)?);
+            // SAFETY: the batch has room for `n` tokens in each of its arrays, and `i` is below `n`.
+            unsafe {
+                *batch.token.add(i) = id.cast_signed();
+                *batch.pos.add(i) = position;
+                *batch.n_seq_id.add(i) = 1;
+                **batch.seq_id.add(i) = sequence;
+                *batch.logits.add(i) = i8::from(i >= first_wanted);
+            }
+        }
+        batch.n_tokens = n;
+        // SAFETY: context and batch are valid; the call copies what it keeps.
+        let code = unsafe { sys::llama_decode(self.context.as_ptr(), batch) };
+        // SAFETY: made by `llama_batch_init` above and not used again.
+        unsafe { sys::llama_batch_free(batch) };
+        if code != 0 {
+            bail!("llama_decode of {n} tokens failed with {code}");
+        }
+        Ok(())
+    }
+
+    /// The most likely token by the logits of the batch's `place`-th token; -1 is the last.
+    fn best(&self, place: i32) -> Result<u32> {
+        // SAFETY: after a successful decode that position has logits; the pointer is checked below.
+        let logits = unsafe { sys::llama_get_logits_ith(self.context.as_ptr(), place) };
         let logits = NonNull::new(logits).context("llama.cpp gave no logits")?;
         // SAFETY: the library keeps `n_vocab` floats there until the next decode, which needs `&mut self`.
         let logits = unsafe { std::slice::from_raw_parts(logits.as_ptr(), self.n_vocab) };

@@ -70,7 +70,12 @@ pub(crate) struct ModelRun {
     traffic: Traffic,
     deep: bool,
     measured: Vec<(Which, Measured)>,
+    /// Memory of several processes together, by engine.
+    shared: Vec<(Which, f64)>,
 }
+
+/// Sequences decoded together.
+const TOGETHER: usize = 8;
 
 const SETTINGS: [(Which, &str); 2] = [
     (Which::PeerRepack, "CPU repack on"),
@@ -95,11 +100,16 @@ impl ModelRun {
             traffic,
             deep,
             measured: Vec::new(),
+            shared: Vec::new(),
         })
     }
 
     pub(crate) fn add(&mut self, which: Which, measured: Measured) {
         self.measured.push((which, measured));
+    }
+
+    pub(crate) fn add_shared(&mut self, which: Which, bytes: f64) {
+        self.shared.push((which, bytes));
     }
 
     pub(crate) fn vocabulary(&self) -> u64 {
@@ -117,6 +127,10 @@ impl ModelRun {
 
     pub(crate) fn decode_contexts(&self) -> &'static [usize] {
         if self.deep { &[128, 3500] } else { &[128] }
+    }
+
+    pub(crate) fn n_together(&self) -> usize {
+        if self.deep { TOGETHER } else { 0 }
     }
 
     fn values(&self, which: Which, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
@@ -137,12 +151,20 @@ impl ModelRun {
     }
 }
 
+/// Where a metric's figures come from.
+enum Value<'a> {
+    /// Each repetition.
+    Of(Box<dyn Fn(&Measured) -> f64 + 'a>),
+    /// The one run of several processes.
+    Shared,
+}
+
 /// One metric: how to read it and what bounds it.
 struct Metric<'a> {
     name: String,
     unit: &'static str,
     more_is_better: bool,
-    value: Box<dyn Fn(&Measured) -> f64 + 'a>,
+    value: Value<'a>,
     /// The most that the roofs allow, in the metric's unit.
     roof: Option<f64>,
     /// The peer's setting, where it is not simply the better one.
@@ -167,10 +189,19 @@ impl Report {
         self.others_share_max = others.fold(self.others_share_max, f64::max);
         self.quiet = self.others_share_max <= OTHERS_MAX;
         for metric in self.metrics(run) {
-            let ours = run.values(Which::Ours, &metric.value);
+            let values = |which| match &metric.value {
+                Value::Of(value) => run.values(which, value),
+                Value::Shared => run
+                    .shared
+                    .iter()
+                    .filter(|(w, _)| *w == which)
+                    .map(|(_, bytes)| *bytes)
+                    .collect(),
+            };
+            let ours = values(Which::Ours);
             let peers: Vec<(Which, &str, Vec<f64>)> = SETTINGS
                 .iter()
-                .map(|(which, settings)| (*which, *settings, run.values(*which, &metric.value)))
+                .map(|(which, settings)| (*which, *settings, values(*which)))
                 .collect();
             let better = |a: &&(Which, &str, Vec<f64>), b: &&(Which, &str, Vec<f64>)| {
                 let order = median(&a.2).total_cmp(&median(&b.2));
@@ -229,8 +260,18 @@ impl Report {
                 },
                 unit: "tokens/s",
                 more_is_better: true,
-                value: Box::new(move |m| m.decode[i]),
+                value: Value::Of(Box::new(move |m| m.decode[i])),
                 roof: Some(read / bytes),
+                setting: None,
+            });
+        }
+        if run.n_together() > 0 {
+            metrics.push(Metric {
+                name: format!("decode{TOGETHER}"),
+                unit: "tokens/s",
+                more_is_better: true,
+                value: Value::Of(Box::new(|m| m.together.unwrap_or(0.0))),
+                roof: Some(TOGETHER as f64 * read / run.traffic.step_bytes(TOGETHER, 128)),
                 setting: None,
             });
         }
@@ -242,7 +283,7 @@ impl Report {
                 name: format!("prefill{length}"),
                 unit: "tokens/s",
                 more_is_better: true,
-                value: Box::new(move |m| m.prefill[i]),
+                value: Value::Of(Box::new(move |m| m.prefill[i])),
                 roof: Some(int8 / macs),
                 setting: None,
             });
@@ -251,12 +292,19 @@ impl Report {
             name: name.to_owned(),
             unit,
             more_is_better: false,
-            value: Box::new(value),
+            value: Value::Of(Box::new(value)),
             roof: None,
             setting,
         };
         metrics.push(less("load", "s", |m| m.load_s, Some(run.best_decoder())));
         metrics.push(less("peak_memory", "bytes", |m| m.peak_bytes, None));
+        if !run.shared.is_empty() {
+            metrics.push(Metric {
+                name: "six_processes".to_owned(),
+                value: Value::Shared,
+                ..less("", "bytes", |_| 0.0, None)
+            });
+        }
         metrics
     }
 
@@ -332,10 +380,11 @@ pub(crate) fn line(measured: &Measured) -> String {
             .join(", ")
     };
     format!(
-        "load {:.2} s, prefill {} tokens/s, decode {} tokens/s, peak {:.2} GB, others took {:.0} %",
+        "load {:.2} s, prefill {} tokens/s, decode {} tokens/s, together {:.1} tokens/s, peak {:.2} GB, others took {:.0} %",
         measured.load_s,
         list(&measured.prefill),
         list(&measured.decode),
+        measured.together.unwrap_or(0.0),
         measured.peak_bytes / 1e9,
         measured.others * 100.0
     )

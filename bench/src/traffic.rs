@@ -16,6 +16,10 @@ const KV_BYTES: f64 = 2.0;
 pub(crate) struct Traffic {
     /// Bytes of weights that one token of decoding reads, the chosen experts only.
     pub(crate) weight_bytes: f64,
+    /// Those of them that are experts'.
+    pub(crate) expert_bytes: f64,
+    /// Share of the experts that a token uses; 1 where there are none.
+    pub(crate) expert_share: f64,
     /// Bytes of keys and values that one token reads for each token of context.
     pub(crate) kv_bytes_per_context: f64,
     /// Multiply-adds of one token outside attention, the chosen experts only.
@@ -44,6 +48,8 @@ impl Traffic {
         let tied = file.tensor("output.weight").is_none();
         let mut traffic = Self {
             weight_bytes: 0.0,
+            expert_bytes: 0.0,
+            expert_share: share,
             kv_bytes_per_context: 0.0,
             macs: 0.0,
             macs_without_head: 0.0,
@@ -59,12 +65,12 @@ impl Traffic {
             if embeddings && !tied {
                 continue;
             }
-            let share = if tensor.name.contains("_exps.") {
-                share
-            } else {
-                1.0
-            };
+            let is_expert = tensor.name.contains("_exps.");
+            let share = if is_expert { share } else { 1.0 };
             traffic.weight_bytes += tensor.n_bytes as f64 * share;
+            if is_expert {
+                traffic.expert_bytes += tensor.n_bytes as f64 * share;
+            }
             if tensor.dims.len() > 1 {
                 let macs = tensor.n_elements() as f64 * share;
                 traffic.macs += macs;
@@ -81,5 +87,14 @@ impl Traffic {
         let head = number("attention.key_length").unwrap_or(width / heads);
         traffic.kv_bytes_per_context = layers * kv_heads * head * 2.0 * KV_BYTES;
         Ok(traffic)
+    }
+
+    /// Bytes that one step of `n` sequences with `context` tokens each reads: every weight in use once. Experts in
+    /// use are counted as if each token drew its own evenly, which random weights come close to.
+    pub(crate) fn step_bytes(&self, n: usize, context: usize) -> f64 {
+        let all_experts = self.expert_bytes / self.expert_share;
+        let used = 1.0 - (1.0 - self.expert_share).powf(n as f64);
+        let others = self.weight_bytes - self.expert_bytes;
+        others + all_experts * used + self.kv_bytes_per_context * (n * context) as f64
     }
 }

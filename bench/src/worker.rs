@@ -12,6 +12,12 @@ use crate::ours::Ours;
 use crate::peer::{Peer, Settings};
 use crate::quiet;
 
+/// Context of each sequence when several are decoded together.
+const TOGETHER_CONTEXT: usize = 128;
+
+/// What a held worker prints when it has measured.
+pub(crate) const HELD: &str = "held";
+
 /// Which engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Which {
@@ -47,8 +53,17 @@ pub(crate) struct Work {
     /// Tokens to time at each context length.
     #[arg(long)]
     pub(crate) new_tokens: usize,
+    /// Sequences to decode together; 0 leaves that out.
+    #[arg(long)]
+    pub(crate) together: usize,
     #[arg(long)]
     pub(crate) seed: u64,
+    /// Where our engine keeps packed weights; without it they stay in memory.
+    #[arg(long)]
+    pub(crate) pack: Option<PathBuf>,
+    /// Stay alive, model loaded, until standard input ends.
+    #[arg(long)]
+    pub(crate) hold: bool,
 }
 
 /// Time to the first token of a prompt, and from there to the last.
@@ -67,6 +82,9 @@ pub(crate) struct Measured {
     pub(crate) prefill: Vec<f64>,
     /// Tokens per second, one for each context length.
     pub(crate) decode: Vec<f64>,
+    /// Tokens per second of all sequences decoded together; none if that was left out.
+    #[serde(default)]
+    pub(crate) together: Option<f64>,
     /// Most memory that was resident at once, mapped files included, in bytes.
     pub(crate) peak_bytes: f64,
     /// Processor time of the whole process in clock ticks.
@@ -84,14 +102,40 @@ enum Engine {
 impl Engine {
     fn load(work: &Work) -> Result<Self> {
         if work.which == Which::Ours {
-            return Ok(Self::Ours(Ours::load(&work.model, work.threads, work.context)?));
+            return Ok(Self::Ours(Ours::load(
+                &work.model,
+                work.threads,
+                work.context,
+                work.together,
+                work.pack.clone(),
+            )?));
         }
         let settings = Settings {
             n_threads: i32::try_from(work.threads)?,
             n_context: u32::try_from(work.context)?,
             repack: work.which == Which::PeerRepack,
+            n_sequences: u32::try_from(work.together.max(1))?,
         };
         Ok(Self::Peer(Peer::load(&work.model, settings)?))
+    }
+
+    /// Tokens per second of all sequences, from the moment each has its first new token.
+    fn generate_together(&mut self, prompts: &[Vec<u32>], n_new: usize) -> Result<f64> {
+        match self {
+            Self::Ours(ours) => ours.generate_together(prompts, n_new),
+            Self::Peer(peer) => {
+                peer.clear();
+                let mut last = Vec::with_capacity(prompts.len());
+                for (sequence, prompt) in prompts.iter().enumerate() {
+                    last.push(peer.start_sequence(sequence, prompt)?);
+                }
+                let start = Instant::now();
+                for step in 0..n_new {
+                    peer.step_together(&mut last, prompts[0].len() + step)?;
+                }
+                Ok((n_new * prompts.len()) as f64 / start.elapsed().as_secs_f64())
+            }
+        }
     }
 
     fn generate(&mut self, prompt: &[u32], n_new: usize) -> Result<Timings> {
@@ -138,14 +182,25 @@ pub(crate) fn run(work: &Work) -> Result<Measured> {
         let time = engine.generate(&tokens(n_tokens), work.new_tokens + 1)?;
         decode.push(work.new_tokens as f64 / time.rest_s);
     }
-    Ok(Measured {
+    let mut together = None;
+    if work.together > 0 {
+        let prompts: Vec<Vec<u32>> = (0..work.together).map(|_| tokens(TOGETHER_CONTEXT)).collect();
+        together = Some(engine.generate_together(&prompts, work.new_tokens)?);
+    }
+    let measured = Measured {
         load_s,
+        together,
         prefill,
         decode,
         peak_bytes: peak_bytes()?,
         own_ticks: quiet::own_ticks()?,
         others: 0.0,
-    })
+    };
+    if work.hold {
+        println!("{HELD}");
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
+    }
+    Ok(measured)
 }
 
 /// The kernel's high-water mark of this process's resident memory.

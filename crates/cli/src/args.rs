@@ -51,6 +51,9 @@ pub(crate) struct SettingArgs {
     /// Context in tokens; 0 takes the model's own, at most 8192
     #[arg(long, global = true, value_name = "TOKENS")]
     pub(crate) context: Option<String>,
+    /// `auto` packs large models once for fast starts and shared memory; `off` never does
+    #[arg(long, global = true, value_name = "MODE")]
+    pub(crate) pack: Option<String>,
     /// Mission to answer in
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) mission: Option<String>,

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig};
 use knowledge::{Access, Embed, Store, StoreError};
-use model::{LoadOptions, Model, TextEncoder};
+use model::{LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AskJson, AskStreamEvent, TurnJson};
 
@@ -172,8 +172,20 @@ pub(crate) fn load_options(settings: &Settings) -> LoadOptions {
     LoadOptions {
         threads: settings.threads,
         context: settings.context,
+        pack: PackOptions {
+            folder: settings.pack.then(|| settings.models_dir.join("packed")),
+            notice: Some(say_packing),
+            even_small: false,
+        },
         ..LoadOptions::default()
     }
+}
+
+fn say_packing(n_bytes: u64) {
+    print::stderr_line(&format!(
+        "packing the model once for fast starts ({:.1} GB in the models folder; `--pack off` does without) …",
+        n_bytes as f64 / 1e9
+    ));
 }
 
 /// The engine; without a model, or with a default one that is broken, none and a line on stderr.

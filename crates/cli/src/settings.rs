@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 12] = [
+pub(crate) const KEYS: [Key; 13] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -39,6 +39,7 @@ pub(crate) const KEYS: [Key; 12] = [
     number("threads"),
     text("kernels"),
     number("context"),
+    text("pack"),
     text("mission"),
     text("address"),
     number("port"),
@@ -125,6 +126,8 @@ pub(crate) struct Settings {
     pub(crate) kernels: Option<compute::Level>,
     /// Context in tokens; `None` takes the model's own.
     pub(crate) context: Option<usize>,
+    /// Whether models are packed once for all processes; off keeps weights in each process's memory.
+    pub(crate) pack: bool,
     /// Address to serve at.
     pub(crate) address: std::net::IpAddr,
     /// Port to serve at.
@@ -181,6 +184,7 @@ impl Settings {
             threads: parsed(get("threads"), "a number of threads")?.unwrap_or(0),
             kernels: kernels(get("kernels"))?,
             context: (context > 0).then_some(context),
+            pack: pack(get("pack"))?,
             address: parsed(get("address"), "an IP address such as 127.0.0.1")?
                 .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
             port: parsed(get("port"), "a port between 0 and 65535")?.unwrap_or(DEFAULT_PORT),
@@ -198,7 +202,7 @@ impl Settings {
                 entry.value = match entry.key.name {
                     "data_dir" => Some(self.data_dir.display().to_string()),
                     "models_dir" => Some(self.models_dir.display().to_string()),
-                    "kernels" => Some("auto".to_owned()),
+                    "kernels" | "pack" => Some("auto".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
@@ -242,6 +246,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "kernels" => args.kernels.as_deref(),
         "threads" => args.threads.as_deref(),
         "context" => args.context.as_deref(),
+        "pack" => args.pack.as_deref(),
         "mission" => args.mission.as_deref(),
         "address" => args.address.as_deref(),
         "port" => args.port.as_deref(),
@@ -279,6 +284,17 @@ fn check_mission(raw: &Raw) -> Result<()> {
             place(raw)
         ))
         .hint("the only mission of this version is `default`; leave the setting out")),
+    }
+}
+
+fn pack(raw: &Raw) -> Result<bool> {
+    match raw.value.as_deref() {
+        None | Some("auto") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(Failure::misuse(format!(
+            "{} is `{other}`, but auto and off are known",
+            place(raw)
+        ))),
     }
 }
 

@@ -9,6 +9,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::blocks::BLOCK;
 use crate::isa::Isa;
@@ -35,6 +36,8 @@ pub struct Job<'a> {
     pub x: &'a [f32],
     /// Tokens.
     pub n: usize,
+    /// Which row of `x` each token reads; `None`: its own. Rows that several jobs read are prepared once.
+    pub rows: Option<&'a [u32]>,
     /// Results, `n` rows of `w.rows()`.
     pub out: &'a mut [f32],
 }
@@ -43,6 +46,8 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub struct Scratch {
     isa: Isa,
+    /// Quantised rows `[row][block]`, from which jobs with [`Job::rows`] take theirs.
+    plain: Vec<ActBlock>,
     acts: Vec<ActBlock>,
     floats: Vec<f32>,
     inputs: Vec<Input>,
@@ -50,10 +55,11 @@ pub struct Scratch {
 }
 
 /// One distinct activation matrix, prepared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Input {
-    /// Address and length tell whether two jobs read the same activations.
+    /// Addresses and lengths tell whether two jobs read the same activations.
     x: (usize, usize),
+    rows: Option<(usize, usize)>,
     cols: usize,
     native: bool,
     /// Start in `acts` or `floats`.
@@ -89,6 +95,7 @@ impl Scratch {
     pub fn with_isa(isa: Isa) -> Self {
         Self {
             isa,
+            plain: Vec::new(),
             acts: Vec::new(),
             floats: Vec::new(),
             inputs: Vec::new(),
@@ -116,7 +123,8 @@ pub fn matmul(
     precision: Precision,
     scratch: &mut Scratch,
 ) {
-    matmul_jobs(pool, &mut [Job { w, x, n, out }], precision, scratch);
+    let rows = None;
+    matmul_jobs(pool, &mut [Job { w, x, n, rows, out }], precision, scratch);
 }
 
 /// Several matrices times the same `x`: one preparation of `x`, one fork-join.
@@ -133,7 +141,13 @@ pub fn matmul_many(
 ) {
     let mut jobs: Vec<Job<'_>> = products
         .iter_mut()
-        .map(|(w, out)| Job { w: *w, x, n, out })
+        .map(|(w, out)| Job {
+            w: *w,
+            x,
+            n,
+            rows: None,
+            out,
+        })
         .collect();
     matmul_jobs(pool, &mut jobs, precision, scratch);
 }
@@ -143,21 +157,7 @@ pub fn matmul_many(
 /// # Panics
 /// As [`matmul`].
 pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scratch: &mut Scratch) {
-    for job in jobs.iter() {
-        let (rows, cols) = (job.w.rows(), job.w.cols());
-        assert_eq!(
-            job.x.len(),
-            job.n * cols,
-            "activations of {} tokens and {cols} columns",
-            job.n
-        );
-        assert_eq!(
-            job.out.len(),
-            job.n * rows,
-            "results of {} tokens and {rows} rows",
-            job.n
-        );
-    }
+    jobs.iter().for_each(check);
     prepare(pool, jobs, precision, scratch);
     let chunks = plan(pool, jobs, scratch);
     let jobs: Vec<(MatrixRef<'_>, usize, OutPtr<'_>)> = jobs
@@ -186,6 +186,32 @@ pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scra
     if chunks <= 1 { work() } else { pool.join_in(&work) }
 }
 
+fn check(job: &Job<'_>) {
+    let (rows, cols) = (job.w.rows(), job.w.cols());
+    match job.rows {
+        None => assert_eq!(
+            job.x.len(),
+            job.n * cols,
+            "activations of {} tokens and {cols} columns",
+            job.n
+        ),
+        Some(of_x) => {
+            assert_eq!(of_x.len(), job.n, "one row of activations for each token");
+            let there = job.x.len() / cols.max(1);
+            assert!(
+                of_x.iter().all(|row| (*row as usize) < there),
+                "rows of {there} rows of activations"
+            );
+        }
+    }
+    assert_eq!(
+        job.out.len(),
+        job.n * rows,
+        "results of {} tokens and {rows} rows",
+        job.n
+    );
+}
+
 /// Groups that hold the rows of `w`.
 fn group_range(w: MatrixRef<'_>) -> Range<usize> {
     w.first() / LANES..(w.first() + w.rows()).div_ceil(LANES)
@@ -212,6 +238,7 @@ fn plan(pool: &Pool, jobs: &[Job<'_>], scratch: &mut Scratch) -> usize {
 fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Scratch) {
     let Scratch {
         isa,
+        plain,
         acts,
         floats,
         inputs,
@@ -219,24 +246,26 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
     } = scratch;
     inputs.clear();
     plans.clear();
-    acts.clear();
-    floats.clear();
+    let (mut n_acts, mut n_floats, mut works) = (0, 0, Vec::new());
     for job in jobs {
-        let native = precision == Precision::Native && job.w.dtype().is_quantised();
-        let x = (job.x.as_ptr() as usize, job.x.len());
-        let cols = job.w.cols();
-        let known = inputs
-            .iter()
-            .find(|i| i.x == x && i.cols == cols && i.native == native);
-        let input = known.copied().unwrap_or_else(|| {
-            let at = if native { acts.len() } else { floats.len() };
-            if native {
-                quantise_tiles(pool, *isa, job.x, cols, job.n, acts);
+        let wanted = Input {
+            x: (job.x.as_ptr() as usize, job.x.len()),
+            rows: job.rows.map(|rows| (rows.as_ptr() as usize, rows.len())),
+            cols: job.w.cols(),
+            native: precision == Precision::Native && job.w.dtype().is_quantised(),
+            at: 0,
+        };
+        let same = |known: &&Input| Input { at: 0, ..**known } == wanted;
+        let input = inputs.iter().find(same).copied().unwrap_or_else(|| {
+            let n = if wanted.native { &mut n_acts } else { &mut n_floats };
+            let input = Input { at: *n, ..wanted };
+            *n += if wanted.native {
+                job.n * (wanted.cols / BLOCK)
             } else {
-                transpose_tiles(job.x, cols, job.n, floats);
-            }
-            let input = Input { x, cols, native, at };
+                job.n * wanted.cols
+            };
             inputs.push(input);
+            works.push((input, job));
             input
         });
         plans.push(Plan {
@@ -245,6 +274,74 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
             groups_per_chunk: 1,
         });
     }
+    acts.resize(n_acts, ActBlock::default());
+    floats.resize(n_floats, 0.0);
+    let plain_at = quantise_plain(pool, *isa, &works, plain);
+    let (mut acts, mut floats) = (&mut acts[..], &mut floats[..]);
+    let mut tasks = Vec::new();
+    for (input, job) in works {
+        let source = Source {
+            isa: *isa,
+            x: job.x,
+            rows: job.rows,
+            cols: input.cols,
+            plain: plain_at
+                .filter(|of| *of == input.x && input.native)
+                .map(|_| &plain[..]),
+        };
+        for tile in tiles(job.n) {
+            let out = if input.native {
+                let (own, later) = std::mem::take(&mut acts).split_at_mut(tile.len() * (input.cols / BLOCK));
+                acts = later;
+                Out::Acts(own)
+            } else {
+                let (own, later) = std::mem::take(&mut floats).split_at_mut(tile.len() * input.cols);
+                floats = later;
+                Out::Floats(own)
+            };
+            tasks.push((source, tile, Mutex::new(out)));
+        }
+    }
+    let fill = |range: Range<usize>| {
+        for (source, tile, out) in &tasks[range] {
+            source.fill(
+                tile.clone(),
+                &mut out.lock().unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    };
+    if n_acts * BLOCK + n_floats < PREPARE_PARALLEL_FROM {
+        fill(0..tasks.len());
+    } else {
+        pool.for_each_chunk(tasks.len(), 1, fill);
+    }
+}
+
+/// Quantises once, row by row, the activations that jobs take rows of; returns whose they are. Only the first such
+/// matrix of a call: experts all read the same one.
+fn quantise_plain(
+    pool: &Pool,
+    isa: Isa,
+    works: &[(Input, &Job<'_>)],
+    plain: &mut Vec<ActBlock>,
+) -> Option<(usize, usize)> {
+    let (input, job) = works
+        .iter()
+        .find(|(input, _)| input.native && input.rows.is_some())?;
+    let cols = input.cols;
+    plain.resize(job.x.len() / BLOCK, ActBlock::default());
+    let n_blocks = (cols / BLOCK).max(1);
+    let rows: Vec<Mutex<&mut [ActBlock]>> = plain.chunks_exact_mut(n_blocks).map(Mutex::new).collect();
+    pool.for_each_chunk(rows.len(), 4, |range| {
+        for row in range {
+            let mut out = rows[row].lock().unwrap_or_else(PoisonError::into_inner);
+            let x = job.x[row * cols..(row + 1) * cols].as_chunks::<BLOCK>().0;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = kernels::quantise_block(isa, x);
+            }
+        }
+    });
+    Some(input.x)
 }
 
 /// The tiles of `n` tokens: as many of [`TILE_MAX`] as fit, then smaller powers of two.
@@ -260,59 +357,49 @@ fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Appends `x` quantised: per tile, per block of columns, one [`ActBlock`] for each token of the tile.
-fn quantise_tiles(pool: &Pool, isa: Isa, x: &[f32], cols: usize, n: usize, acts: &mut Vec<ActBlock>) {
-    let start = acts.len();
-    let n_blocks = cols / BLOCK;
-    acts.resize(start + n * n_blocks, ActBlock::default());
-    let quantise_tile = |tile: Range<usize>, acts: &mut [ActBlock]| {
-        let len = tile.len();
-        for (t, x) in x[tile.start * cols..tile.end * cols]
-            .chunks_exact(cols.max(1))
-            .enumerate()
-        {
-            for (b, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-                acts[b * len + t] = kernels::quantise_block(isa, x);
-            }
-        }
-    };
-    let mut rest = &mut acts[start..];
-    if x.len() < PREPARE_PARALLEL_FROM || n <= TILE_MAX {
-        for tile in tiles(n) {
-            let (own, later) = rest.split_at_mut(tile.len() * n_blocks);
-            quantise_tile(tile, own);
-            rest = later;
-        }
-        return;
-    }
-    let cells: Vec<_> = tiles(n)
-        .map(|tile| {
-            let (own, later) = std::mem::take(&mut rest).split_at_mut(tile.len() * n_blocks);
-            rest = later;
-            (tile, std::sync::Mutex::new(own))
-        })
-        .collect();
-    pool.for_each_chunk(cells.len(), 1, |range| {
-        for (tile, own) in &cells[range] {
-            let mut own = own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            quantise_tile(tile.clone(), &mut own);
-        }
-    });
+/// Activations of one job, as they are given.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    isa: Isa,
+    x: &'a [f32],
+    rows: Option<&'a [u32]>,
+    cols: usize,
+    /// The same, quantised already.
+    plain: Option<&'a [ActBlock]>,
 }
 
-/// Appends `x`: per tile, per column, the value of each token of the tile.
-fn transpose_tiles(x: &[f32], cols: usize, n: usize, floats: &mut Vec<f32>) {
-    let start = floats.len();
-    floats.resize(start + n * cols, 0.0);
-    for tile in tiles(n) {
-        let own = &mut floats[start + tile.start * cols..start + tile.end * cols];
-        let len = tile.len();
-        for (t, x) in x[tile.start * cols..tile.end * cols]
-            .chunks_exact(cols.max(1))
-            .enumerate()
-        {
-            for (c, &x) in x.iter().enumerate() {
-                own[c * len + t] = x;
+/// Activations of one tile, as kernels read them.
+enum Out<'a> {
+    /// Per block of columns, one [`ActBlock`] for each token.
+    Acts(&'a mut [ActBlock]),
+    /// Per column, the value of each token.
+    Floats(&'a mut [f32]),
+}
+
+impl Source<'_> {
+    fn fill(&self, tile: Range<usize>, out: &mut Out<'_>) {
+        let (len, cols) = (tile.len(), self.cols);
+        for (t, token) in tile.enumerate() {
+            let row = self.rows.map_or(token, |rows| rows[token] as usize);
+            match (&mut *out, self.plain) {
+                (Out::Acts(acts), Some(plain)) => {
+                    let n_blocks = cols / BLOCK;
+                    let from = &plain[row * n_blocks..(row + 1) * n_blocks];
+                    for (b, block) in from.iter().enumerate() {
+                        acts[b * len + t] = *block;
+                    }
+                }
+                (Out::Acts(acts), None) => {
+                    let x = self.x[row * cols..(row + 1) * cols].as_chunks::<BLOCK>().0;
+                    for (b, x) in x.iter().enumerate() {
+                        acts[b * len + t] = kernels::quantise_block(self.isa, x);
+                    }
+                }
+                (Out::Floats(floats), _) => {
+                    for (c, &x) in self.x[row * cols..(row + 1) * cols].iter().enumerate() {
+                        floats[c * len + t] = x;
+                    }
+                }
             }
         }
     }

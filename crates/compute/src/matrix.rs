@@ -17,7 +17,7 @@
 //!
 //! This file knows nothing of arithmetic on weights; that is `kernels`.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::blocks::{BLOCK, DType};
@@ -64,7 +64,38 @@ pub struct Matrix {
     rows: usize,
     cols: usize,
     /// Interleaved groups; see the module.
-    groups: Arc<AlignedBytes>,
+    groups: Groups,
+}
+
+/// Interleaved bytes, this matrix's own or a part of somebody else's.
+#[derive(Clone)]
+enum Groups {
+    Own(Arc<AlignedBytes>),
+    Lent {
+        owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+        range: Range<usize>,
+    },
+}
+
+impl Deref for Groups {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Lent { owner, range } => &(**owner).as_ref()[range.clone()],
+        }
+    }
+}
+
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let who = match self {
+            Self::Own(_) => "own",
+            Self::Lent { .. } => "lent",
+        };
+        write!(f, "{who}, {} bytes", self.len())
+    }
 }
 
 /// Some consecutive rows of a [`Matrix`].
@@ -107,8 +138,45 @@ impl Matrix {
             dtype,
             rows,
             cols,
-            groups: Arc::new(groups),
+            groups: Groups::Own(Arc::new(groups)),
         })
+    }
+
+    /// A matrix over bytes that [`Matrix::interleaved`] once gave, wherever they lie now: `owner`'s bytes `range`.
+    /// Their content is taken as it is.
+    pub fn from_interleaved(
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+        range: Range<usize>,
+    ) -> Result<Self, MatrixError> {
+        let row_bytes = dtype
+            .row_bytes(cols)
+            .ok_or(MatrixError::PartialBlock { dtype, cols })?;
+        let wanted = rows
+            .checked_next_multiple_of(LANES)
+            .and_then(|rows| rows.checked_mul(row_bytes));
+        let held = (*owner).as_ref().get(range.clone()).map(<[u8]>::len);
+        if held.is_none() || held != wanted {
+            return Err(MatrixError::LengthMismatch {
+                dtype,
+                rows,
+                cols,
+                len: held.unwrap_or(0),
+            });
+        }
+        Ok(Self {
+            dtype,
+            rows,
+            cols,
+            groups: Groups::Lent { owner, range },
+        })
+    }
+
+    /// The bytes as kernels read them; see the module for their order.
+    pub fn interleaved(&self) -> &[u8] {
+        &self.groups
     }
 
     /// Element type.

@@ -16,6 +16,7 @@ use compute::{DType, Matrix, MatrixRef, Pool, Precision, Rope, RopeStyle, matmul
 use crate::cache::KvCache;
 use crate::config::{self, Config};
 use crate::error::{ForwardError, LoadError};
+use crate::packed::WeightsIn;
 
 pub use experts::RouterStatistics;
 pub(crate) use load::{Loader, dtype_of};
@@ -144,6 +145,7 @@ pub struct Decoder {
     precision: Precision,
     pool: Arc<Pool>,
     statistics: RouterStatistics,
+    weights_in: WeightsIn,
 }
 
 /// How a decoder computes.
@@ -152,6 +154,7 @@ pub(crate) struct Arithmetic {
     pub(crate) context: usize,
     pub(crate) precision: Precision,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) weights_in: WeightsIn,
 }
 
 impl Decoder {
@@ -179,8 +182,16 @@ impl Decoder {
             statistics: RouterStatistics::new(config.n_layers, config.n_experts),
             precision: arithmetic.precision,
             pool: arithmetic.pool,
+            weights_in: arithmetic.weights_in,
             config,
         })
+    }
+
+    /// Reads every matrix once, a layer at a time, and hands it to the loader's sink.
+    pub(crate) fn pack(config: &Config, loader: &Loader<'_>) -> Result<(), LoadError> {
+        loader.embedding(config)?;
+        loader.head(config)?;
+        (0..config.n_layers).try_for_each(|layer| loader.layer(config, layer).map(drop))
     }
 
     /// What the model is.
@@ -208,6 +219,11 @@ impl Decoder {
     /// How often each expert was chosen since loading.
     pub fn router_statistics(&self) -> &RouterStatistics {
         &self.statistics
+    }
+
+    /// Where the weights lie.
+    pub fn weights_in(&self) -> &WeightsIn {
+        &self.weights_in
     }
 
     /// Bytes of all weights in memory.

@@ -11,6 +11,7 @@ use crate::cache::KvCache;
 use crate::decoder::{Decoder, Input, RouterStatistics, Scratch, WantedLogits};
 use crate::error::{ForwardError, LoadError};
 use crate::open::{DecoderOptions, Files, Opened};
+use crate::packed::PackOptions;
 use crate::template::{ChatTemplate, TemplateError};
 use crate::tokenizer::Tokenizer;
 
@@ -43,6 +44,8 @@ pub struct LoadOptions {
     pub precision: Precision,
     /// Context in tokens, never more than the model's own; `None` takes that, at most 8192.
     pub context: Option<usize>,
+    /// Whether and where weights are kept in a packed file.
+    pub pack: PackOptions,
 }
 
 /// A loaded model. Shared between threads; what belongs to one sequence lies in its [`KvCache`].
@@ -71,6 +74,7 @@ impl Model {
             precision: options.precision,
             context: options.context,
             recast: None,
+            pack: options.pack.clone(),
         })?;
         Ok(Arc::new(Self {
             path: path.to_owned(),

@@ -2,8 +2,10 @@
 //!
 //! Tells the two layouts apart by their contents; what the tensors are called follows from the layout.
 
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use compute::{DType, Pool, Precision};
 use weights::Source;
@@ -13,6 +15,7 @@ use weights::safetensors::SafeTensors;
 use crate::config::Config;
 use crate::decoder::{Arithmetic, Decoder, Loader, Naming};
 use crate::error::LoadError;
+use crate::packed::{self, PackOptions, Packed, WeightsIn};
 
 /// Context that is taken when the caller names none: more costs memory that few questions need.
 pub(crate) const CONTEXT_DEFAULT_MAX: usize = 8192;
@@ -32,6 +35,8 @@ pub struct DecoderOptions {
     pub context: Option<usize>,
     /// Re-encode every matrix but routers in this type; matrices whose rows are not whole blocks stay as they are.
     pub recast: Option<DType>,
+    /// Whether and where weights are kept in a packed file.
+    pub pack: PackOptions,
 }
 
 /// The two layouts.
@@ -46,6 +51,7 @@ pub(crate) enum Files {
 pub(crate) struct Opened {
     pub(crate) config: Config,
     pub(crate) files: Files,
+    path: PathBuf,
 }
 
 impl Opened {
@@ -56,6 +62,7 @@ impl Opened {
             return Ok(Self {
                 config,
                 files: Files::Gguf(file),
+                path: path.to_owned(),
             });
         }
         let config_path = path.join(CONFIG_FILE);
@@ -66,7 +73,11 @@ impl Opened {
         }
         let config = Config::from_json(&stdx::fs::read_to_string(&config_path)?)?;
         let files = Files::Folder(SafeTensors::open(path)?);
-        Ok(Self { config, files })
+        Ok(Self {
+            config,
+            files,
+            path: path.to_owned(),
+        })
     }
 
     pub(crate) fn source(&self) -> &dyn Source {
@@ -84,22 +95,107 @@ impl Opened {
     }
 
     pub(crate) fn decoder(&self, options: &DecoderOptions) -> Result<Decoder, LoadError> {
+        let packed = self.packed(options);
         let loader = Loader {
-            source: self.source(),
-            naming: match &self.files {
-                Files::Gguf(_) => Naming::Gguf,
-                Files::Folder(_) => Naming::HuggingFace,
-            },
-            recast: options.recast,
+            packed: packed.as_ref().ok(),
+            ..self.loader(options)
         };
         let own = self.config.context.min(CONTEXT_DEFAULT_MAX);
         let arithmetic = Arithmetic {
             context: options.context.unwrap_or(own),
             precision: options.precision,
             pool: Arc::new(pool(options.threads)),
+            weights_in: match &packed {
+                Ok(packed) => WeightsIn::PackedFile(packed.path().to_owned()),
+                Err(reason) => WeightsIn::Memory(reason.clone()),
+            },
         };
         Decoder::load(self.config.clone(), &loader, arithmetic)
     }
+
+    fn loader(&self, options: &DecoderOptions) -> Loader<'_> {
+        Loader {
+            source: self.source(),
+            naming: match &self.files {
+                Files::Gguf(_) => Naming::Gguf,
+                Files::Folder(_) => Naming::HuggingFace,
+            },
+            recast: options.recast,
+            packed: None,
+            sink: None,
+        }
+    }
+
+    /// The packed file, made first where it is missing; the error says why there is none.
+    fn packed(&self, options: &DecoderOptions) -> Result<Packed, String> {
+        if options.recast.is_some() {
+            return Err("re-encoded weights are never packed".into());
+        }
+        if options.pack.folder.is_none() {
+            return Err("no folder for packed files is set".into());
+        }
+        let source = stdx::fs::canonicalize(&self.path).map_err(|error| error.to_string())?;
+        let identity = self.identity().map_err(|error| error.to_string())?;
+        let tensors = self.source();
+        let n_bytes = tensors
+            .names()
+            .into_iter()
+            .filter_map(|name| tensors.tensor(name));
+        let n_bytes = n_bytes.map(|tensor| tensor.n_bytes).sum();
+        packed::open_or_make(&options.pack, &identity, &source, n_bytes, |writer| {
+            let loader = Loader {
+                sink: Some(writer),
+                ..self.loader(options)
+            };
+            Decoder::pack(&self.config, &loader).map_err(|error| error.to_string())
+        })
+    }
+
+    /// A hash that changes when the weights do: of each file's name, length, time of change, first bytes (where its
+    /// tables are) and samples. Hashing all of it would take longer than loading it.
+    fn identity(&self) -> Result<String, stdx::fs::FsError> {
+        let mut files = match self.path.is_dir() {
+            true => stdx::fs::read_dir(&self.path)?,
+            false => vec![self.path.clone()],
+        };
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|e| e == "safetensors" || e == "gguf")
+        });
+        if files.is_empty() {
+            files.push(self.path.clone());
+        }
+        files.sort();
+        let mut told = Vec::new();
+        for file in &files {
+            describe(file, &mut told)?;
+        }
+        Ok(stdx::hash::sha256_hex(&told))
+    }
+}
+
+/// Appends what [`Opened::identity`] looks at in one file.
+fn describe(path: &Path, told: &mut Vec<u8>) -> Result<(), stdx::fs::FsError> {
+    const HEAD_BYTES: u64 = 64 << 10;
+    const SAMPLES: u64 = 64;
+    const SAMPLE_BYTES: u64 = 256;
+    let metadata = stdx::fs::metadata(path)?;
+    let changed = metadata
+        .modified()
+        .ok()
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let n_bytes = metadata.len();
+    told.extend(format!("{name} {n_bytes} {changed:?}\n").into_bytes());
+    let mut file = stdx::fs::open(path)?;
+    let starts = (1..=SAMPLES).map(|i| (n_bytes / (SAMPLES + 1) * i, SAMPLE_BYTES));
+    for (start, length) in std::iter::once((0, HEAD_BYTES)).chain(starts) {
+        let read = file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| (&mut file).take(length).read_to_end(told));
+        read.map_err(|source| stdx::fs::FsError::new("read", path, source))?;
+    }
+    Ok(())
 }
 
 impl Decoder {

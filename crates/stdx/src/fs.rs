@@ -122,6 +122,33 @@ pub fn sync_parent(path: impl AsRef<Path>) -> Result<()> {
     )
 }
 
+/// Bytes that this user may still write to the file system of an existing `path`.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "the free space of a file system is a system call")]
+pub fn free_bytes(path: impl AsRef<Path>) -> Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = path.as_ref();
+    let c_path = wrap(
+        "measure",
+        path,
+        std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other),
+    )?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `c_path` is a terminated string and `found` has room for the answer.
+    if unsafe { libc::statvfs(c_path.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(FsError::new("measure", path, io::Error::last_os_error()));
+    }
+    // SAFETY: the call succeeded, so it has filled the structure.
+    let found = unsafe { found.assume_init() };
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields' types differ between systems"
+    )]
+    let (blocks, size) = (u64::from(found.f_bavail), found.f_frsize as u64);
+    Ok(blocks.saturating_mul(size))
+}
+
 /// Opens a file for reading.
 pub fn open(path: impl AsRef<Path>) -> Result<File> {
     wrap("open", path.as_ref(), File::open(path.as_ref()))

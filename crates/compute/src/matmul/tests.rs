@@ -260,24 +260,28 @@ fn jobs_of_mixed_types_and_sizes_share_one_call() {
                 w: a.as_ref(),
                 x: &x,
                 n: 5,
+                rows: None,
                 out: &mut out_a,
             },
             Job {
                 w: a.as_ref(),
                 x: &[],
                 n: 0,
+                rows: None,
                 out: &mut none,
             },
             Job {
                 w: b.as_ref(),
                 x: &x,
                 n: 5,
+                rows: None,
                 out: &mut out_b,
             },
             Job {
                 w: c.as_ref(),
                 x: &y,
                 n: 1,
+                rows: None,
                 out: &mut out_c,
             },
         ];
@@ -297,4 +301,39 @@ fn jobs_of_mixed_types_and_sizes_share_one_call() {
         &mut scratch,
     );
     assert_eq!(again, out_a);
+}
+
+#[test]
+fn jobs_that_share_rows_give_what_copies_of_the_rows_give() {
+    let x = noise(9 * 64, 4);
+    let pool = Pool::new(2);
+    for (dtype, precision) in [
+        (DType::Q4_0, Precision::Native),
+        (DType::Q8_0, Precision::F32),
+        (DType::F16, Precision::Native),
+    ] {
+        let (a, b) = (matrix(dtype, 48, 64, 1), matrix(dtype, 16, 64, 2));
+        let rows: Vec<Vec<u32>> = vec![(0..9).rev().collect(), vec![3, 3, 8], vec![]];
+        let mut outs = [vec![0.0; 9 * 48], vec![0.0; 3 * 16], Vec::new()];
+        let mut jobs: Vec<Job<'_>> = outs
+            .iter_mut()
+            .zip(&rows)
+            .zip([&a, &b, &a])
+            .map(|((out, rows), w)| Job {
+                w: w.as_ref(),
+                x: &x,
+                n: rows.len(),
+                rows: Some(rows),
+                out,
+            })
+            .collect();
+        matmul_jobs(&pool, &mut jobs, precision, &mut Scratch::new());
+        for ((out, rows), w) in outs.iter().zip(&rows).zip([&a, &b, &a]) {
+            let copy: Vec<f32> = rows
+                .iter()
+                .flat_map(|&row| x[row as usize * 64..][..64].to_vec())
+                .collect();
+            assert_eq!(*out, product(Isa::active(), w, &copy, rows.len(), precision, 1));
+        }
+    }
 }

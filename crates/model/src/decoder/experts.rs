@@ -55,7 +55,8 @@ pub(super) struct Buffers {
     /// Where each token's choices are, in the order of the experts.
     places: Vec<usize>, // (T, K)
     cursors: Vec<usize>,     // (T)
-    gathered: Vec<f32>,      // (T·K, D)
+    /// The token of each choice.
+    tokens: Vec<u32>, // (T·K)
     results: Vec<f32>,       // (T·K, D)
 }
 
@@ -127,32 +128,10 @@ impl Decoder {
     pub(super) fn run_experts(&self, experts: &Experts, scratch: &mut Scratch) {
         let f = self.config.d_ff_expert;
         let runs = runs(&scratch.experts.choices);
-        self.gather(scratch);
         self.gate_and_up(experts, &runs, scratch);
         self.silu_mul(&mut scratch.gate, &scratch.up, f);
         self.down(experts, &runs, scratch);
         self.sum(scratch);
-    }
-
-    /// gathered = the row of normed that each choice reads. A single token is the same input to all its experts, so
-    /// it is not copied.
-    fn gather(&self, scratch: &mut Scratch) {
-        let d = self.config.d_model;
-        let Scratch {
-            normed,
-            experts: Buffers {
-                choices, gathered, ..
-            },
-            ..
-        } = scratch;
-        if normed.len() == d {
-            return;
-        }
-        resize(gathered, choices.len() * d);
-        for_each_row(&self.pool, gathered, d, |i, row| {
-            let token = choices[i].token;
-            row.copy_from_slice(&normed[token * d..(token + 1) * d]);
-        });
     }
 
     /// gate, up = their products for every expert in use, in one fork-join.
@@ -163,34 +142,28 @@ impl Decoder {
             gate,
             up,
             compute,
-            experts: Buffers {
-                choices, gathered, ..
-            },
+            experts: Buffers { choices, tokens, .. },
             ..
         } = scratch;
+        tokens.clear();
+        tokens.extend(choices.iter().map(|choice| choice.token as u32));
         resize(gate, choices.len() * f); // (T·K, F)
         resize(up, choices.len() * f); // (T·K, F)
         let mut jobs = Vec::with_capacity(2 * runs.len());
         let parts = split(gate, runs, f).into_iter().zip(split(up, runs, f));
         for ((expert, rows), (gate, up)) in runs.iter().zip(parts) {
-            let x = if normed.len() == d {
-                &normed[..]
-            } else {
-                &gathered[rows.start * d..rows.end * d]
-            };
             let (n, of_expert) = (rows.len(), expert * f..(expert + 1) * f);
-            jobs.push(Job {
-                w: experts.gate.rows_view(of_expert.clone()),
-                x,
-                n,
-                out: gate,
-            });
-            jobs.push(Job {
-                w: experts.up.rows_view(of_expert),
-                x,
-                n,
-                out: up,
-            });
+            // A single token is the same input to all its experts: no rows to choose from.
+            let of_x = (normed.len() > d).then_some(&tokens[rows.clone()]);
+            for (matrix, out) in [(&experts.gate, gate), (&experts.up, up)] {
+                jobs.push(Job {
+                    w: matrix.rows_view(of_expert.clone()),
+                    x: normed,
+                    n,
+                    rows: of_x,
+                    out,
+                });
+            }
         }
         matmul_jobs(&self.pool, &mut jobs, self.precision, compute);
     }
@@ -212,6 +185,7 @@ impl Decoder {
                 w: experts.down.rows_view(expert * d..(expert + 1) * d),
                 x,
                 n: rows.len(),
+                rows: None,
                 out,
             });
         }

@@ -10,6 +10,7 @@ use super::names::{Global, Naming, Part};
 use super::{Experts, FeedForward, Layer, Linear};
 use crate::config::{Config, NormPlacement, QkNorm};
 use crate::error::LoadError;
+use crate::packed::{PackWriter, Packed};
 
 /// Reads weights from one file or folder.
 pub(crate) struct Loader<'a> {
@@ -17,6 +18,10 @@ pub(crate) struct Loader<'a> {
     pub(crate) naming: Naming,
     /// Re-encode every matrix but routers in this type (parity of the quantised kernels).
     pub(crate) recast: Option<DType>,
+    /// Where matrices are taken from instead, if they are there.
+    pub(crate) packed: Option<&'a Packed>,
+    /// Gets every matrix that is read.
+    pub(crate) sink: Option<&'a PackWriter>,
 }
 
 impl Loader<'_> {
@@ -111,6 +116,9 @@ impl Loader<'_> {
     /// A matrix of `rows` outputs and `cols` inputs.
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let (tensor, dtype) = self.tensor(name, &[rows, cols])?;
+        if let Some(matrix) = self.from_packed(name, dtype, rows, cols) {
+            return Ok(matrix);
+        }
         let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
         self.source.read(name, &mut bytes)?;
         self.finish(name, dtype, (rows, cols), bytes)
@@ -122,6 +130,9 @@ impl Loader<'_> {
         let whole = format!("{}.weight", self.naming.stem(layer, part));
         if self.naming.expert(layer, part, 0).is_none() {
             let (tensor, dtype) = self.tensor(&whole, &shape)?;
+            if let Some(matrix) = self.from_packed(&whole, dtype, n_experts * rows, cols) {
+                return Ok(matrix);
+            }
             let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
             self.source.read(&whole, &mut bytes)?;
             return self.finish(&whole, dtype, (n_experts * rows, cols), bytes);
@@ -130,6 +141,9 @@ impl Loader<'_> {
             .filter_map(|e| self.naming.expert(layer, part, e))
             .collect();
         let (first, dtype) = self.tensor(&names[0], &[rows, cols])?;
+        if let Some(matrix) = self.from_packed(&whole, dtype, n_experts * rows, cols) {
+            return Ok(matrix);
+        }
         let n_bytes = length(&first)?;
         let mut bytes = AlignedBytes::zeroed(n_bytes * n_experts);
         for (name, bytes) in names.iter().zip(bytes.chunks_exact_mut(n_bytes)) {
@@ -161,10 +175,18 @@ impl Loader<'_> {
             }
             _ => (dtype, bytes),
         };
-        Matrix::new(dtype, rows, cols, bytes).map_err(|source| LoadError::Matrix {
+        let matrix = Matrix::new(dtype, rows, cols, bytes).map_err(|source| LoadError::Matrix {
             name: name.to_owned(),
             source,
-        })
+        })?;
+        if let Some(sink) = self.sink {
+            sink.add(name, &matrix);
+        }
+        Ok(matrix)
+    }
+
+    fn from_packed(&self, name: &str, dtype: DType, rows: usize, cols: usize) -> Option<Matrix> {
+        self.packed?.matrix(name, dtype, rows, cols)
     }
 
     /// A vector of `len` values in any type, as f32.

@@ -73,6 +73,7 @@ pub(super) fn rows(dir: &Path, options: &Options) -> Result<Vec<Row>, ParityErro
             precision,
             context: None,
             recast,
+            ..DecoderOptions::default()
         };
         Decoder::open(dir, &options)
     };

@@ -1,0 +1,411 @@
+//! Weights in the layout the kernels read, written once and mapped by every process that runs the model.
+//!
+//! A model file holds rows of blocks; kernels read sixteen rows interleaved. Doing that at each start costs reading
+//! and rewriting all weights, and every process then has a copy of its own. So the result is kept in a file of
+//! Hanok's own, which loads in milliseconds and lies in memory once, however many processes use it.
+//!
+//! Not the source of truth: it is named after the model file's identity, checked when it is opened, and made anew
+//! when it does not fit. Vectors (norms, biases) stay in the model file.
+//!
+//! Layout: 64 bytes of preamble (magic, then offset and length of the header, then the header's SHA-256), matrices
+//! from 2 MiB on (large ones on 2 MiB boundaries, so that huge pages can hold them), the header as JSON at the end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compute::{DType, Matrix};
+use serde::{Deserialize, Serialize};
+use stdx::fs::{self, FsError};
+use stdx::mmap::Mmap;
+
+const MAGIC: [u8; 8] = *b"HANOKPK1";
+/// Changes whenever the interleaving of any type does; files of another layout are made anew.
+const LAYOUT: u32 = 1;
+const PREAMBLE: usize = 64;
+/// Size of a huge page, and the length from which a matrix starts on one.
+const HUGE: u64 = 2 << 20;
+const ALIGN: u64 = 64;
+/// Bytes written at a time: whole huge pages, so that the page cache can hold them as such.
+const WRITE_BYTES: usize = 4 << 20;
+/// Room that must stay free on the disk.
+const RESERVE_BYTES: u64 = 1 << 30;
+/// Models smaller than this load fast enough from their own file.
+const PACK_FROM_BYTES: u64 = 256 << 20;
+
+/// Where a decoder's weights lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightsIn {
+    /// In this process's own memory, for this reason.
+    Memory(String),
+    /// In a packed file, mapped and shared with other processes.
+    PackedFile(PathBuf),
+}
+
+/// Where packed files are kept, and whom to tell before one is written.
+#[derive(Debug, Clone, Default)]
+pub struct PackOptions {
+    /// The folder; `None` keeps weights in memory.
+    pub folder: Option<PathBuf>,
+    /// Called with the number of bytes before a file is written, which takes some seconds.
+    pub notice: Option<fn(u64)>,
+    /// Pack whatever the model's size (tests).
+    pub even_small: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    layout: u32,
+    /// Of the model file; see `open::Opened::identity`.
+    identity: String,
+    /// For people who look at the folder.
+    source: PathBuf,
+    matrices: BTreeMap<String, Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    dtype: String,
+    rows: usize,
+    cols: usize,
+    offset: u64,
+    length: u64,
+}
+
+/// An opened packed file.
+pub(crate) struct Packed {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    matrices: BTreeMap<String, Entry>,
+}
+
+impl Packed {
+    /// Maps the file, if it is whole and made from the model with this identity.
+    pub(crate) fn open(path: &Path, identity: &str) -> Result<Self, String> {
+        let map = Mmap::open_own_file(path).map_err(|error| error.to_string())?;
+        let broken = || format!("`{}` is damaged or of another version", path.display());
+        let header = header(&map).ok_or_else(broken)?;
+        if header.layout != LAYOUT || header.identity != identity {
+            return Err(broken());
+        }
+        map.advise_huge_pages();
+        Ok(Self {
+            path: path.to_owned(),
+            map: Arc::new(map),
+            matrices: header.matrices,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The matrix, if it is there in this type and shape.
+    pub(crate) fn matrix(&self, name: &str, dtype: DType, rows: usize, cols: usize) -> Option<Matrix> {
+        let entry = self.matrices.get(name)?;
+        if (entry.dtype.as_str(), entry.rows, entry.cols) != (dtype.name(), rows, cols) {
+            return None;
+        }
+        let start = usize::try_from(entry.offset).ok()?;
+        let end = start.checked_add(usize::try_from(entry.length).ok()?)?;
+        let owner: Arc<Mmap> = Arc::clone(&self.map);
+        Matrix::from_interleaved(dtype, rows, cols, owner, start..end).ok()
+    }
+}
+
+/// Reads and checks the header; `None` if anything does not fit.
+fn header(map: &[u8]) -> Option<Header> {
+    let preamble = map.first_chunk::<PREAMBLE>()?;
+    if preamble[..8] != MAGIC {
+        return None;
+    }
+    let number = |at: usize| -> Option<usize> {
+        let bytes = preamble[at..].first_chunk::<8>()?;
+        usize::try_from(u64::from_le_bytes(*bytes)).ok()
+    };
+    let (offset, length) = (number(8)?, number(16)?);
+    if offset.checked_add(length)? != map.len() {
+        return None;
+    }
+    let json = &map[offset..];
+    if stdx::hash::sha256(json) != preamble[24..56] {
+        return None;
+    }
+    let header: Header = serde_json::from_slice(json).ok()?;
+    let fits = |entry: &Entry| {
+        let end = entry.offset.checked_add(entry.length);
+        entry.offset.is_multiple_of(ALIGN) && end.is_some_and(|end| end <= offset as u64)
+    };
+    header.matrices.values().all(fits).then_some(header)
+}
+
+/// A packed file being written under another name.
+pub(crate) struct PackWriter {
+    state: RefCell<WriterState>,
+}
+
+struct WriterState {
+    file: File,
+    temporary: PathBuf,
+    at: u64,
+    matrices: BTreeMap<String, Entry>,
+    /// The first failure; nothing is written after it.
+    failed: Option<FsError>,
+}
+
+impl PackWriter {
+    pub(crate) fn create(path: &Path) -> Result<Self, FsError> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let temporary = path.with_file_name(name);
+        Ok(Self {
+            state: RefCell::new(WriterState {
+                file: fs::create(&temporary)?,
+                temporary,
+                at: HUGE,
+                matrices: BTreeMap::new(),
+                failed: None,
+            }),
+        })
+    }
+
+    /// Appends a matrix. A failure is kept for [`PackWriter::finish`].
+    pub(crate) fn add(&self, name: &str, matrix: &Matrix) {
+        let mut state = self.state.borrow_mut();
+        if state.failed.is_none()
+            && let Err(source) = state.append(name, matrix)
+        {
+            state.failed = Some(FsError::new("write", state.temporary.clone(), source));
+        }
+    }
+
+    /// Takes away what was written.
+    fn abandon(self) {
+        let _ = fs::remove_file(self.state.into_inner().temporary);
+    }
+
+    /// Writes the header, makes everything durable and gives the file its name.
+    pub(crate) fn finish(self, path: &Path, identity: &str, source: &Path) -> Result<(), FsError> {
+        let mut state = self.state.into_inner();
+        let temporary = state.temporary.clone();
+        let written = match state.failed.take() {
+            Some(error) => Err(error),
+            None => state
+                .seal(identity, source)
+                .map_err(|source| FsError::new("write", temporary.clone(), source)),
+        };
+        if let Err(error) = written {
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        fs::rename(&temporary, path)?;
+        fs::sync_parent(path)
+    }
+}
+
+impl WriterState {
+    fn append(&mut self, name: &str, matrix: &Matrix) -> std::io::Result<()> {
+        let bytes = matrix.interleaved();
+        let align = if bytes.len() as u64 >= HUGE { HUGE } else { ALIGN };
+        let offset = self.at.next_multiple_of(align);
+        self.file.seek(SeekFrom::Start(offset))?;
+        for part in bytes.chunks(WRITE_BYTES) {
+            self.file.write_all(part)?;
+        }
+        self.at = offset + bytes.len() as u64;
+        let entry = Entry {
+            dtype: matrix.dtype().name().to_owned(),
+            rows: matrix.rows(),
+            cols: matrix.cols(),
+            offset,
+            length: bytes.len() as u64,
+        };
+        self.matrices.insert(name.to_owned(), entry);
+        Ok(())
+    }
+
+    fn seal(&mut self, identity: &str, source: &Path) -> std::io::Result<()> {
+        let header = Header {
+            layout: LAYOUT,
+            identity: identity.to_owned(),
+            source: source.to_owned(),
+            matrices: std::mem::take(&mut self.matrices),
+        };
+        let json = serde_json::to_vec(&header).map_err(std::io::Error::other)?;
+        let offset = self.at.next_multiple_of(ALIGN);
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.write_all(&json)?;
+        let mut preamble = [0u8; PREAMBLE];
+        preamble[..8].copy_from_slice(&MAGIC);
+        preamble[8..16].copy_from_slice(&offset.to_le_bytes());
+        preamble[16..24].copy_from_slice(&(json.len() as u64).to_le_bytes());
+        preamble[24..56].copy_from_slice(&stdx::hash::sha256(&json));
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&preamble)?;
+        self.file.sync_all()
+    }
+}
+
+/// The packed file of a model: opened, or made by `write` first where there is room. The error says why weights stay in
+/// memory.
+pub(crate) fn open_or_make(
+    options: &PackOptions,
+    identity: &str,
+    source: &Path,
+    n_bytes: u64,
+    write: impl FnOnce(&PackWriter) -> Result<(), String>,
+) -> Result<Packed, String> {
+    let folder = options
+        .folder
+        .as_deref()
+        .ok_or("no folder for packed files is set")?;
+    if n_bytes < PACK_FROM_BYTES && !options.even_small {
+        return Err("a small model gains nothing by a packed file".into());
+    }
+    let path = folder.join(format!("{}.packed", &identity[..identity.len().min(32)]));
+    if let Ok(packed) = Packed::open(&path, identity) {
+        return Ok(packed);
+    }
+    let text = |error: FsError| error.to_string();
+    fs::create_dir_all(folder).map_err(text)?;
+    remove_leftovers(folder, source);
+    let free = fs::free_bytes(folder).map_err(text)?;
+    let needed = n_bytes.saturating_add(RESERVE_BYTES);
+    if free < needed {
+        return Err(format!(
+            "a packed file needs {needed} bytes in `{}`, {free} are free",
+            folder.display()
+        ));
+    }
+    if let Some(notice) = options.notice {
+        notice(n_bytes);
+    }
+    let writer = PackWriter::create(&path).map_err(text)?;
+    if let Err(reason) = write(&writer) {
+        writer.abandon();
+        return Err(reason);
+    }
+    writer.finish(&path, identity, source).map_err(text)?;
+    Packed::open(&path, identity)
+}
+
+/// Takes away what older versions of the same model file and killed writers have left.
+fn remove_leftovers(folder: &Path, source: &Path) {
+    for path in fs::read_dir(folder).unwrap_or_default() {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let is_stale = if name.ends_with(".partial") {
+            // The name ends with the writer's process number.
+            let writer = name.trim_end_matches(".partial").rsplit('.').next();
+            !writer.is_some_and(|pid| Path::new("/proc").join(pid).exists())
+        } else if name.ends_with(".packed") {
+            Mmap::open_own_file(&path).is_ok_and(|map| match header(&map) {
+                Some(header) => header.source == source,
+                None => true,
+            })
+        } else {
+            false
+        };
+        if is_stale {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use compute::AlignedBytes;
+
+    use super::*;
+
+    fn matrix(seed: u8, rows: usize) -> Matrix {
+        let n_bytes = DType::Q4_0.row_bytes(64).unwrap() * rows;
+        let bytes: Vec<u8> = (0..n_bytes).map(|i| (i as u8).wrapping_mul(seed)).collect();
+        Matrix::new(DType::Q4_0, rows, 64, AlignedBytes::copy_of(&bytes)).unwrap()
+    }
+
+    fn pack(folder: &Path, identity: &str, source: &str) -> Result<Packed, String> {
+        let options = PackOptions {
+            folder: Some(folder.to_owned()),
+            notice: None,
+            even_small: true,
+        };
+        open_or_make(&options, identity, Path::new(source), 4096, |writer| {
+            writer.add("a", &matrix(3, 40));
+            writer.add("b", &matrix(7, 16));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn matrices_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let packed = pack(folder.path(), "one", "model").unwrap();
+        for (name, seed, rows) in [("a", 3, 40), ("b", 7, 16)] {
+            let back = packed.matrix(name, DType::Q4_0, rows, 64).unwrap();
+            assert_eq!(back.interleaved(), matrix(seed, rows).interleaved());
+        }
+        assert!(packed.matrix("a", DType::Q4_1, 40, 64).is_none());
+        assert!(packed.matrix("a", DType::Q4_0, 41, 64).is_none());
+        assert!(packed.matrix("c", DType::Q4_0, 40, 64).is_none());
+    }
+
+    #[test]
+    fn any_changed_or_missing_byte_of_the_header_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pack(folder.path(), "one", "model").unwrap().path().to_owned();
+        assert!(Packed::open(&path, "another").is_err());
+        let whole = fs::read(&path).unwrap();
+        let start = usize::try_from(u64::from_le_bytes(*whole[8..].first_chunk().unwrap())).unwrap();
+        let places = (0..56).chain((start..whole.len()).step_by(7));
+        for at in places {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            assert!(Packed::open(&path, "one").is_err(), "byte {at}");
+        }
+        for len in [0, 7, 63, start, whole.len() - 1] {
+            fs::write(&path, &whole[..len]).unwrap();
+            assert!(Packed::open(&path, "one").is_err(), "cut to {len}");
+        }
+        // What does not fit is made anew.
+        assert!(pack(folder.path(), "one", "model").is_ok());
+    }
+
+    #[test]
+    fn another_version_of_a_model_takes_the_place_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = pack(folder.path(), "one", "model").unwrap().path().to_owned();
+        fs::write(folder.path().join("x.packed.4194999.partial"), b"torn").unwrap();
+        let other = pack(folder.path(), "two", "other model")
+            .unwrap()
+            .path()
+            .to_owned();
+        let second = pack(folder.path(), "three", "model").unwrap().path().to_owned();
+        let mut left = fs::read_dir(folder.path()).unwrap();
+        left.sort();
+        let mut want = vec![other, second];
+        want.sort();
+        assert_eq!(left, want);
+        assert!(!first.exists());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = PackOptions {
+            folder: Some(folder.path().to_owned()),
+            notice: None,
+            even_small: true,
+        };
+        let result = open_or_make(&options, "one", Path::new("model"), u64::MAX / 2, |_| Ok(()));
+        assert!(result.err().unwrap().contains("are free"));
+        assert!(fs::read_dir(folder.path()).unwrap().is_empty());
+    }
+}
