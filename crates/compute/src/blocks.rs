@@ -1,13 +1,13 @@
 //! Element types of weight matrices and the size of their blocks.
 //!
-//! The layouts are those of GGUF files: a quantised type stores [`BLOCK`] or [`SUPER_BLOCK`] neighbouring
+//! The layouts are those of GGUF files: a quantised type stores [`BLOCK`] or 256 neighbouring
 //! weights of a row as one block of scales, offsets and small integers. This file knows sizes; `quant`
 //! knows values and `matrix` knows how blocks of sixteen rows are interleaved for the kernels.
 
 /// Weights in one quantised block, and activations in one int8 block.
 pub const BLOCK: usize = 32;
 /// Weights in one block of the K types, whose sub-blocks have small integers as scales.
-pub const SUPER_BLOCK: usize = 256;
+pub(crate) const SUPER_BLOCK: usize = 256;
 
 /// Element type of a weight matrix.
 ///

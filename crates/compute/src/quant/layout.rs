@@ -51,6 +51,26 @@ pub(crate) struct Layout {
     pub(crate) scale_range: (i16, i16),
 }
 
+/// A K type as a type, so that kernels are compiled for its layout.
+pub(crate) trait SuperBlock {
+    /// Its layout.
+    const LAYOUT: Layout;
+}
+
+macro_rules! super_blocks {
+    ($($name:ident = $dtype:ident),*) => {
+        $(
+            #[derive(Debug, Clone, Copy)]
+            pub(crate) struct $name;
+            impl SuperBlock for $name {
+                const LAYOUT: Layout = Layout::of(DType::$dtype);
+            }
+        )*
+    };
+}
+
+super_blocks!(Q2K = Q2_K, Q3K = Q3_K, Q4K = Q4_K, Q5K = Q5_K, Q6K = Q6_K);
+
 /// Integer scales and offsets of the sub-blocks of `N` rows; a scale is a signed byte for every type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Steps<const N: usize> {
@@ -63,7 +83,7 @@ impl Layout {
     ///
     /// # Panics
     /// For any other type.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn of(dtype: DType) -> Self {
         let (d, e, scales, sub_len, level_bits, zero, scale_range) = match dtype {
             DType::Q2_K => (80, Some(82), (0, 16), 16, 2, 0, (0, 15)),
@@ -86,7 +106,7 @@ impl Layout {
     }
 
     /// Where the low and the high bits of the levels of run `run` (columns `32 * run..`) are.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn spots(self, run: usize) -> [Spot; 2] {
         let (half, turn, bit) = (run / 4, run as u32 % 4, run as u32);
         let nothing = at(0, 0, 0, 0);
@@ -103,40 +123,49 @@ impl Layout {
     }
 
     /// Unpacks the scales and offsets of `N` rows; `packed[i]` is byte `i` of each row's packed field.
-    #[inline]
+    ///
+    /// Inlined always: with sixteen rows the loops become vector instructions of the caller's level.
+    #[inline(always)]
     pub(crate) fn steps<const N: usize>(self, packed: &[[u8; N]]) -> Steps<N> {
         let mut steps = Steps {
             scales: [[0; N]; SUBS_MAX],
             offsets: [[0; N]; SUBS_MAX],
         };
+        let (scales, offsets) = (&mut steps.scales, &mut steps.offsets);
         match self.dtype {
             DType::Q2_K => {
-                for (j, bytes) in packed.iter().enumerate() {
-                    steps.scales[j] = bytes.map(|b| (b & 15).cast_signed());
-                    steps.offsets[j] = bytes.map(|b| b >> 4);
+                for j in 0..SUBS_MAX {
+                    for n in 0..N {
+                        scales[j][n] = (packed[j][n] & 15).cast_signed();
+                        offsets[j][n] = packed[j][n] >> 4;
+                    }
                 }
             }
             DType::Q3_K => {
                 for j in 0..SUBS_MAX {
-                    let low = packed[j % 8].map(|b| b >> (j / 8 * 4) & 15);
-                    let high = packed[8 + j % 4].map(|b| (b >> (j / 4 * 2) & 3) << 4);
-                    steps.scales[j] =
-                        std::array::from_fn(|n| (low[n] | high[n]).wrapping_sub(32).cast_signed());
+                    for n in 0..N {
+                        let low = packed[j % 8][n] >> (j / 8 * 4) & 15;
+                        let high = packed[8 + j % 4][n] >> (j / 4 * 2) & 3;
+                        scales[j][n] = (low | high << 4).wrapping_sub(32).cast_signed();
+                    }
                 }
             }
             DType::Q4_K | DType::Q5_K => {
                 for j in 0..4 {
-                    let (a, b, c) = (packed[j], packed[j + 4], packed[j + 8]);
-                    steps.scales[j] = a.map(|a| (a & 63).cast_signed());
-                    steps.offsets[j] = b.map(|b| b & 63);
-                    let high = |n: usize| (c[n] & 15 | a[n] >> 6 << 4).cast_signed();
-                    steps.scales[j + 4] = std::array::from_fn(high);
-                    steps.offsets[j + 4] = std::array::from_fn(|n| c[n] >> 4 | b[n] >> 6 << 4);
+                    for n in 0..N {
+                        let (a, b, c) = (packed[j][n], packed[j + 4][n], packed[j + 8][n]);
+                        scales[j][n] = (a & 63).cast_signed();
+                        offsets[j][n] = b & 63;
+                        scales[j + 4][n] = (c & 15 | a >> 6 << 4).cast_signed();
+                        offsets[j + 4][n] = c >> 4 | b >> 6 << 4;
+                    }
                 }
             }
             _ => {
-                for (j, bytes) in packed.iter().enumerate() {
-                    steps.scales[j] = bytes.map(u8::cast_signed);
+                for j in 0..SUBS_MAX {
+                    for n in 0..N {
+                        scales[j][n] = packed[j][n].cast_signed();
+                    }
                 }
             }
         }

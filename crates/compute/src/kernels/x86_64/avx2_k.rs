@@ -11,7 +11,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "vector loads of scales; what is entered under a token is entered in `avx2`"
+    reason = "vector loads of scales, prefetches; what is entered under a token is entered in `avx2`"
 )]
 
 use std::arch::x86_64::*;
@@ -20,7 +20,7 @@ use super::avx2::{HALF, halves, load32, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
 use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
-use crate::quant::layout::{Layout, RUNS, Steps};
+use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Steps, SuperBlock};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q5_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
@@ -34,27 +34,27 @@ pub(super) fn native_q5_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> 
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q2_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q2_K.block_bytes() * LANES }>(Layout::of(DType::Q2_K), group, x)
+    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q3_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q3_K.block_bytes() * LANES }>(Layout::of(DType::Q3_K), group, x)
+    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q4_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<T, { DType::Q4_K.block_bytes() * LANES }>(Layout::of(DType::Q4_K), group, x)
+    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q5_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<T, { DType::Q5_K.block_bytes() * LANES }>(Layout::of(DType::Q5_K), group, x)
+    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q6_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q6_K.block_bytes() * LANES }>(Layout::of(DType::Q6_K), group, x)
+    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -69,46 +69,47 @@ pub(super) fn float_q5_1<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn float_q2_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q2_K.block_bytes() * LANES }>(Layout::of(DType::Q2_K), group, x)
+    float_super::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn float_q3_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q3_K.block_bytes() * LANES }>(Layout::of(DType::Q3_K), group, x)
+    float_super::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn float_q4_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q4_K.block_bytes() * LANES }>(Layout::of(DType::Q4_K), group, x)
+    float_super::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn float_q5_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q5_K.block_bytes() * LANES }>(Layout::of(DType::Q5_K), group, x)
+    float_super::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn float_q6_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q6_K.block_bytes() * LANES }>(Layout::of(DType::Q6_K), group, x)
+    float_super::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
 }
 
 /// Types with a scale and an offset for each run of 32: q4_k and q5_k.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_32<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let steps = steps(layout, cell);
+        let steps = steps::<K, C>(cell);
         for (half, sums) in sums.iter_mut().enumerate() {
-            let (d, e) = units(layout, cell, half);
+            let (d, e) = units::<K, C>(cell, half);
             let mut own = *sums;
             for (run, x) in x.iter().enumerate() {
-                let w = levels(layout, cell, run, half);
+                fetch_ahead(cell, half * RUNS + run);
+                let w = levels::<K, C>(cell, run, half);
                 let scale = _mm256_mul_ps(d, floats(widen_signed(&steps.scales[run], half)));
                 let offset = _mm256_mul_ps(e, floats(widen(&steps.offsets[run], half)));
                 for (sum, x) in own.iter_mut().zip(x) {
                     let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x.scale));
-                    *sum = _mm256_fmadd_ps(floats(dot_32(layout.level_bits, &w, x)), scale, *sum);
+                    *sum = _mm256_fmadd_ps(floats(dot_32(K::LAYOUT.level_bits, &w, x)), scale, *sum);
                     *sum = _mm256_fnmadd_ps(offset, _mm256_set1_ps(x.sum), *sum);
                 }
             }
@@ -121,17 +122,18 @@ fn native_32<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[
 /// Types with a scale for every sixteen columns: q2_k, q3_k and q6_k.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_16<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
     // Scales times the level of zero: 32 · 128 at most, in 16 bits.
-    let zero = _mm256_set1_epi16(i16::from(layout.zero));
+    let zero = _mm256_set1_epi16(i16::from(K::LAYOUT.zero));
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let steps = steps(layout, cell);
+        let steps = steps::<K, C>(cell);
         for (half, sums) in sums.iter_mut().enumerate() {
-            let (d, e) = units(layout, cell, half);
+            let (d, e) = units::<K, C>(cell, half);
             let mut own = *sums;
             for (run, x) in x.iter().enumerate() {
-                let w = levels(layout, cell, run, half);
+                fetch_ahead(cell, half * RUNS + run);
+                let w = levels::<K, C>(cell, run, half);
                 let first = doubled(widen_signed(&steps.scales[2 * run], half));
                 let second = doubled(widen_signed(&steps.scales[2 * run + 1], half));
                 let below = _mm256_mullo_epi16(alternate(first, second), zero);
@@ -142,15 +144,15 @@ fn native_16<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[
                 for (sum, x) in own.iter_mut().zip(x) {
                     let halves = _mm256_set1_epi32(x.half_sums);
                     let mut dot = _mm256_add_epi32(
-                        dot_16(layout.level_bits, part(&w, 0), part(&x.quads, 0), first),
-                        dot_16(layout.level_bits, part(&w, 4), part(&x.quads, 4), second),
+                        dot_16(K::LAYOUT.level_bits, part(&w, 0), part(&x.quads, 0), first),
+                        dot_16(K::LAYOUT.level_bits, part(&w, 4), part(&x.quads, 4), second),
                     );
-                    if layout.zero > 0 {
+                    if K::LAYOUT.zero > 0 {
                         dot = _mm256_sub_epi32(dot, _mm256_madd_epi16(below, halves));
                     }
                     let scale = _mm256_set1_ps(x.scale);
                     *sum = _mm256_fmadd_ps(floats(dot), _mm256_mul_ps(d, scale), *sum);
-                    if layout.e.is_some() {
+                    if K::LAYOUT.e.is_some() {
                         let offset = floats(_mm256_madd_epi16(offsets, halves));
                         *sum = _mm256_fnmadd_ps(offset, _mm256_mul_ps(e, scale), *sum);
                     }
@@ -203,23 +205,23 @@ fn four_pairs(w: &[__m256i; 4], x: &[i32; 4]) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn float_super<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[f32; T]]) -> Sums<T> {
+fn float_super<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
-    let zero = _mm256_set1_ps(f32::from(layout.zero));
+    let zero = _mm256_set1_ps(f32::from(K::LAYOUT.zero));
     for (cell, x) in group
         .as_chunks::<C>()
         .0
         .iter()
         .zip(x.as_chunks::<SUPER_BLOCK>().0)
     {
-        let steps = steps(layout, cell);
+        let steps = steps::<K, C>(cell);
         for (half, sums) in sums.iter_mut().enumerate() {
-            let (d, e) = units(layout, cell, half);
+            let (d, e) = units::<K, C>(cell, half);
             for (run, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let w = levels(layout, cell, run, half);
+                let w = levels::<K, C>(cell, run, half);
                 let mut block = [_mm256_setzero_ps(); T];
                 for sub in 0..2 {
-                    let j = (run * BLOCK + sub * 16) / layout.sub_len;
+                    let j = (run * BLOCK + sub * 16) / K::LAYOUT.sub_len;
                     let scale = _mm256_mul_ps(d, floats(widen_signed(&steps.scales[j], half)));
                     let offset = _mm256_mul_ps(e, floats(widen(&steps.offsets[j], half)));
                     let (w, x) = (part(&w, 4 * sub), part(x, 16 * sub));
@@ -344,27 +346,39 @@ fn fives<const C: usize>(cell: &[u8; C], half: usize) -> [__m256i; 8] {
     w
 }
 
+/// Asks for sixteenth `share` of the next cell: within a cell memory is not read strictly forward, which
+/// leaves the processor's own prefetching behind.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fetch_ahead<const C: usize>(cell: &[u8; C], share: usize) {
+    for at in (0..C / 16).step_by(64) {
+        let line = cell.as_ptr().wrapping_add(C + share * (C / 16) + at);
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+}
+
 /// The integer scales and offsets of the sixteen rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn steps<const C: usize>(layout: Layout, cell: &[u8; C]) -> Steps<LANES> {
-    let (at, len) = layout.scales;
-    layout.steps(cell[at * LANES..(at + len) * LANES].as_chunks().0)
+fn steps<K: SuperBlock, const C: usize>(cell: &[u8; C]) -> Steps<LANES> {
+    let (at, len) = K::LAYOUT.scales;
+    K::LAYOUT.steps(cell[at * LANES..(at + len) * LANES].as_chunks().0)
 }
 
 /// What scales and offsets of eight rows are multiples of.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn units<const C: usize>(layout: Layout, cell: &[u8; C], half: usize) -> (__m256, __m256) {
+fn units<K: SuperBlock, const C: usize>(cell: &[u8; C], half: usize) -> (__m256, __m256) {
     let at = |at: usize| halves(part(cell, at * LANES + half * 16));
-    (at(layout.d), layout.e.map_or(_mm256_setzero_ps(), at))
+    (at(K::LAYOUT.d), K::LAYOUT.e.map_or(_mm256_setzero_ps(), at))
 }
 
 /// Eight registers of the levels of a run and a half, in column order.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn levels<const C: usize>(layout: Layout, cell: &[u8; C], run: usize, half: usize) -> [__m256i; 8] {
-    let [low, high] = layout.spots(run);
+fn levels<K: SuperBlock, const C: usize>(cell: &[u8; C], run: usize, half: usize) -> [__m256i; 8] {
+    let [low, high] = K::LAYOUT.spots(run);
     let mut w = [_mm256_setzero_si256(); 8];
     let quads: &[u8; 512] = part(cell, low.at * LANES);
     let (shift, mask) = (

@@ -6,7 +6,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "vector loads of scales; what is entered under a token is entered in `avx512`"
+    reason = "vector loads of scales, prefetches; what is entered under a token is entered in `avx512`"
 )]
 
 use std::arch::x86_64::*;
@@ -15,7 +15,7 @@ use super::avx512::{halves, load64, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
 use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
-use crate::quant::layout::{Layout, RUNS, Steps};
+use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Steps, SuperBlock};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q5_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
@@ -29,27 +29,27 @@ pub(super) fn native_q5_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> 
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q2_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q2_K.block_bytes() * LANES }>(Layout::of(DType::Q2_K), group, x)
+    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q3_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q3_K.block_bytes() * LANES }>(Layout::of(DType::Q3_K), group, x)
+    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q4_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<T, { DType::Q4_K.block_bytes() * LANES }>(Layout::of(DType::Q4_K), group, x)
+    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q5_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<T, { DType::Q5_K.block_bytes() * LANES }>(Layout::of(DType::Q5_K), group, x)
+    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q6_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<T, { DType::Q6_K.block_bytes() * LANES }>(Layout::of(DType::Q6_K), group, x)
+    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -64,38 +64,39 @@ pub(super) fn float_q5_1<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn float_q2_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q2_K.block_bytes() * LANES }>(Layout::of(DType::Q2_K), group, x)
+    float_super::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn float_q3_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q3_K.block_bytes() * LANES }>(Layout::of(DType::Q3_K), group, x)
+    float_super::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn float_q4_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q4_K.block_bytes() * LANES }>(Layout::of(DType::Q4_K), group, x)
+    float_super::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn float_q5_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q5_K.block_bytes() * LANES }>(Layout::of(DType::Q5_K), group, x)
+    float_super::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn float_q6_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
-    float_super::<T, { DType::Q6_K.block_bytes() * LANES }>(Layout::of(DType::Q6_K), group, x)
+    float_super::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
 }
 
 /// Types with a scale and an offset for each run of 32: q4_k and q5_k.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_32<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let (steps, (d, e)) = (steps(layout, cell), units(layout, cell));
+        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
-            let w = levels(layout, cell, run);
+            fetch_ahead(cell, run);
+            let w = levels::<K, C>(cell, run);
             let scale = _mm512_mul_ps(d, signed(&steps.scales[run]));
             let offset = _mm512_mul_ps(e, unsigned(&steps.offsets[run]));
             for (sum, x) in sums.iter_mut().zip(x) {
@@ -113,13 +114,14 @@ fn native_32<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[
 /// Types with a scale for every sixteen columns: q2_k, q3_k and q6_k.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_16<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    let below = -i32::from(layout.zero);
+    let below = -i32::from(K::LAYOUT.zero);
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let (steps, (d, e)) = (steps(layout, cell), units(layout, cell));
+        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
-            let w = levels(layout, cell, run);
+            fetch_ahead(cell, run);
+            let w = levels::<K, C>(cell, run);
             let scales = [0, 1].map(|sub| _mm512_mul_ps(d, signed(&steps.scales[2 * run + sub])));
             let offsets = [0, 1].map(|sub| _mm512_mul_ps(e, unsigned(&steps.offsets[2 * run + sub])));
             for (sum, x) in sums.iter_mut().zip(x) {
@@ -130,7 +132,7 @@ fn native_16<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[
                 });
                 let mut total = _mm512_mul_ps(dots[0], scales[0]);
                 total = _mm512_fmadd_ps(dots[1], scales[1], total);
-                if layout.e.is_some() {
+                if K::LAYOUT.e.is_some() {
                     total = _mm512_fnmadd_ps(offsets[0], _mm512_set1_ps(halfsums[0] as f32), total);
                     total = _mm512_fnmadd_ps(offsets[1], _mm512_set1_ps(halfsums[1] as f32), total);
                 }
@@ -154,21 +156,21 @@ fn dot_16(w: &[__m512i; 4], x: &[i32; 4], start: __m512i) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn float_super<const T: usize, const C: usize>(layout: Layout, group: &[u8], x: &[[f32; T]]) -> Sums<T> {
+fn float_super<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    let zero = _mm512_set1_ps(f32::from(layout.zero));
+    let zero = _mm512_set1_ps(f32::from(K::LAYOUT.zero));
     for (cell, x) in group
         .as_chunks::<C>()
         .0
         .iter()
         .zip(x.as_chunks::<SUPER_BLOCK>().0)
     {
-        let (steps, (d, e)) = (steps(layout, cell), units(layout, cell));
+        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
         for (run, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
-            let w = levels(layout, cell, run);
+            let w = levels::<K, C>(cell, run);
             let mut block = [_mm512_setzero_ps(); T];
             for sub in 0..2 {
-                let j = (run * BLOCK + sub * 16) / layout.sub_len;
+                let j = (run * BLOCK + sub * 16) / K::LAYOUT.sub_len;
                 let scale = _mm512_mul_ps(d, signed(&steps.scales[j]));
                 let offset = _mm512_mul_ps(e, unsigned(&steps.offsets[j]));
                 let (w, x) = (part(&w, 4 * sub), part(x, 16 * sub));
@@ -278,27 +280,39 @@ fn fives<const C: usize>(cell: &[u8; C]) -> [__m512i; 8] {
     w
 }
 
+/// Asks for eighth `share` of the next cell: within a cell memory is not read strictly forward, which
+/// leaves the processor's own prefetching behind.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn fetch_ahead<const C: usize>(cell: &[u8; C], share: usize) {
+    for at in (0..C / RUNS).step_by(64) {
+        let line = cell.as_ptr().wrapping_add(C + share * (C / RUNS) + at);
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+}
+
 /// The integer scales and offsets of the sixteen rows.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn steps<const C: usize>(layout: Layout, cell: &[u8; C]) -> Steps<LANES> {
-    let (at, len) = layout.scales;
-    layout.steps(cell[at * LANES..(at + len) * LANES].as_chunks().0)
+fn steps<K: SuperBlock, const C: usize>(cell: &[u8; C]) -> Steps<LANES> {
+    let (at, len) = K::LAYOUT.scales;
+    K::LAYOUT.steps(cell[at * LANES..(at + len) * LANES].as_chunks().0)
 }
 
 /// What scales and offsets are multiples of.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn units<const C: usize>(layout: Layout, cell: &[u8; C]) -> (__m512, __m512) {
+fn units<K: SuperBlock, const C: usize>(cell: &[u8; C]) -> (__m512, __m512) {
     let at = |at: usize| halves(part(cell, at * LANES));
-    (at(layout.d), layout.e.map_or(_mm512_setzero_ps(), at))
+    (at(K::LAYOUT.d), K::LAYOUT.e.map_or(_mm512_setzero_ps(), at))
 }
 
 /// Eight registers of the levels of a run, in column order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn levels<const C: usize>(layout: Layout, cell: &[u8; C], run: usize) -> [__m512i; 8] {
-    let [low, high] = layout.spots(run);
+fn levels<K: SuperBlock, const C: usize>(cell: &[u8; C], run: usize) -> [__m512i; 8] {
+    let [low, high] = K::LAYOUT.spots(run);
     let mut w = [_mm512_setzero_si512(); 8];
     let quads: &[u8; 512] = part(cell, low.at * LANES);
     let (shift, mask) = (
