@@ -255,7 +255,7 @@ pub(crate) struct SynthArgs {
     /// The shape, for example `olmoe-1b-7b`
     #[arg(value_name = "SHAPE")]
     pub(crate) shape: String,
-    /// Type of the weights
+    /// Type of the weights, for example `q8_0`, `q6_k` or the mix `q4_k_m`
     #[arg(long = "type", value_name = "TYPE", default_value = "q4_0")]
     pub(crate) dtype: String,
     /// Seed: the same seed gives the same file

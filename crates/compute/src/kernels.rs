@@ -14,6 +14,7 @@ use crate::matrix::LANES;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod pieces;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -33,6 +34,26 @@ pub(crate) struct ActBlock {
     pub(crate) sum: f32,
     /// Sum of the integers times -8: the start value that makes nibbles 0..=15 mean -8..=7.
     pub(crate) minus_eight: i32,
+    /// Sum of the first sixteen integers in the low half, of the others in the high half, each an i16 of
+    /// magnitude 16 · 127 at most: what zero points and offsets of sub-blocks multiply.
+    pub(crate) half_sums: i32,
+}
+
+impl ActBlock {
+    /// Both sums in one word.
+    pub(crate) fn pack_sums(first: i32, second: i32) -> i32 {
+        first & 0xffff | second << 16
+    }
+
+    /// Sum of the first sixteen integers.
+    pub(crate) fn first_sum(&self) -> i32 {
+        i32::from(self.half_sums as i16)
+    }
+
+    /// Sum of the last sixteen integers.
+    pub(crate) fn second_sum(&self) -> i32 {
+        self.half_sums >> 16
+    }
 }
 
 /// Sums of a tile: `[token][row of the group]`.

@@ -13,19 +13,23 @@
 //! | f16, bf16 | 1 | sixteen u16 |
 //! | q4_0 | 32 | sixteen f16 `d`, then 4 × 64 bytes: quad `k` holds bytes `4k..4k+4` of each row's nibbles |
 //! | q4_1 | 32 | sixteen f16 `d`, sixteen f16 `m`, then as q4_0 |
+//! | q5_0, q5_1 | 32 | as q4_0 and q4_1, with 64 bytes of fifth bits (four of each row) before the nibbles |
 //! | q8_0 | 32 | sixteen f16 `d`, then 8 × 64 bytes: quad `k` holds columns `4k..4k+4` of each row, plus 128 |
+//! | K types | 256 | the fields of a block in their order; of each field in turn: f16 as sixteen f16, scales as sixteen bytes each, quants as quads |
 //!
 //! This file knows nothing of arithmetic on weights; that is `kernels`.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use crate::blocks::{BLOCK, DType};
+use crate::blocks::DType;
 use crate::bytes::AlignedBytes;
 use crate::quant;
 
 /// Rows that are interleaved: the f32 lanes of a 512-bit register.
 pub(crate) const LANES: usize = 16;
+/// Bytes of the largest block.
+const BLOCK_BYTES_MAX: usize = DType::Q6_K.block_bytes();
 /// Bytes from which interleaving is worth more than one thread.
 const PARALLEL_FROM: usize = 8 << 20;
 
@@ -234,7 +238,7 @@ impl Matrix {
             "a row has as many values as the matrix has columns"
         );
         let group = self.group(row / LANES);
-        let mut block = [0u8; 2 + BLOCK];
+        let mut block = [0u8; BLOCK_BYTES_MAX];
         let block = &mut block[..self.dtype.block_bytes()];
         let cells = group.chunks_exact(self.dtype.block_bytes() * LANES);
         for (cell, out) in cells.zip(out.chunks_exact_mut(self.dtype.block_len())) {
@@ -286,23 +290,44 @@ impl<'a> MatrixRef<'a> {
 
 /// Calls `f` with each byte range of a block whose rows are interleaved, and the bytes each row
 /// contributes at a time: the range's first byte, times 16, is where the range starts in a cell.
+#[inline(always)]
 fn each_part(dtype: DType, mut f: impl FnMut(Range<usize>, usize)) {
-    let quads = |from: usize, f: &mut dyn FnMut(Range<usize>, usize)| {
-        for at in (from..dtype.block_bytes()).step_by(4) {
-            f(at..at + 4, 4);
+    let mut parts = |range: Range<usize>, lane_bytes: usize| {
+        for at in range.step_by(lane_bytes) {
+            f(at..at + lane_bytes, lane_bytes);
         }
     };
+    let end = dtype.block_bytes();
     match dtype {
-        DType::F32 => f(0..4, 4),
-        DType::F16 | DType::BF16 => f(0..2, 2),
-        DType::Q4_0 | DType::Q8_0 => {
-            f(0..2, 2);
-            quads(2, &mut f);
+        DType::F32 => parts(0..end, 4),
+        DType::F16 | DType::BF16 => parts(0..end, 2),
+        DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => {
+            parts(0..2, 2);
+            parts(2..end, 4);
         }
-        DType::Q4_1 => {
-            f(0..2, 2);
-            f(2..4, 2);
-            quads(4, &mut f);
+        DType::Q4_1 | DType::Q5_1 => {
+            parts(0..4, 2);
+            parts(4..end, 4);
+        }
+        DType::Q2_K => {
+            parts(0..16, 1);
+            parts(16..80, 4);
+            parts(80..end, 2);
+        }
+        DType::Q3_K => {
+            parts(0..96, 4);
+            parts(96..108, 1);
+            parts(108..end, 2);
+        }
+        DType::Q4_K | DType::Q5_K => {
+            parts(0..4, 2);
+            parts(4..16, 1);
+            parts(16..end, 4);
+        }
+        DType::Q6_K => {
+            parts(0..192, 4);
+            parts(192..208, 1);
+            parts(208..end, 2);
         }
     }
 }
@@ -341,16 +366,26 @@ fn interleave_share(dtype: DType, group_bytes: usize, groups: &mut [u8]) {
     for group in groups.chunks_exact_mut(group_bytes) {
         rows.copy_from_slice(group);
         match dtype {
-            DType::F32 => interleave_cells::<4>(dtype, &rows, group),
-            DType::F16 | DType::BF16 => interleave_cells::<2>(dtype, &rows, group),
-            DType::Q4_0 => interleave_cells::<18>(dtype, &rows, group),
-            DType::Q4_1 => interleave_cells::<20>(dtype, &rows, group),
-            DType::Q8_0 => interleave_cells::<34>(dtype, &rows, group),
+            DType::F32 => interleave_cells::<4>(DType::F32, &rows, group),
+            DType::F16 => interleave_cells::<2>(DType::F16, &rows, group),
+            DType::BF16 => interleave_cells::<2>(DType::BF16, &rows, group),
+            DType::Q4_0 => interleave_cells::<18>(DType::Q4_0, &rows, group),
+            DType::Q4_1 => interleave_cells::<20>(DType::Q4_1, &rows, group),
+            DType::Q5_0 => interleave_cells::<22>(DType::Q5_0, &rows, group),
+            DType::Q5_1 => interleave_cells::<24>(DType::Q5_1, &rows, group),
+            DType::Q8_0 => interleave_cells::<34>(DType::Q8_0, &rows, group),
+            DType::Q2_K => interleave_cells::<84>(DType::Q2_K, &rows, group),
+            DType::Q3_K => interleave_cells::<110>(DType::Q3_K, &rows, group),
+            DType::Q4_K => interleave_cells::<144>(DType::Q4_K, &rows, group),
+            DType::Q5_K => interleave_cells::<176>(DType::Q5_K, &rows, group),
+            DType::Q6_K => interleave_cells::<210>(DType::Q6_K, &rows, group),
         }
     }
 }
 
-/// `B` is the bytes of a block, known at compile time so that the copies are single moves.
+/// `B` is the bytes of a block, known at compile time (as the type is where this is inlined) so that the
+/// copies are single moves.
+#[inline(always)]
 fn interleave_cells<const B: usize>(dtype: DType, rows: &[u8], group: &mut [u8]) {
     let row_bytes = rows.len() / LANES;
     for (cell_idx, cell) in group.chunks_exact_mut(B * LANES).enumerate() {
@@ -370,6 +405,7 @@ fn interleave_cells<const B: usize>(dtype: DType, rows: &[u8], group: &mut [u8])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::BLOCK;
 
     fn noise(len: usize) -> AlignedBytes {
         let mut bytes = AlignedBytes::zeroed(len);
@@ -385,7 +421,8 @@ mod tests {
     fn rows_come_back_bit_for_bit() {
         for dtype in DType::ALL {
             for rows in [1, 15, 16, 17, 40] {
-                let (cols, row_bytes) = (96, dtype.row_bytes(96).unwrap());
+                let cols = 3 * dtype.block_len().max(BLOCK);
+                let row_bytes = dtype.row_bytes(cols).unwrap();
                 let bytes = noise(rows * row_bytes);
                 let mut want = vec![0.0; rows * cols];
                 quant::dequantise(dtype, &bytes, &mut want).unwrap();
@@ -402,16 +439,18 @@ mod tests {
 
     #[test]
     fn large_matrices_interleave_in_parallel_alike() {
-        let (rows, cols) = (16 * 300, 2048);
-        let bytes = noise(rows * DType::Q8_0.row_bytes(cols).unwrap());
-        let mut want = vec![0.0; cols];
-        let row_bytes = DType::Q8_0.row_bytes(cols).unwrap();
-        let last = bytes[(rows - 1) * row_bytes..].to_vec();
-        quant::dequantise(DType::Q8_0, &last, &mut want).unwrap();
-        let matrix = Matrix::new(DType::Q8_0, rows, cols, bytes).unwrap();
-        let mut got = vec![0.0; cols];
-        matrix.row_f32(rows - 1, &mut got);
-        assert!(got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits()));
+        for (dtype, rows) in [(DType::Q8_0, 16 * 300), (DType::Q4_K, 16 * 500)] {
+            let cols = 2048;
+            let row_bytes = dtype.row_bytes(cols).unwrap();
+            let bytes = noise(rows * row_bytes);
+            assert!(bytes.len() >= PARALLEL_FROM);
+            let mut want = vec![0.0; cols];
+            quant::dequantise(dtype, &bytes[(rows - 1) * row_bytes..], &mut want).unwrap();
+            let matrix = Matrix::new(dtype, rows, cols, bytes).unwrap();
+            let mut got = vec![0.0; cols];
+            matrix.row_f32(rows - 1, &mut got);
+            assert!(got.iter().zip(&want).all(|(g, w)| g.to_bits() == w.to_bits()));
+        }
     }
 
     #[test]

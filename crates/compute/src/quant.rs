@@ -1,12 +1,18 @@
-//! Values of stored blocks: bytes to f32 and back, as GGUF's reference quantiser does.
+//! Values of stored blocks: bytes to f32 and back.
 //!
-//! Row-major bytes as files hold them; not the interleaved form in which [`crate::Matrix`] keeps them.
+//! `legacy` has the blocks of 32, `k` the super-blocks of 256, `layout` the places of their fields and
+//! `fit` the search for scales. Row-major bytes as files hold them; not the interleaved form in which [`crate::Matrix`] keeps them.
 //! Dequantisation is bit-exact with the reference implementation. These are the slow, obvious loops:
 //! kernels are judged against them.
 
 use half::{bf16, f16};
 
-use crate::blocks::{BLOCK, DType};
+use crate::blocks::{DType, SUPER_BLOCK};
+
+mod fit;
+mod k;
+pub(crate) mod layout;
+mod legacy;
 
 /// Why bytes and values do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +40,16 @@ pub enum QuantError {
         held: usize,
         /// Values asked for.
         wanted: usize,
+    },
+    /// Importance that does not belong to these rows.
+    #[error(
+        "{values} values are not whole rows of {columns} columns: give one importance per column of the matrix"
+    )]
+    Importance {
+        /// Values given.
+        values: usize,
+        /// Columns that the importance is of.
+        columns: usize,
     },
 }
 
@@ -64,103 +80,102 @@ pub fn dequantise(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
         DType::F32 => blocks.for_each(|(b, o)| o[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         DType::F16 => blocks.for_each(|(b, o)| o[0] = half_at(b, 0)),
         DType::BF16 => blocks.for_each(|(b, o)| o[0] = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-        DType::Q4_0 => blocks.for_each(|(b, o)| {
-            let d = half_at(b, 0);
-            nibbles(&b[2..], o, |q| (q - 8.0) * d)
-        }),
-        DType::Q4_1 => blocks.for_each(|(b, o)| {
-            let (d, m) = (half_at(b, 0), half_at(b, 2));
-            nibbles(&b[4..], o, |q| q * d + m)
-        }),
-        DType::Q8_0 => blocks.for_each(|(b, o)| {
-            let d = half_at(b, 0);
-            for (o, &q) in o.iter_mut().zip(&b[2..]) {
-                *o = f32::from(q.cast_signed()) * d;
-            }
-        }),
+        DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 => {
+            blocks.for_each(|(b, o)| legacy::decode(dtype, b, o));
+        }
+        DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K => {
+            blocks.for_each(|(b, o)| k::decode(dtype, b, o));
+        }
     }
     Ok(())
 }
 
-/// Encodes `values` as row-major blocks of `dtype`, with the reference quantiser's rounding.
+/// Encodes `values` as row-major blocks of `dtype`: the plain types and blocks of 32 with the reference
+/// quantiser's rounding, byte for byte; the K types as [`quantise_weighted`] without importance.
 ///
-/// Values that are not finite give blocks whose scale is not finite.
+/// Infinite values give blocks whose scale is not finite.
 pub fn quantise(dtype: DType, values: &[f32]) -> Result<Vec<u8>, QuantError> {
+    quantise_weighted(dtype, values, None)
+}
+
+/// Encodes `values` as row-major blocks of `dtype` so that little of what matters is lost.
+///
+/// `importance` has one number per column, the mean squared activation the column meets; `values` are
+/// whole rows of that many columns. With it, the scales of every type but the plain ones and q8_0 are
+/// searched for such that the squared error weighted by it is small (it is what the layer's output
+/// loses); without it, those of the K types still are, all columns alike.
+///
+/// Infinite values give blocks whose scale is not finite; so does NaN in the K types.
+pub fn quantise_weighted(
+    dtype: DType,
+    values: &[f32],
+    importance: Option<&[f32]>,
+) -> Result<Vec<u8>, QuantError> {
     let block = dtype.block_len();
+    let partial = |len: usize| QuantError::PartialBlock {
+        dtype,
+        what: "values",
+        len,
+        block,
+    };
     if !values.len().is_multiple_of(block) {
-        return Err(QuantError::PartialBlock {
-            dtype,
-            what: "values",
-            len: values.len(),
-            block,
-        });
+        return Err(partial(values.len()));
+    }
+    if let Some(importance) = importance {
+        let columns = importance.len();
+        if columns == 0 || !values.len().is_multiple_of(columns) {
+            return Err(QuantError::Importance {
+                values: values.len(),
+                columns,
+            });
+        }
+        if !columns.is_multiple_of(block) {
+            return Err(partial(columns));
+        }
     }
     let mut out = Vec::with_capacity(values.len() / block * dtype.block_bytes());
-    for v in values.chunks_exact(block) {
+    let mut weights = [1.0; SUPER_BLOCK];
+    for (i, v) in values.chunks_exact(block).enumerate() {
+        if let Some(importance) = importance {
+            let column = i * block % importance.len();
+            weigh(&importance[column..column + block], &mut weights[..block]);
+        }
         match dtype {
             DType::F32 => out.extend(v[0].to_le_bytes()),
             DType::F16 => out.extend(f16::from_f32(v[0]).to_le_bytes()),
             DType::BF16 => out.extend(bf16::from_f32(v[0]).to_le_bytes()),
-            DType::Q4_0 => encode_q4_0(v, &mut out),
-            DType::Q4_1 => encode_q4_1(v, &mut out),
-            DType::Q8_0 => encode_q8_0(v, &mut out),
+            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::Q8_0 => {
+                if importance.is_some() {
+                    legacy::encode_weighted(dtype, v, &weights[..block], &mut out);
+                } else {
+                    legacy::encode(dtype, v, &mut out);
+                }
+            }
+            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K => {
+                k::encode(dtype, v, &weights, &mut out);
+            }
         }
     }
     Ok(out)
 }
 
-/// The f16 that starts at byte `at`.
-pub(crate) fn half_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// Low nibbles are the first half of the block, high nibbles the second.
-fn nibbles(packed: &[u8], out: &mut [f32], value: impl Fn(f32) -> f32) {
-    let (low, high) = out.split_at_mut(BLOCK / 2);
-    for ((&q, l), h) in packed.iter().zip(low).zip(high) {
-        *l = value(f32::from(q & 15));
-        *h = value(f32::from(q >> 4));
+/// Weights of a block's columns from their importance. A hundredth of the block's mean is added: a column
+/// that was never active while importance was measured may be so later, and must not be lost altogether.
+fn weigh(importance: &[f32], weights: &mut [f32]) {
+    let measured = |v: f32| if v.is_finite() { v.max(0.0) } else { 0.0 };
+    let mean = importance.iter().map(|&v| measured(v)).sum::<f32>() / importance.len() as f32;
+    if !(mean > 0.0 && mean.is_finite()) {
+        weights.fill(1.0);
+        return;
+    }
+    for (weight, &v) in weights.iter_mut().zip(importance) {
+        *weight = measured(v) / mean + 0.01;
     }
 }
 
-fn inverse(d: f32) -> f32 {
-    if d == 0.0 { 0.0 } else { 1.0 / d }
-}
-
-/// The scale maps the value of largest magnitude to -8, so that one end of the range is exact.
-fn encode_q4_0(v: &[f32], out: &mut Vec<u8>) {
-    let extreme = v
-        .iter()
-        .fold(0.0f32, |best, &x| if x.abs() > best.abs() { x } else { best });
-    let d = extreme / -8.0;
-    let id = inverse(d);
-    out.extend(f16::from_f32(d).to_le_bytes());
-    push_nibbles(v, out, |x| x * id + 8.5);
-}
-
-fn encode_q4_1(v: &[f32], out: &mut Vec<u8>) {
-    let min = v.iter().copied().fold(f32::MAX, f32::min);
-    let max = v.iter().copied().fold(-f32::MAX, f32::max);
-    let d = (max - min) / 15.0;
-    let id = inverse(d);
-    out.extend(f16::from_f32(d).to_le_bytes());
-    out.extend(f16::from_f32(min).to_le_bytes());
-    push_nibbles(v, out, |x| (x - min) * id + 0.5);
-}
-
-/// `level` adds the half; the cast drops the fraction and saturates.
-fn push_nibbles(v: &[f32], out: &mut Vec<u8>, level: impl Fn(f32) -> f32) {
-    let (low, high) = v.split_at(BLOCK / 2);
-    let nibble = |x: f32| (level(x) as u8).min(15);
-    out.extend(low.iter().zip(high).map(|(&l, &h)| nibble(l) | nibble(h) << 4));
-}
-
-fn encode_q8_0(v: &[f32], out: &mut Vec<u8>) {
-    let amax = v.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let d = amax / 127.0;
-    let id = inverse(d);
-    out.extend(f16::from_f32(d).to_le_bytes());
-    out.extend(v.iter().map(|x| ((x * id).round() as i8).cast_unsigned()));
+/// The f16 that starts at byte `at`.
+fn half_at(bytes: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
 #[cfg(test)]
@@ -194,11 +209,20 @@ mod tests {
         tensor(&format!("{t}.{t}.raw"))
     }
 
-    const STORED: [DType; 5] = [DType::F16, DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q8_0];
+    const SUPER: [DType; 5] = [DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K];
+    const ROUNDED: [DType; 7] = [
+        DType::F16,
+        DType::BF16,
+        DType::Q4_0,
+        DType::Q4_1,
+        DType::Q5_0,
+        DType::Q5_1,
+        DType::Q8_0,
+    ];
 
     #[test]
     fn dequantises_the_reference_blocks_bit_for_bit() {
-        for dtype in STORED {
+        for dtype in ROUNDED.into_iter().chain(SUPER) {
             let want = floats(&format!("{}.values", dtype.name().to_uppercase()));
             let mut got = vec![0.0; want.len()];
             dequantise(dtype, raw(dtype), &mut got).unwrap();
@@ -209,13 +233,95 @@ mod tests {
 
     #[test]
     fn quantises_to_the_reference_bytes() {
-        for dtype in STORED {
+        for dtype in ROUNDED {
             assert_eq!(
                 quantise(dtype, &floats("f32.values")).unwrap(),
                 raw(dtype),
                 "{}",
                 dtype.name()
             );
+        }
+    }
+
+    /// Root of the mean of the weighted squared errors of `bytes`.
+    fn loss(dtype: DType, bytes: &[u8], values: &[f32], importance: &[f32]) -> f64 {
+        let mut found = vec![0.0; values.len()];
+        dequantise(dtype, bytes, &mut found).unwrap();
+        let error = |(i, (a, b)): (usize, (&f32, &f32))| {
+            f64::from(importance[i % importance.len()]) * f64::from(a - b).powi(2)
+        };
+        let sum: f64 = found.iter().zip(values).enumerate().map(error).sum();
+        (sum / values.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn super_blocks_lose_no_more_than_the_reference_quantisers() {
+        let values = floats("f32.values");
+        for dtype in SUPER {
+            let ours = loss(dtype, &quantise(dtype, &values).unwrap(), &values, &[1.0]);
+            let reference = loss(dtype, raw(dtype), &values, &[1.0]);
+            assert!(
+                ours <= reference * 1.02,
+                "{}: {ours} against {reference}",
+                dtype.name()
+            );
+        }
+    }
+
+    #[test]
+    fn importance_lowers_the_error_where_it_counts() {
+        let values = floats("f32.values");
+        let importance: Vec<f32> = (0..256).map(|i| if i % 7 == 0 { 30.0 } else { 0.3 }).collect();
+        for dtype in DType::ALL.into_iter().filter(|d| d.is_quantised()) {
+            let plain = quantise(dtype, &values).unwrap();
+            let weighted = quantise_weighted(dtype, &values, Some(&importance)).unwrap();
+            let (before, after) = (
+                loss(dtype, &plain, &values, &importance),
+                loss(dtype, &weighted, &values, &importance),
+            );
+            if dtype == DType::Q8_0 {
+                assert_eq!(plain, weighted);
+            } else {
+                assert!(after < before * 0.97, "{}: {after} after {before}", dtype.name());
+            }
+        }
+    }
+
+    #[test]
+    fn importance_of_another_width_or_without_sense_does_no_harm() {
+        let values = floats("f32.values");
+        for dtype in [DType::Q4_0, DType::Q4_K] {
+            for columns in [0, 3, 160, 1024 + 256] {
+                assert!(quantise_weighted(dtype, &values, Some(&vec![1.0; columns])).is_err());
+            }
+            for odd in [0.0, -1.0, f32::NAN, f32::INFINITY, f32::MAX] {
+                let bytes = quantise_weighted(dtype, &values, Some(&[odd; 256])).unwrap();
+                let (found, plain) = (
+                    loss(dtype, &bytes, &values, &[1.0]),
+                    loss(dtype, &quantise(dtype, &values).unwrap(), &values, &[1.0]),
+                );
+                assert!(found <= plain * 1.01, "{} with {odd}", dtype.name());
+            }
+        }
+        let f16 = quantise_weighted(DType::F16, &values, Some(&[1.0; 256])).unwrap();
+        assert_eq!(f16, raw(DType::F16));
+    }
+
+    #[test]
+    fn rows_that_have_no_spread_are_kept() {
+        for dtype in DType::ALL.into_iter().filter(|d| d.is_quantised()) {
+            for value in [0.0f32, 0.75, -0.75, 1e-30] {
+                let bytes = quantise(dtype, &[value; 512]).unwrap();
+                let mut found = [f32::NAN; 512];
+                dequantise(dtype, &bytes, &mut found).unwrap();
+                let near = |v: &f32| (v - value).abs() <= 0.005 * value.abs() + 1e-20;
+                assert!(
+                    found.iter().all(near),
+                    "{} of {value}: {}",
+                    dtype.name(),
+                    found[0]
+                );
+            }
         }
     }
 
@@ -253,10 +359,14 @@ mod tests {
     fn survives_values_that_are_not_finite() {
         for dtype in DType::ALL {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                assert_eq!(
-                    quantise(dtype, &[bad; 32]).unwrap().len(),
-                    dtype.row_bytes(32).unwrap()
-                );
+                let bytes = quantise(dtype, &[bad; 256]).unwrap();
+                let mut found = [0.0; 256];
+                dequantise(dtype, &bytes, &mut found).unwrap();
+                if SUPER.contains(&dtype) {
+                    assert!(found.iter().all(|v| v.is_nan()), "{} of {bad}", dtype.name());
+                }
+                let weighted = quantise_weighted(dtype, &[bad; 256], Some(&[1.0; 256])).unwrap();
+                assert_eq!(weighted.len(), bytes.len());
             }
         }
     }

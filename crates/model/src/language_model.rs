@@ -285,7 +285,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tiny.gguf");
         let options = synth::Options {
-            dtype: compute::DType::Q4_0,
+            dtype: compute::DType::Q4_0.into(),
             seed: 1,
         };
         let spec = Spec::by_name("tiny-olmoe").unwrap();

@@ -4,7 +4,9 @@
 //! seed on every machine. The numbers keep activations at unit scale and give the logits a spread, so that greedy
 //! choices have margins; the text that comes out is noise. Not here: training, or real weights.
 
+mod noise;
 mod spec;
+mod types;
 mod vocabulary;
 
 #[cfg(test)]
@@ -20,6 +22,7 @@ use weights::gguf::{Body, GgmlType, GgufError, Writer};
 use crate::config::{Config, NormPlacement, QkNorm};
 
 pub use spec::Spec;
+pub use types::{WeightType, dtype_by_name};
 
 /// Elements that are made in one piece; each piece has its own seed, so threads change nothing.
 const PIECE_ELEMENTS: u64 = 1 << 20;
@@ -31,8 +34,8 @@ const HEAD_GAIN: f32 = 2.0;
 /// What to make besides the shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Type of the matrices; norms, biases and routers are f32 always.
-    pub dtype: DType,
+    /// Type or mix of types of the matrices; norms, biases and routers are f32 always.
+    pub dtype: WeightType,
     /// The same seed gives the same file.
     pub seed: u64,
 }
@@ -73,20 +76,6 @@ pub enum SynthError {
     Gguf(#[from] GgufError),
 }
 
-/// The weight type of that name ("q4_0").
-///
-/// # Errors
-/// When there is none; the message lists all.
-pub fn dtype_by_name(name: &str) -> Result<DType, SynthError> {
-    let found = DType::ALL
-        .into_iter()
-        .find(|dtype| dtype.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| SynthError::Type {
-        found: name.chars().take(64).collect(),
-        known: DType::ALL.map(DType::name).join(", "),
-    })
-}
-
 /// Writes a model of shape `spec` to `out` and gives `out` back, flushed; `progress` is called after each piece.
 ///
 /// # Errors
@@ -100,14 +89,13 @@ pub fn synth<W: Write>(
     let mut writer = Writer::new();
     spec::describe(&mut writer, spec, options.dtype);
     vocabulary::describe(&mut writer, &spec.config);
-    let matrix_type = GgmlType::from_name(options.dtype.name()).unwrap_or(GgmlType::F32);
     let tensors = tensors(&spec.config);
-    for tensor in &tensors {
-        let ty = if tensor.fill.is_matrix() {
-            matrix_type
-        } else {
-            GgmlType::F32
-        };
+    let dtypes: Vec<DType> = tensors
+        .iter()
+        .map(|tensor| options.dtype.of(tensor, &spec.config))
+        .collect();
+    for (tensor, dtype) in tensors.iter().zip(&dtypes) {
+        let ty = GgmlType::from_name(dtype.name()).unwrap_or(GgmlType::F32);
         writer.tensor(&tensor.name, &tensor.dims, ty)?;
     }
     let total_bytes = writer.tensors().iter().map(|info| info.n_bytes).sum();
@@ -119,12 +107,7 @@ pub fn synth<W: Write>(
             total_bytes,
         },
     };
-    for (index, tensor) in (0u64..).zip(&tensors) {
-        let dtype = if tensor.fill.is_matrix() {
-            options.dtype
-        } else {
-            DType::F32
-        };
+    for ((index, tensor), dtype) in (0u64..).zip(&tensors).zip(dtypes) {
         // Far apart for every tensor: a tensor has fewer pieces than the shift leaves room for.
         let seed = options.seed ^ ((index + 1) << 32);
         fill(&Job { tensor, dtype, seed }, &mut sink)?;
@@ -311,10 +294,13 @@ struct Job<'a> {
 impl Job<'_> {
     /// The bytes of piece `index`, which has `n` elements.
     fn piece(&self, index: u64, n: u64) -> Result<Vec<u8>, SynthError> {
-        let values = self
-            .tensor
-            .fill
-            .draw(&mut Rng::new(self.seed.wrapping_add(index)), n as usize);
+        let mut rng = Rng::new(self.seed.wrapping_add(index));
+        if let Fill::Matrix(deviation) = self.tensor.fill
+            && let Some(bytes) = noise::blocks(self.dtype, deviation, &mut rng, n as usize)
+        {
+            return Ok(bytes);
+        }
+        let values = self.tensor.fill.draw(&mut rng, n as usize);
         Ok(compute::quant::quantise(self.dtype, &values)?)
     }
 }

@@ -13,7 +13,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{ActBlock, Sums, scalar};
+use super::{ActBlock, Sums, pieces, scalar};
 use crate::blocks::DType;
 use crate::isa::Neon;
 use crate::matrix::LANES;
@@ -25,6 +25,10 @@ pub(super) fn native_tile<const T: usize>(
     group: &[u8],
     x: &[[ActBlock; T]],
 ) -> Sums<T> {
+    if !matches!(dtype, DType::Q4_0 | DType::Q4_1 | DType::Q8_0) {
+        // SAFETY: the token proves the features the function is compiled for.
+        return pieces::native_tile(dtype, group, x, |levels, x| unsafe { dot_levels(levels, x) });
+    }
     let mut sums = [[0.0; LANES]; T];
     for (cell, blocks) in group.chunks_exact(dtype.block_bytes() * LANES).zip(x) {
         let d = scalar::halves(cell);
@@ -67,6 +71,27 @@ fn dot(dtype: DType, cell: &[u8], x: &ActBlock) -> [i32; LANES] {
     for (out, dot) in out.as_chunks_mut::<4>().0.iter_mut().zip(dots) {
         // SAFETY: `out` has the four values that are stored.
         unsafe { vst1q_s32(out.as_mut_ptr(), dot) };
+    }
+    out
+}
+
+/// Unpacked levels, at most 63 and so the same with a sign, times activations.
+#[target_feature(enable = "neon,dotprod")]
+fn dot_levels(levels: &[u8; pieces::LEVELS], x: &ActBlock) -> pieces::Dots {
+    let mut dots = [[vdupq_n_s32(0); 4]; 2];
+    for (k, quad) in levels.as_chunks::<64>().0.iter().enumerate() {
+        for (dot, w) in dots[k / 4].iter_mut().zip(quad.as_chunks::<16>().0) {
+            // SAFETY: exactly the 16 bytes of the array are read.
+            let w = unsafe { vld1q_s8(w.as_ptr().cast()) };
+            *dot = sdot(*dot, w, x.quads[k]);
+        }
+    }
+    let mut out = [[0; LANES]; 2];
+    for (out, dots) in out.iter_mut().zip(dots) {
+        for (out, dot) in out.as_chunks_mut::<4>().0.iter_mut().zip(dots) {
+            // SAFETY: `out` has the four values that are stored.
+            unsafe { vst1q_s32(out.as_mut_ptr(), dot) };
+        }
     }
     out
 }

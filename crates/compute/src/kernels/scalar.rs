@@ -2,12 +2,15 @@
 
 use half::{bf16, f16};
 
-use super::{ActBlock, Columns, SPAN, Sums};
+use super::{ActBlock, Columns, SPAN, Sums, pieces};
 use crate::blocks::{BLOCK, DType};
 use crate::matrix::LANES;
 
 /// See [`super::native_tile`].
 pub(crate) fn native_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+    if !matches!(dtype, DType::Q4_0 | DType::Q4_1 | DType::Q8_0) {
+        return pieces::native_tile(dtype, group, x, pieces::dot);
+    }
     let mut sums = [[0.0; LANES]; T];
     for (cell, blocks) in group.chunks_exact(dtype.block_bytes() * LANES).zip(x) {
         let d = halves(cell);
@@ -15,8 +18,7 @@ pub(crate) fn native_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[ActB
             let (dots, m) = match dtype {
                 DType::Q4_0 => (dot_nibbles(&cell[32..], x, x.minus_eight), [0.0; LANES]),
                 DType::Q4_1 => (dot_nibbles(&cell[64..], x, 0), halves(&cell[32..])),
-                DType::Q8_0 => (dot_bytes(&cell[32..], x, x.minus_eight * 16), [0.0; LANES]),
-                DType::F32 | DType::F16 | DType::BF16 => unreachable!("only quantised weights come here"),
+                _ => (dot_bytes(&cell[32..], x, x.minus_eight * 16), [0.0; LANES]),
             };
             for lane in 0..LANES {
                 sums[lane] += dots[lane] as f32 * (d[lane] * x.scale);
@@ -31,6 +33,9 @@ pub(crate) fn native_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[ActB
 
 /// See [`super::float_tile`].
 pub(crate) fn float_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[f32; T]]) -> Sums<T> {
+    if dtype.is_quantised() && !matches!(dtype, DType::Q4_0 | DType::Q4_1 | DType::Q8_0) {
+        return pieces::float_tile(dtype, group, x);
+    }
     let mut sums = [[0.0; LANES]; T];
     let cells = group.chunks_exact(dtype.block_bytes() * LANES);
     for (cell, x) in cells.zip(x.chunks_exact(dtype.block_len())) {
@@ -78,18 +83,20 @@ pub(crate) fn quantise_block(x: &[f32; BLOCK]) -> ActBlock {
     let scale = amax / 127.0;
     let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
     let mut quads = [0; BLOCK / 4];
-    let mut total = 0;
-    for (quad, x) in quads.iter_mut().zip(x.chunks_exact(4)) {
+    let mut halves = [0; 2];
+    for (k, (quad, x)) in quads.iter_mut().zip(x.chunks_exact(4)).enumerate() {
         // The clamp matters only for values that are not finite: a kernel must never see -128.
         let q = [x[0], x[1], x[2], x[3]].map(|v| (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8);
-        total += q.iter().map(|&q| i32::from(q)).sum::<i32>();
+        halves[k / 4] += q.iter().map(|&q| i32::from(q)).sum::<i32>();
         *quad = i32::from_le_bytes(q.map(i8::cast_unsigned));
     }
+    let total = halves[0] + halves[1];
     ActBlock {
         quads,
         scale,
         sum: scale * total as f32,
         minus_eight: -8 * total,
+        half_sums: ActBlock::pack_sums(halves[0], halves[1]),
     }
 }
 
@@ -124,7 +131,7 @@ fn dot_bytes(quads: &[u8], x: &ActBlock, start: i32) -> [i32; LANES] {
     dots
 }
 
-/// The sixteen weights of column `col` of a cell.
+/// The sixteen weights of column `col` of a cell of a plain type, q4_0, q4_1 or q8_0.
 fn column(dtype: DType, cell: &[u8], col: usize) -> [f32; LANES] {
     let nibble = |quads: &[u8], lane: usize| {
         let byte = quads[col % 16 / 4 * 64 + lane * 4 + col % 4];
@@ -147,7 +154,7 @@ fn column(dtype: DType, cell: &[u8], col: usize) -> [f32; LANES] {
             let (d, m) = (halves(cell), halves(&cell[32..]));
             std::array::from_fn(|lane| nibble(&cell[64..], lane) * d[lane] + m[lane])
         }
-        DType::Q8_0 => {
+        _ => {
             let d = halves(cell);
             std::array::from_fn(|lane| {
                 f32::from((cell[32 + col / 4 * 64 + lane * 4 + col % 4] ^ 0x80).cast_signed()) * d[lane]

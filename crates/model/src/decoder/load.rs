@@ -231,7 +231,14 @@ pub(crate) fn dtype_of(ty: GgmlType) -> Option<DType> {
         GgmlType::BF16 => Some(DType::BF16),
         GgmlType::Q4_0 => Some(DType::Q4_0),
         GgmlType::Q4_1 => Some(DType::Q4_1),
+        GgmlType::Q5_0 => Some(DType::Q5_0),
+        GgmlType::Q5_1 => Some(DType::Q5_1),
         GgmlType::Q8_0 => Some(DType::Q8_0),
+        GgmlType::Q2_K => Some(DType::Q2_K),
+        GgmlType::Q3_K => Some(DType::Q3_K),
+        GgmlType::Q4_K => Some(DType::Q4_K),
+        GgmlType::Q5_K => Some(DType::Q5_K),
+        GgmlType::Q6_K => Some(DType::Q6_K),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::open::DecoderOptions;
-use crate::synth::{self, Spec};
+use crate::synth::{self, Spec, WeightType};
 
 const FAMILIES: [&str; 6] = [
     "tiny-olmoe",
@@ -17,21 +17,27 @@ const FAMILIES: [&str; 6] = [
     "tiny-qwen3moe",
 ];
 
-fn file(name: &str, dtype: DType) -> (TempDir, PathBuf) {
+fn file(name: &str, dtype: impl Into<WeightType>) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
+    let dtype = dtype.into();
     let options = synth::Options { dtype, seed: 11 };
     let bytes = synth::synth(&Spec::by_name(name).unwrap(), &options, Vec::new(), &mut |_| {}).unwrap();
     stdx::fs::write(&path, bytes).unwrap();
     (dir, path)
 }
 
-fn decoder(name: &str, dtype: DType) -> Decoder {
+fn decoder(name: &str, dtype: impl Into<WeightType>) -> Decoder {
+    decoder_with(name, dtype, Precision::default())
+}
+
+fn decoder_with(name: &str, dtype: impl Into<WeightType>, precision: Precision) -> Decoder {
     let (_dir, path) = file(name, dtype);
     Decoder::open(
         &path,
         &DecoderOptions {
             threads: 2,
+            precision,
             ..DecoderOptions::default()
         },
     )
@@ -70,6 +76,28 @@ fn how_a_text_is_cut_into_steps_changes_nothing() {
                 dtype.name()
             );
         }
+    }
+}
+
+#[test]
+fn five_bits_and_super_blocks_compute_natively_what_they_do_in_f32() {
+    let tokens: Vec<u32> = (0..12u32).map(|i| i * 37 % 500).collect();
+    let one = |dtype| WeightType::One(dtype);
+    let mut types: Vec<WeightType> = vec![WeightType::Q4KM];
+    types.extend([DType::Q5_0, DType::Q5_1, DType::Q2_K, DType::Q3_K, DType::Q4_K].map(one));
+    types.extend([DType::Q5_K, DType::Q6_K].map(one));
+    for ty in types {
+        let native = decoder("tiny-olmoe-256", ty);
+        let whole = in_steps(&native, &tokens, &[12]);
+        assert_eq!(whole, in_steps(&native, &tokens, &[7, 1, 4]), "{}", ty.name());
+        let exact = in_steps(
+            &decoder_with("tiny-olmoe-256", ty, Precision::F32),
+            &tokens,
+            &[12],
+        );
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let cosine = dot(&whole, &exact) / (dot(&whole, &whole) * dot(&exact, &exact)).sqrt();
+        assert!(cosine > 0.99, "{}: {cosine}", ty.name());
     }
 }
 

@@ -1,9 +1,8 @@
 //! The shapes that can be made, and their GGUF keys.
 
-use compute::DType;
-use weights::gguf::{GgmlType, Writer};
+use weights::gguf::Writer;
 
-use super::SynthError;
+use super::{SynthError, WeightType};
 use crate::config::{Config, Family, NormPlacement, QkNorm, RopeStyle};
 
 /// A shape with a name.
@@ -17,9 +16,10 @@ pub struct Spec {
 
 impl Spec {
     /// Every name.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "olmoe-1b-7b",
         "tiny-olmoe",
+        "tiny-olmoe-256",
         "tiny-olmo2",
         "tiny-llama",
         "tiny-qwen2",
@@ -36,6 +36,7 @@ impl Spec {
         let config = known.and_then(|name| match name {
             "olmoe-1b-7b" => Some(olmoe_1b_7b()),
             "tiny-olmoe" => Some(tiny(Family::Olmoe)),
+            "tiny-olmoe-256" => Some(tiny_olmoe_256()),
             "tiny-olmo2" => Some(tiny(Family::Olmo2)),
             "tiny-llama" => Some(tiny(Family::Llama)),
             "tiny-qwen2" => Some(tiny(Family::Qwen2)),
@@ -68,6 +69,20 @@ fn olmoe_1b_7b() -> Config {
         vocab_size: 50_304,
         context: 4096,
         eos_ids: vec![50_279],
+        ..tiny(Family::Olmoe)
+    }
+}
+
+/// A small shape whose rows are whole super-blocks of 256.
+fn tiny_olmoe_256() -> Config {
+    Config {
+        n_layers: 8,
+        d_model: 256,
+        head_dim: 64,
+        d_ff_expert: 256,
+        n_experts: 4,
+        n_experts_used: 2,
+        sparse_layers: vec![true; 8],
         ..tiny(Family::Olmoe)
     }
 }
@@ -120,7 +135,7 @@ fn tiny(family: Family) -> Config {
 }
 
 /// Sets the keys that readers of the family expect.
-pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: DType) {
+pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: WeightType) {
     let config = &spec.config;
     let arch = config.family.gguf_name();
     writer.set("general.architecture", arch);
@@ -131,7 +146,7 @@ pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: DType) {
     writer.set("general.type", "model");
     writer.set("general.license", "apache-2.0");
     writer.set("general.quantization_version", 2u32);
-    writer.set("general.file_type", file_type(dtype));
+    writer.set("general.file_type", dtype.file_type());
     // OLMoE's readers take the width of an expert from the key of the dense layer.
     let d_ff = if config.d_ff == 0 {
         config.d_ff_expert
@@ -161,16 +176,4 @@ pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: DType) {
     }
     writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
     writer.set(format!("{arch}.rope.freq_base"), config.rope_theta);
-}
-
-/// llama.cpp's number for a file that is mostly of this type.
-fn file_type(dtype: DType) -> u32 {
-    match GgmlType::from_name(dtype.name()) {
-        Some(GgmlType::F16) => 1,
-        Some(GgmlType::Q4_0) => 2,
-        Some(GgmlType::Q4_1) => 3,
-        Some(GgmlType::Q8_0) => 7,
-        Some(GgmlType::BF16) => 32,
-        _ => 0,
-    }
 }

@@ -16,8 +16,10 @@ use crate::isa::Avx2;
 use crate::kernels::{ActBlock, Columns, SPAN, Sums};
 use crate::matrix::LANES;
 
+use super::avx2_k;
+
 /// Rows of half a group.
-const HALF: usize = LANES / 2;
+pub(super) const HALF: usize = LANES / 2;
 
 /// See [`crate::kernels::native_tile`].
 pub(in crate::kernels) fn native_tile<const T: usize>(
@@ -33,6 +35,20 @@ pub(in crate::kernels) fn native_tile<const T: usize>(
         DType::Q4_1 => unsafe { native_q4_1(group, x) },
         // SAFETY: as above.
         DType::Q8_0 => unsafe { native_q8_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_0 => unsafe { avx2_k::native_q5_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_1 => unsafe { avx2_k::native_q5_1(group, x) },
+        // SAFETY: as above.
+        DType::Q2_K => unsafe { avx2_k::native_q2_k(group, x) },
+        // SAFETY: as above.
+        DType::Q3_K => unsafe { avx2_k::native_q3_k(group, x) },
+        // SAFETY: as above.
+        DType::Q4_K => unsafe { avx2_k::native_q4_k(group, x) },
+        // SAFETY: as above.
+        DType::Q5_K => unsafe { avx2_k::native_q5_k(group, x) },
+        // SAFETY: as above.
+        DType::Q6_K => unsafe { avx2_k::native_q6_k(group, x) },
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("only quantised weights come here"),
     }
 }
@@ -57,6 +73,20 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
         DType::Q4_1 => unsafe { float_q4_1(group, x) },
         // SAFETY: as above.
         DType::Q8_0 => unsafe { float_q8_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_0 => unsafe { avx2_k::float_q5_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_1 => unsafe { avx2_k::float_q5_1(group, x) },
+        // SAFETY: as above.
+        DType::Q2_K => unsafe { avx2_k::float_q2_k(group, x) },
+        // SAFETY: as above.
+        DType::Q3_K => unsafe { avx2_k::float_q3_k(group, x) },
+        // SAFETY: as above.
+        DType::Q4_K => unsafe { avx2_k::float_q4_k(group, x) },
+        // SAFETY: as above.
+        DType::Q5_K => unsafe { avx2_k::float_q5_k(group, x) },
+        // SAFETY: as above.
+        DType::Q6_K => unsafe { avx2_k::float_q6_k(group, x) },
     }
 }
 
@@ -355,13 +385,11 @@ fn quantise(x: &[f32; BLOCK]) -> ActBlock {
         let scaled = _mm256_mul_ps(v, inverse);
         _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(scaled, roof), floor))
     });
-    let total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
-    let total = _mm_add_epi32(
-        _mm256_castsi256_si128(total),
-        _mm256_extracti128_si256::<1>(total),
-    );
-    let total = _mm_add_epi32(total, _mm_shuffle_epi32::<0b01_00_11_10>(total));
-    let total = _mm_cvtsi128_si32(_mm_add_epi32(total, _mm_shuffle_epi32::<0b10_11_00_01>(total)));
+    let sums = _mm256_hadd_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    let sums = _mm_hadd_epi32(sums, sums);
+    let (first, second) = (_mm_cvtsi128_si32(sums), _mm_extract_epi32::<1>(sums));
+    let total = first + second;
     // Packing works on 128-bit halves and leaves the quads interleaved; the permutation restores them.
     let packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     let packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -374,6 +402,7 @@ fn quantise(x: &[f32; BLOCK]) -> ActBlock {
         scale,
         sum: scale * total as f32,
         minus_eight: -8 * total,
+        half_sums: ActBlock::pack_sums(first, second),
     }
 }
 
@@ -411,7 +440,7 @@ fn bytes(quads: &[u8; 512], half: usize) -> [__m256i; 8] {
 
 /// Elements `at..at + N` of an array; the check folds away where the offset is a constant.
 #[inline(always)]
-fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N] {
+pub(super) fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N] {
     array[at..]
         .first_chunk()
         .expect("offsets are those of the cell layout")
@@ -419,7 +448,7 @@ fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N]
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn load32(bytes: &[u8; 32]) -> __m256i {
+pub(super) fn load32(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: exactly the 32 bytes of the array are read; no alignment is asked for.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
@@ -448,7 +477,7 @@ fn floats(bytes: &[u8; 32]) -> __m256 {
 /// Eight f16.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn halves(bytes: &[u8; 16]) -> __m256 {
+pub(super) fn halves(bytes: &[u8; 16]) -> __m256 {
     _mm256_cvtph_ps(load16(bytes))
 }
 
@@ -462,7 +491,7 @@ fn brains(bytes: &[u8; 16]) -> __m256 {
 /// Stores the eight rows of one half.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn spill<const T: usize>(sums: [__m256; T], half: usize, out: &mut Sums<T>) {
+pub(super) fn spill<const T: usize>(sums: [__m256; T], half: usize, out: &mut Sums<T>) {
     for (out, sum) in out.iter_mut().zip(sums) {
         let eight = &mut out.as_chunks_mut::<HALF>().0[half];
         // SAFETY: `eight` has the eight values that are stored.

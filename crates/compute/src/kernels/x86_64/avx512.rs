@@ -19,6 +19,8 @@ use crate::isa::Avx512;
 use crate::kernels::{ActBlock, Columns, SPAN, Sums};
 use crate::matrix::LANES;
 
+use super::avx512_k;
+
 /// See [`crate::kernels::native_tile`].
 pub(in crate::kernels) fn native_tile<const T: usize>(
     _: Avx512,
@@ -33,6 +35,20 @@ pub(in crate::kernels) fn native_tile<const T: usize>(
         DType::Q4_1 => unsafe { native_q4_1(group, x) },
         // SAFETY: as above.
         DType::Q8_0 => unsafe { native_q8_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_0 => unsafe { avx512_k::native_q5_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_1 => unsafe { avx512_k::native_q5_1(group, x) },
+        // SAFETY: as above.
+        DType::Q2_K => unsafe { avx512_k::native_q2_k(group, x) },
+        // SAFETY: as above.
+        DType::Q3_K => unsafe { avx512_k::native_q3_k(group, x) },
+        // SAFETY: as above.
+        DType::Q4_K => unsafe { avx512_k::native_q4_k(group, x) },
+        // SAFETY: as above.
+        DType::Q5_K => unsafe { avx512_k::native_q5_k(group, x) },
+        // SAFETY: as above.
+        DType::Q6_K => unsafe { avx512_k::native_q6_k(group, x) },
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("only quantised weights come here"),
     }
 }
@@ -57,6 +73,20 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
         DType::Q4_1 => unsafe { float_q4_1(group, x) },
         // SAFETY: as above.
         DType::Q8_0 => unsafe { float_q8_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_0 => unsafe { avx512_k::float_q5_0(group, x) },
+        // SAFETY: as above.
+        DType::Q5_1 => unsafe { avx512_k::float_q5_1(group, x) },
+        // SAFETY: as above.
+        DType::Q2_K => unsafe { avx512_k::float_q2_k(group, x) },
+        // SAFETY: as above.
+        DType::Q3_K => unsafe { avx512_k::float_q3_k(group, x) },
+        // SAFETY: as above.
+        DType::Q4_K => unsafe { avx512_k::float_q4_k(group, x) },
+        // SAFETY: as above.
+        DType::Q5_K => unsafe { avx512_k::float_q5_k(group, x) },
+        // SAFETY: as above.
+        DType::Q6_K => unsafe { avx512_k::float_q6_k(group, x) },
     }
 }
 
@@ -311,7 +341,8 @@ fn quantise(x: &[f32; BLOCK]) -> ActBlock {
         _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(scaled, roof), floor))
     };
     let (low, high) = (round(low), round(high));
-    let total = _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
+    let (first, second) = (_mm512_reduce_add_epi32(low), _mm512_reduce_add_epi32(high));
+    let total = first + second;
     let packed = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
     let mut quads = [0i32; 8];
     // SAFETY: `quads` has the 32 bytes that are stored.
@@ -322,6 +353,7 @@ fn quantise(x: &[f32; BLOCK]) -> ActBlock {
         scale,
         sum: scale * total as f32,
         minus_eight: -8 * total,
+        half_sums: ActBlock::pack_sums(first, second),
     }
 }
 
@@ -351,7 +383,7 @@ fn bytes(quads: &[u8; 512]) -> [__m512i; 8] {
 
 /// Elements `at..at + N` of an array; the check folds away, as lengths and offsets are constants.
 #[inline(always)]
-fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N] {
+pub(super) fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N] {
     array[at..]
         .first_chunk()
         .expect("offsets are those of the cell layout")
@@ -359,7 +391,7 @@ fn part<E, const N: usize, const M: usize>(array: &[E; M], at: usize) -> &[E; N]
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn load64(bytes: &[u8; 64]) -> __m512i {
+pub(super) fn load64(bytes: &[u8; 64]) -> __m512i {
     // SAFETY: exactly the 64 bytes of the array are read; no alignment is asked for.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
@@ -381,7 +413,7 @@ fn load_floats(values: &[f32; LANES]) -> __m512 {
 /// Sixteen f16.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn halves(bytes: &[u8; 32]) -> __m512 {
+pub(super) fn halves(bytes: &[u8; 32]) -> __m512 {
     _mm512_cvtph_ps(load32(bytes))
 }
 
@@ -394,7 +426,7 @@ fn brains(bytes: &[u8; 32]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn spill<const T: usize>(sums: [__m512; T]) -> Sums<T> {
+pub(super) fn spill<const T: usize>(sums: [__m512; T]) -> Sums<T> {
     let mut out = [[0.0; LANES]; T];
     for (out, sum) in out.iter_mut().zip(sums) {
         // SAFETY: `out` has the sixteen values that are stored.
