@@ -21,6 +21,11 @@ use super::avx2_k;
 /// Rows of half a group.
 pub(super) const HALF: usize = LANES / 2;
 
+/// Tiles of at most so many tokens take both halves of a group in one pass.
+const ONE_PASS_MAX: usize = 2;
+/// How far ahead of its use memory is asked for.
+const AHEAD_BYTES: usize = 2048;
+
 /// See [`crate::kernels::native_tile`].
 pub(in crate::kernels) fn native_tile<const T: usize>(
     _: Avx2,
@@ -114,58 +119,87 @@ pub(in crate::kernels) fn quantise_block(_: Avx2, x: &[f32; BLOCK]) -> ActBlock 
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    let mut out = [[0.0; LANES]; T];
-    for half in 0..2 {
-        let mut sums = [_mm256_setzero_ps(); T];
-        for (cell, x) in group.as_chunks::<{ 18 * LANES }>().0.iter().zip(x) {
-            let (d, w) = (halves(part(cell, half * 16)), nibbles(part(cell, 32), half));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let dot = _mm256_add_epi32(dot_nibbles(&w, x), _mm256_set1_epi32(x.minus_eight));
-                let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
-                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
-            }
+    by_halves(group, x, |cell: &[u8; 18 * LANES], half, x, sums| {
+        let (d, w) = (halves(part(cell, half * 16)), nibbles(part(cell, 32), half));
+        for (sum, x) in sums.iter_mut().zip(x) {
+            let dot = _mm256_add_epi32(dot_nibbles(&w, x), _mm256_set1_epi32(x.minus_eight));
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
         }
-        spill(sums, half, &mut out);
-    }
-    out
+    })
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    let mut out = [[0.0; LANES]; T];
-    for half in 0..2 {
-        let mut sums = [_mm256_setzero_ps(); T];
-        for (cell, x) in group.as_chunks::<{ 20 * LANES }>().0.iter().zip(x) {
-            let (d, m) = (halves(part(cell, half * 16)), halves(part(cell, 32 + half * 16)));
-            let w = nibbles(part(cell, 64), half);
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
-                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_nibbles(&w, x)), scale, *sum);
-                *sum = _mm256_fmadd_ps(m, _mm256_set1_ps(x.sum), *sum);
+    by_halves(group, x, |cell: &[u8; 20 * LANES], half, x, sums| {
+        let (d, m) = (halves(part(cell, half * 16)), halves(part(cell, 32 + half * 16)));
+        let w = nibbles(part(cell, 64), half);
+        for (sum, x) in sums.iter_mut().zip(x) {
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_nibbles(&w, x)), scale, *sum);
+            *sum = _mm256_fmadd_ps(m, _mm256_set1_ps(x.sum), *sum);
+        }
+    })
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+    let bias = _mm256_set1_epi8(i8::MIN);
+    by_halves(group, x, |cell: &[u8; 34 * LANES], half, x, sums| {
+        let d = halves(part(cell, half * 16));
+        let w = bytes(part(cell, 32), half).map(|w| _mm256_xor_si256(w, bias));
+        for (sum, x) in sums.iter_mut().zip(x) {
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_bytes(&w, x)), scale, *sum);
+        }
+    })
+}
+
+/// Sums of a group of which `add` adds half a cell. With few tokens, reading weights is what takes time: both halves
+/// are taken in one pass, and the memory further on is asked for early. With many, the registers hold the sums of one
+/// half only, and the second pass finds the group in the cache.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn by_halves<const T: usize, const C: usize>(
+    group: &[u8],
+    x: &[[ActBlock; T]],
+    add: impl Fn(&[u8; C], usize, &[ActBlock; T], &mut [__m256; T]),
+) -> Sums<T> {
+    let cells = group.as_chunks::<C>().0;
+    let mut sums = [[_mm256_setzero_ps(); T]; 2];
+    if T <= ONE_PASS_MAX {
+        for (cell, x) in cells.iter().zip(x) {
+            ask_ahead(cell);
+            for (half, sums) in sums.iter_mut().enumerate() {
+                add(cell, half, x, sums);
             }
         }
+    } else {
+        for (half, sums) in sums.iter_mut().enumerate() {
+            let mut own = *sums;
+            for (cell, x) in cells.iter().zip(x) {
+                add(cell, half, x, &mut own);
+            }
+            *sums = own;
+        }
+    }
+    let mut out = [[0.0; LANES]; T];
+    for (half, sums) in sums.into_iter().enumerate() {
         spill(sums, half, &mut out);
     }
     out
 }
 
+/// Asks for the cache lines that follow a cell by [`AHEAD_BYTES`]. Groups lie one after another, so this is what will
+/// be read next, save at the very end, where it is nobody's.
+#[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    let mut out = [[0.0; LANES]; T];
-    let bias = _mm256_set1_epi8(i8::MIN);
-    for half in 0..2 {
-        let mut sums = [_mm256_setzero_ps(); T];
-        for (cell, x) in group.as_chunks::<{ 34 * LANES }>().0.iter().zip(x) {
-            let d = halves(part(cell, half * 16));
-            let w = bytes(part(cell, 32), half).map(|w| _mm256_xor_si256(w, bias));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
-                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_bytes(&w, x)), scale, *sum);
-            }
-        }
-        spill(sums, half, &mut out);
+pub(super) fn ask_ahead<const C: usize>(cell: &[u8; C]) {
+    for line in 0..C.div_ceil(64) {
+        let address = cell.as_ptr().wrapping_add(AHEAD_BYTES + line * 64);
+        // A prefetch reads nothing and never faults, whatever the address.
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
-    out
 }
 
 /// Nibbles times activations. A pair adds at most 2 · 15 · 127 in magnitude and eight pairs 30480, so the

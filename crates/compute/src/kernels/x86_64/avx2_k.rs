@@ -354,7 +354,7 @@ fn fetch_ahead<const C: usize>(cell: &[u8; C], share: usize) {
     for at in (0..C / 16).step_by(64) {
         let line = cell.as_ptr().wrapping_add(C + share * (C / 16) + at);
         // SAFETY: a prefetch reads nothing and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
     }
 }
 

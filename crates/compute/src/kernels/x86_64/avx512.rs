@@ -21,6 +21,11 @@ use crate::matrix::LANES;
 
 use super::avx512_k;
 
+/// Tiles of at most so many tokens ask for memory ahead of its use.
+const ASK_TOKENS_MAX: usize = 2;
+/// How far ahead of its use memory is asked for.
+const AHEAD_BYTES: usize = 2048;
+
 /// See [`crate::kernels::native_tile`].
 pub(in crate::kernels) fn native_tile<const T: usize>(
     _: Avx512,
@@ -116,6 +121,7 @@ pub(in crate::kernels) fn quantise_block(_: Avx512, x: &[f32; BLOCK]) -> ActBloc
 fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<{ 18 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell);
         let (d, w) = (halves(part(cell, 0)), nibbles(part(cell, 32)));
         for (sum, x) in sums.iter_mut().zip(x) {
             let dot = dot(&w, x, _mm512_set1_epi32(x.minus_eight));
@@ -130,6 +136,7 @@ fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<{ 20 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell);
         let (d, m, w) = (
             halves(part(cell, 0)),
             halves(part(cell, 32)),
@@ -149,6 +156,7 @@ fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<{ 34 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell);
         let (d, w) = (halves(part(cell, 0)), bytes(part(cell, 32)));
         for (sum, x) in sums.iter_mut().zip(x) {
             // Stored weights are 128 too large, hence sixteen times the start value of nibbles.
@@ -158,6 +166,21 @@ fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
         }
     }
     spill(sums)
+}
+
+/// Asks for the cache lines that follow a cell by [`AHEAD_BYTES`], where few tokens make reading weights what takes time.
+/// Groups lie one after another, so this is what will be read next, save at the very end, where it is nobody's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn ask_ahead<const T: usize, const C: usize>(cell: &[u8; C]) {
+    if T > ASK_TOKENS_MAX {
+        return;
+    }
+    for line in 0..C.div_ceil(64) {
+        let address = cell.as_ptr().wrapping_add(AHEAD_BYTES + line * 64);
+        // A prefetch reads nothing and never faults, whatever the address.
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
 }
 
 /// Quad `k` of the activations against the register that holds the same columns, `start` added.
