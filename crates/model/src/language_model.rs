@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use compute::Precision;
+use compute::{KvDType, Precision};
 use weights::safetensors::INDEX_NAME;
 
 use crate::cache::KvCache;
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub precision: Precision,
     /// Context in tokens, never more than the model's own; `None` takes that, at most 8192.
     pub context: Option<usize>,
+    /// How keys and values are kept; with [`Precision::F32`] always as f32.
+    pub kv: KvDType,
 }
 
 /// A loaded model. Shared between threads; what belongs to one sequence lies in its [`KvCache`].
@@ -70,6 +72,7 @@ impl Model {
             threads: options.threads,
             precision: options.precision,
             context: options.context,
+            kv: options.kv,
             recast: None,
         })?;
         Ok(Arc::new(Self {

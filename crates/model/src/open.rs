@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use compute::{DType, Pool, Precision};
+use compute::{DType, KvDType, Pool, Precision};
 use weights::Source;
 use weights::gguf::Gguf;
 use weights::safetensors::SafeTensors;
@@ -30,6 +30,8 @@ pub struct DecoderOptions {
     pub precision: Precision,
     /// Context in tokens; `None` takes the model's own, at most 8192.
     pub context: Option<usize>,
+    /// How keys and values are kept; with [`Precision::F32`] always as f32.
+    pub kv: KvDType,
     /// Re-encode every matrix but routers in this type; matrices whose rows are not whole blocks stay as they are.
     pub recast: Option<DType>,
 }
@@ -96,6 +98,7 @@ impl Opened {
         let arithmetic = Arithmetic {
             context: options.context.unwrap_or(own),
             precision: options.precision,
+            kv: options.kv,
             pool: Arc::new(pool(options.threads)),
         };
         Decoder::load(self.config.clone(), &loader, arithmetic)

@@ -1,4 +1,6 @@
 //! Kernels for x86-64.
 
 pub(super) mod avx2;
+pub(super) mod avx2_attention;
 pub(super) mod avx512;
+pub(super) mod avx512_attention;

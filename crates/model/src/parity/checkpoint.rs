@@ -71,8 +71,8 @@ pub(super) fn rows(dir: &Path, options: &Options) -> Result<Vec<Row>, ParityErro
         let options = DecoderOptions {
             threads: options.threads,
             precision,
-            context: None,
             recast,
+            ..DecoderOptions::default()
         };
         Decoder::open(dir, &options)
     };

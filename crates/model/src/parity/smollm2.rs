@@ -46,7 +46,7 @@ pub(super) fn rows(dir: &Path, options: &Options) -> Result<Vec<Row>, ParityErro
         let load = LoadOptions {
             threads: options.threads,
             precision,
-            context: None,
+            ..LoadOptions::default()
         };
         let model = Model::load(path, &load)?;
         if rows.is_empty() {
