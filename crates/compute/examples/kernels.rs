@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use compute::{
-    AlignedBytes, AttentionJob, DType, Isa, KvDType, KvLayer, Matrix, Pool, Precision, Rope, RopeStyle,
+    AlignedBytes, AttentionJob, DType, Isa, KvDType, Matrix, PagedKv, Pool, Precision, Rope, RopeStyle,
     Scratch, attention, matmul, ops,
 };
 
@@ -37,6 +37,9 @@ fn main() {
         }
         if "small".contains(&only) {
             small(&pool);
+        }
+        if "attention".contains(&only) {
+            attention_lines(&pool);
         }
     }
 }
@@ -134,7 +137,6 @@ fn small(pool: &Pool) {
             m.size_bytes() as f64 / us / 1e3
         ));
     }
-    attention_lines(pool);
     op_lines();
 }
 
@@ -161,34 +163,45 @@ fn op_lines() {
     print(&line);
 }
 
+/// One token, limited by reading keys and values of layers that fit no cache together, and a whole text,
+/// limited by arithmetic.
 fn attention_lines(pool: &Pool) {
-    for (heads, kv_heads, head_dim) in [(9, 3, 64), (16, 16, 128)] {
-        for (n, len) in [(1, 512), (512, 512)] {
-            let mut kv = KvLayer::new(KvDType::F16, kv_heads, head_dim, len);
-            let fill = vec![0.1; len * kv_heads * head_dim];
-            kv.push(&fill, &fill);
-            let (q, mut out) = (vec![0.1; n * heads * head_dim], vec![0.0; n * heads * head_dim]);
-            let seconds = best(|| {
-                let (start, scale) = (len - n, 0.1);
-                attention(
-                    pool,
-                    &mut [AttentionJob {
-                        q: &q,
-                        n,
-                        n_heads: heads,
-                        kv: &kv,
-                        start,
-                        scale,
-                        out: &mut out,
-                    }],
-                );
-            });
-            let macs = 2 * heads * head_dim * if n == 1 { len } else { len * len / 2 };
-            print(&format!(
-                "small: attention {heads}/{kv_heads} heads of {head_dim}, {n} of {len}: {:.1} us, {:.1} GMAC/s",
-                seconds * 1e6,
-                macs as f64 / seconds / 1e9
-            ));
+    for (heads, kv_heads, head_dim) in [(9, 3, 64), (16, 16, 128), (32, 4, 128)] {
+        for dtype in [KvDType::F16, KvDType::Q8_0] {
+            for (n, len) in [(1, 3500), (2048, 2048)] {
+                let n_layers = if n == 1 { 8 } else { 1 };
+                let mut kv = PagedKv::new(dtype, n_layers, kv_heads, head_dim);
+                let fill = vec![0.1; len * kv_heads * head_dim];
+                (0..n_layers).for_each(|layer| kv.push(layer, &fill, &fill));
+                let (q, mut out) = (vec![0.1; n * heads * head_dim], vec![0.0; n * heads * head_dim]);
+                let mut pass =
+                    || (0..n_layers).for_each(|layer| attend(pool, &kv, layer, heads, &q, &mut out));
+                let seconds = best(&mut pass) / n_layers as f64;
+                let macs = 2 * heads * head_dim * if n == 1 { len } else { len * len / 2 };
+                print(&format!(
+                    "attention {heads}/{kv_heads} heads of {head_dim}, {}, {n} of {len}: {:.1} us, {:.1} GB/s, {:.1} GMAC/s",
+                    dtype.name(),
+                    seconds * 1e6,
+                    (kv.size_bytes() / n_layers) as f64 / seconds / 1e9,
+                    macs as f64 / seconds / 1e9
+                ));
+            }
         }
     }
+}
+
+fn attend(pool: &Pool, kv: &PagedKv, layer: usize, n_heads: usize, q: &[f32], out: &mut [f32]) {
+    let kv = kv.layer(layer);
+    let n = q.len() / (n_heads * kv.head_dim());
+    let (start, scale) = (kv.len() - n, 0.1);
+    let job = AttentionJob {
+        q,
+        n,
+        n_heads,
+        kv,
+        start,
+        scale,
+        out,
+    };
+    attention(pool, &mut [job]);
 }

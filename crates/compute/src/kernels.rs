@@ -14,6 +14,7 @@ use crate::matrix::LANES;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+pub(crate) mod attention;
 mod pieces;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -90,52 +91,6 @@ pub(crate) fn float_tile<const T: usize>(isa: Isa, dtype: DType, group: &[u8], x
         #[cfg(target_arch = "aarch64")]
         Proof::Neon(_) => scalar::float_tile(dtype, group, x),
         Proof::Scalar => scalar::float_tile(dtype, group, x),
-    }
-}
-
-/// Columns a call of [`weigh_columns`] can take.
-pub(crate) const SPAN: usize = 256;
-
-/// `G` groups of `len` columns of [`LANES`] numbers; in each group a column starts `stride` bytes after
-/// the one before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Columns<'a, const G: usize> {
-    pub(crate) groups: [&'a [u8]; G],
-    pub(crate) stride: usize,
-    pub(crate) len: usize,
-}
-
-impl<'a, const G: usize> Columns<'a, G> {
-    /// The bytes of one column of one group.
-    ///
-    /// # Panics
-    /// If the group is shorter.
-    #[inline(always)]
-    fn column<const N: usize>(&self, group: usize, column: usize) -> &'a [u8; N] {
-        let from = &self.groups[group][column * self.stride..];
-        from.first_chunk().expect("a group holds all of its columns")
-    }
-}
-
-/// `out[g][t] = Σ_c weights[t][c] · column c of group g`, for f32 and f16 columns. Several groups go
-/// together because the sum of one is a chain of dependent steps.
-///
-/// # Panics
-/// If `dtype` is another, or a group is shorter than its columns.
-pub(crate) fn weigh_columns<const T: usize, const G: usize>(
-    isa: Isa,
-    dtype: DType,
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    match isa.proof() {
-        #[cfg(target_arch = "x86_64")]
-        Proof::Avx512(token) => x86_64::avx512::weigh_columns(token, dtype, columns, weights),
-        #[cfg(target_arch = "x86_64")]
-        Proof::Avx2(token) => x86_64::avx2::weigh_columns(token, dtype, columns, weights),
-        #[cfg(target_arch = "aarch64")]
-        Proof::Neon(_) => scalar::weigh_columns(dtype, columns, weights),
-        Proof::Scalar => scalar::weigh_columns(dtype, columns, weights),
     }
 }
 

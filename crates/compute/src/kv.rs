@@ -1,18 +1,36 @@
-//! Keys and values of one sequence in one layer.
+//! Keys and values of one sequence in all layers, in blocks of positions.
 //!
-//! * Keys lie `[position / 16][kv head][head_dim][position % 16]`, so that one vector holds the same
-//!   component of sixteen positions and scores need no horizontal sum.
-//! * Values lie `[position][kv head][head_dim, padded to a multiple of 16]`.
+//! A block holds [`KV_BLOCK`] positions of every layer and never moves: growth copies nothing and takes
+//! memory as it goes. Sequences that begin alike share full blocks; whoever writes into a shared one gets
+//! a copy of its own first. This file lays out and shares; `encode` writes, `attention` reads.
 //!
-//! Both only grow at the end. This file stores; `attention` reads.
+//! A block is `[layer][kv head]` runs, each of the head's keys, then its values:
+//!
+//! * keys `[tile of sixteen positions][component][position % 16]`, so that one vector holds the same
+//!   component of sixteen positions and scores need no horizontal sum; for q8_0 each tile begins with
+//!   its scales `[component / 32][position % 16]`;
+//! * values `[component / 16][position][component % 16]`, the components padded to whole groups; for q8_0
+//!   the scales `[component / 32][position]` come first.
 
-use half::f16;
+mod encode;
 
-use crate::blocks::DType;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::bytes::AlignedBytes;
+use crate::kernels::attention::{Columns, Numbers, SCALED, SPAN};
 use crate::matrix::LANES;
 
 /// Components of a head at most.
-pub const HEAD_DIM_MAX: usize = crate::kernels::SPAN;
+pub const HEAD_DIM_MAX: usize = SPAN;
+
+/// Positions of a block.
+pub const KV_BLOCK: usize = 64;
+
+/// Runs start on a cache line.
+const ALIGN: usize = 64;
+/// Bytes of a q8_0 scale, an f32.
+const SCALE_BYTES: usize = 4;
 
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,177 +40,363 @@ pub enum KvDType {
     /// Half the memory, rounded to 11 bits.
     #[default]
     F16,
+    /// About half of f16: integers -127..=127, and an f32 scale for each 32 components of a position.
+    Q8_0,
 }
 
 impl KvDType {
-    pub(crate) const fn size(self) -> usize {
+    /// Name used in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Bytes of a number.
+    const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
-        }
-    }
-
-    /// The same type as kernels name it.
-    pub(crate) const fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
+            Self::Q8_0 => 1,
         }
     }
 }
 
-/// Keys and values of one sequence in one layer; see the module for the layout.
-#[derive(Debug, Clone)]
-pub struct KvLayer {
+/// Shape of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    dtype: KvDType,
+    n_layers: usize,
     n_kv_heads: usize,
     head_dim: usize,
-    len: usize,
-    keys: Store,
-    values: Store,
+    /// Positions of a block, a multiple of [`LANES`].
+    block_len: usize,
 }
 
-/// Numbers of one type, as bytes, so that kernels read them without a copy.
-#[derive(Debug, Clone)]
-struct Store {
-    dtype: KvDType,
-    bytes: Vec<u8>,
-}
-
-impl Store {
-    fn new(dtype: KvDType, capacity: usize) -> Self {
-        Self {
-            dtype,
-            bytes: Vec::with_capacity(capacity * dtype.size()),
-        }
-    }
-
-    fn resize(&mut self, len: usize) {
-        self.bytes.resize(len * self.dtype.size(), 0);
-    }
-
-    /// Writes `x` from element `at` on, `step` elements apart.
-    fn scatter(&mut self, x: &[f32], at: usize, step: usize) {
-        let size = self.dtype.size();
-        let slots = self.bytes[at * size..].chunks_mut(step * size).zip(x);
+impl Layout {
+    /// Scales of one head at one position.
+    const fn n_scales(&self) -> usize {
         match self.dtype {
-            KvDType::F32 => slots.for_each(|(to, x)| to[..4].copy_from_slice(&x.to_le_bytes())),
-            KvDType::F16 => {
-                slots.for_each(|(to, x)| to[..2].copy_from_slice(&f16::from_f32(*x).to_le_bytes()))
-            }
+            KvDType::F32 | KvDType::F16 => 0,
+            KvDType::Q8_0 => self.head_dim.div_ceil(SCALED),
         }
+    }
+
+    /// Bytes of the scales in front of a tile of keys.
+    const fn tile_scale_bytes(&self) -> usize {
+        self.n_scales() * LANES * SCALE_BYTES
+    }
+
+    /// Bytes of the keys of sixteen positions, scales included.
+    const fn tile_bytes(&self) -> usize {
+        self.tile_scale_bytes() + self.head_dim * LANES * self.dtype.size()
+    }
+
+    const fn keys_bytes(&self) -> usize {
+        self.block_len / LANES * self.tile_bytes()
+    }
+
+    /// Bytes of the scales in front of the values.
+    const fn value_scale_bytes(&self) -> usize {
+        self.n_scales() * self.block_len * SCALE_BYTES
+    }
+
+    /// Groups of sixteen components.
+    const fn n_groups(&self) -> usize {
+        self.head_dim.div_ceil(LANES)
+    }
+
+    /// Bytes of one group of sixteen components of the values.
+    const fn group_bytes(&self) -> usize {
+        self.block_len * LANES * self.dtype.size()
+    }
+
+    /// Bytes of one head: keys, then values.
+    const fn head_bytes(&self) -> usize {
+        (self.keys_bytes() + self.value_scale_bytes() + self.n_groups() * self.group_bytes())
+            .next_multiple_of(ALIGN)
+    }
+
+    const fn layer_bytes(&self) -> usize {
+        self.n_kv_heads * self.head_bytes()
+    }
+
+    const fn block_bytes(&self) -> usize {
+        self.n_layers * self.layer_bytes()
     }
 }
 
-impl KvLayer {
-    /// An empty cache with room for `capacity` positions before it has to move.
+/// [`KV_BLOCK`] positions of all layers; clones share the memory.
+#[derive(Debug, Clone)]
+pub struct KvBlock(Arc<AlignedBytes>);
+
+impl KvBlock {
+    fn zeroed(layout: &Layout) -> Self {
+        Self(Arc::new(AlignedBytes::zeroed(layout.block_bytes())))
+    }
+
+    /// A block whose bytes were kept elsewhere.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(Arc::new(AlignedBytes::copy_of(bytes)))
+    }
+
+    /// What the block holds, to be kept elsewhere and given to [`KvBlock::from_bytes`].
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether both are the same memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The bytes, to be written: a copy of its own for whoever shares them.
+    fn own(&mut self) -> &mut [u8] {
+        if Arc::get_mut(&mut self.0).is_none() {
+            self.0 = Arc::new(AlignedBytes::copy_of(&self.0));
+        }
+        Arc::get_mut(&mut self.0).expect("nobody else has seen the copy")
+    }
+}
+
+/// Keys and values of one sequence in all layers; see the module for the layout.
+#[derive(Debug, Clone)]
+pub struct PagedKv {
+    layout: Layout,
+    /// Positions held in each layer: they differ while a step is under way.
+    lens: Vec<usize>,
+    blocks: Vec<KvBlock>,
+}
+
+impl PagedKv {
+    /// An empty cache; it takes memory as it fills.
     ///
     /// # Panics
-    /// If `head_dim` exceeds [`HEAD_DIM_MAX`].
-    pub fn new(dtype: KvDType, n_kv_heads: usize, head_dim: usize, capacity: usize) -> Self {
-        assert!(
-            head_dim <= HEAD_DIM_MAX,
-            "heads of {head_dim}, at most {HEAD_DIM_MAX}"
-        );
-        let capacity = capacity.next_multiple_of(LANES) * n_kv_heads;
-        Self {
+    /// If `head_dim` is 0 or exceeds [`HEAD_DIM_MAX`].
+    pub fn new(dtype: KvDType, n_layers: usize, n_kv_heads: usize, head_dim: usize) -> Self {
+        Self::with_layout(Layout {
+            dtype,
+            n_layers,
             n_kv_heads,
             head_dim,
-            len: 0,
-            keys: Store::new(dtype, capacity * head_dim),
-            values: Store::new(dtype, capacity * head_dim.next_multiple_of(LANES)),
-        }
+            block_len: KV_BLOCK,
+        })
     }
 
-    /// Positions held.
-    pub fn len(&self) -> usize {
-        self.len
+    /// One layer in f32 that holds `len` positions in one block.
+    pub(crate) fn in_one_block(n_kv_heads: usize, head_dim: usize, len: usize) -> Self {
+        Self::with_layout(Layout {
+            dtype: KvDType::F32,
+            n_layers: 1,
+            n_kv_heads,
+            head_dim,
+            block_len: len.max(1).next_multiple_of(LANES),
+        })
     }
 
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Heads of keys and values.
-    pub fn n_kv_heads(&self) -> usize {
-        self.n_kv_heads
-    }
-
-    /// Components of a head.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim
-    }
-
-    /// Bytes in use.
-    pub fn size_bytes(&self) -> usize {
-        self.keys.bytes.len() + self.values.bytes.len()
-    }
-
-    /// Appends positions; `k` (rotated already) and `v` are `[n][kv head][head_dim]`.
-    ///
-    /// # Panics
-    /// If `k` and `v` differ in length or are not whole positions.
-    pub fn push(&mut self, k: &[f32], v: &[f32]) {
-        let width = self.n_kv_heads * self.head_dim;
+    fn with_layout(layout: Layout) -> Self {
+        let head_dim = layout.head_dim;
         assert!(
-            k.len() == v.len() && k.len().is_multiple_of(width.max(1)),
-            "positions of {width} keys and values"
+            (1..=HEAD_DIM_MAX).contains(&head_dim),
+            "heads of {head_dim}, at most {HEAD_DIM_MAX}"
         );
-        let n = k.len() / width.max(1);
-        let end = self.len + n;
-        self.keys.resize(end.next_multiple_of(LANES) * width);
-        self.values.resize(end * self.n_kv_heads * self.value_stride());
-        let tokens = k.chunks_exact(width.max(1)).zip(v.chunks_exact(width.max(1)));
-        for (position, (k, v)) in (self.len..).zip(tokens) {
-            let heads = k.chunks_exact(self.head_dim).zip(v.chunks_exact(self.head_dim));
-            for (head, (k, v)) in heads.enumerate() {
-                self.keys
-                    .scatter(k, self.key_tile(position / LANES, head) + position % LANES, LANES);
-                self.values
-                    .scatter(v, (position * self.n_kv_heads + head) * self.value_stride(), 1);
-            }
-        }
-        self.len = end;
-    }
-
-    /// Forgets the positions from `len` on.
-    pub fn truncate(&mut self, len: usize) {
-        if len < self.len {
-            self.len = len;
-            self.keys
-                .resize(len.next_multiple_of(LANES) * self.n_kv_heads * self.head_dim);
-            self.values.resize(len * self.n_kv_heads * self.value_stride());
+        Self {
+            layout,
+            lens: vec![0; layout.n_layers],
+            blocks: Vec::new(),
         }
     }
 
     /// How numbers are kept.
     pub fn dtype(&self) -> KvDType {
-        self.keys.dtype
+        self.layout.dtype
     }
 
-    /// Bytes from the keys of sixteen positions of one head (`head_dim` runs of sixteen) to the end.
-    pub(crate) fn keys_from(&self, tile: usize, head: usize) -> &[u8] {
-        &self.keys.bytes[self.key_tile(tile, head) * self.keys.dtype.size()..]
+    /// Bytes taken, shared blocks included.
+    pub fn size_bytes(&self) -> usize {
+        self.blocks.len() * self.layout.block_bytes()
     }
 
-    /// Bytes from component `component` of the value of one head at one position to the end.
-    pub(crate) fn values_from(&self, position: usize, head: usize, component: usize) -> &[u8] {
-        let at = (position * self.n_kv_heads + head) * self.value_stride() + component;
-        &self.values.bytes[at * self.values.dtype.size()..]
+    /// Bytes of a block.
+    pub fn block_bytes(&self) -> usize {
+        self.layout.block_bytes()
     }
 
-    /// Bytes from a head's value at one position to its value at the next.
-    pub(crate) fn position_bytes(&self) -> usize {
-        self.n_kv_heads * self.value_stride() * self.values.dtype.size()
+    /// One layer, to be read.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn layer(&self, layer: usize) -> KvLayer<'_> {
+        assert!(layer < self.lens.len(), "layer {layer} of {}", self.lens.len());
+        KvLayer { kv: self, layer }
     }
 
-    /// Where the keys of sixteen positions of one head start.
-    fn key_tile(&self, tile: usize, head: usize) -> usize {
-        (tile * self.n_kv_heads + head) * self.head_dim * LANES
+    /// Appends positions to a layer; `k` (rotated already) and `v` are `[n][kv head][head_dim]`.
+    ///
+    /// # Panics
+    /// If there is no such layer, or `k` and `v` differ in length or are not whole positions.
+    pub fn push(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+        let layout = self.layout;
+        let width = layout.n_kv_heads * layout.head_dim;
+        assert!(
+            k.len() == v.len() && k.len().is_multiple_of(width.max(1)),
+            "positions of {width} keys and values"
+        );
+        let start = self.lens[layer];
+        let end = start + k.len() / width.max(1);
+        while self.blocks.len() * layout.block_len < end {
+            self.blocks.push(KvBlock::zeroed(&layout));
+        }
+        let mut at = start;
+        while at < end {
+            let (block, first) = (at / layout.block_len, at % layout.block_len);
+            let n = (layout.block_len - first).min(end - at);
+            let bytes = &mut self.blocks[block].own()[layer * layout.layer_bytes()..][..layout.layer_bytes()];
+            let new = (at - start) * width..(at - start + n) * width;
+            encode::write(&layout, bytes, first, &k[new.clone()], &v[new]);
+            at += n;
+        }
+        self.lens[layer] = end;
     }
 
-    /// Elements from one head's value to the next.
-    pub(crate) fn value_stride(&self) -> usize {
-        self.head_dim.next_multiple_of(LANES)
+    /// Forgets the positions from `len` on, in all layers.
+    pub fn truncate(&mut self, len: usize) {
+        for layer in &mut self.lens {
+            *layer = len.min(*layer);
+        }
+        let longest = self.lens.iter().copied().max().unwrap_or(0);
+        self.blocks.truncate(longest.div_ceil(self.layout.block_len));
+    }
+
+    /// A block that is full in all layers, to be shared; `None` if there is none of that number.
+    pub fn full_block(&self, index: usize) -> Option<KvBlock> {
+        let end = (index + 1) * self.layout.block_len;
+        let is_full = self.lens.iter().all(|&len| len >= end);
+        self.blocks.get(index).filter(|_| is_full).cloned()
+    }
+
+    /// Appends a full block of a cache of the same shape. False, and nothing has changed, if the cache does
+    /// not end with a full block or the other's has another size.
+    #[must_use]
+    pub fn attach(&mut self, block: KvBlock) -> bool {
+        let len = self.blocks.len() * self.layout.block_len;
+        let fits = block.0.len() == self.layout.block_bytes() && self.lens.iter().all(|&own| own == len);
+        if fits {
+            self.blocks.push(block);
+            self.lens.fill(len + self.layout.block_len);
+        }
+        fits
     }
 }
+
+/// One layer of a [`PagedKv`].
+#[derive(Debug, Clone, Copy)]
+pub struct KvLayer<'a> {
+    kv: &'a PagedKv,
+    layer: usize,
+}
+
+impl<'a> KvLayer<'a> {
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.kv.lens[self.layer]
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Heads of keys and values.
+    pub fn n_kv_heads(&self) -> usize {
+        self.kv.layout.n_kv_heads
+    }
+
+    /// Components of a head.
+    pub fn head_dim(&self) -> usize {
+        self.kv.layout.head_dim
+    }
+
+    /// The first of `positions`, as many as lie in one block, of one head.
+    pub(crate) fn piece(&self, head: usize, positions: Range<usize>) -> Piece<'a> {
+        let layout = &self.kv.layout;
+        let (block, first) = (
+            positions.start / layout.block_len,
+            positions.start % layout.block_len,
+        );
+        let at = self.layer * layout.layer_bytes() + head * layout.head_bytes();
+        Piece {
+            layout,
+            bytes: &self.kv.blocks[block].0[at..][..layout.head_bytes()],
+            first,
+            len: positions.len().min(layout.block_len - first),
+        }
+    }
+}
+
+/// Some positions of one head inside a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    layout: &'a Layout,
+    /// The head's keys and values in the block.
+    bytes: &'a [u8],
+    /// The first position, a multiple of [`LANES`], counted from the block's start.
+    first: usize,
+    len: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// Positions.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The keys: a group for each tile, a column for each component. Positions beyond the last are whatever
+    /// the tile holds.
+    pub(crate) fn keys(&self) -> Columns<'a> {
+        let tile = &self.bytes[self.first / LANES * self.layout.tile_bytes()..];
+        Columns {
+            bytes: &tile[self.layout.tile_scale_bytes()..],
+            numbers: match self.layout.dtype {
+                KvDType::F32 => Numbers::F32,
+                KvDType::F16 => Numbers::F16,
+                KvDType::Q8_0 => Numbers::ScaledI8(tile),
+            },
+            group_bytes: self.layout.tile_bytes(),
+            n_groups: self.len.div_ceil(LANES),
+            len: self.layout.head_dim,
+        }
+    }
+
+    /// The values: a group for each sixteen components, a column for each position. Integers are to be
+    /// multiplied by the scales of their position.
+    pub(crate) fn values(&self) -> Columns<'a> {
+        let layout = self.layout;
+        let numbers = match layout.dtype {
+            KvDType::F32 => Numbers::F32,
+            KvDType::F16 => Numbers::F16,
+            KvDType::Q8_0 => Numbers::I8,
+        };
+        let at = layout.keys_bytes() + layout.value_scale_bytes() + self.first * LANES * numbers.size();
+        Columns {
+            bytes: &self.bytes[at..],
+            numbers,
+            group_bytes: layout.group_bytes(),
+            n_groups: layout.n_groups(),
+            len: self.len,
+        }
+    }
+
+    /// The scales, an f32 for each position, that the values of components `32 i..32 i + 32` have; `None`
+    /// where there are no scales, or none of that number.
+    pub(crate) fn value_scales(&self, i: usize) -> Option<&'a [u8]> {
+        let at = self.layout.keys_bytes() + (i * self.layout.block_len + self.first) * SCALE_BYTES;
+        let scales = || &self.bytes[at..][..self.len * SCALE_BYTES];
+        (i < self.layout.n_scales()).then(scales)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,26 @@ per_isa! {
     /// GELU by the error function, in place.
     pub(crate) fn gelu(x: &mut [f32]) = gelu_body;
 }
+per_isa! {
+    /// `y = a * y + b * x`.
+    pub(crate) fn blend(a: f32, y: &mut [f32], b: f32, x: &[f32]) = blend_body;
+}
+per_isa! {
+    /// `out = x * y`, where `y` is as many f32 as bytes.
+    pub(crate) fn mul_bytes(x: &[f32], y: &[u8], out: &mut [f32]) = mul_bytes_body;
+}
+per_isa! {
+    /// Rounds to f16, ties to even; too large is infinite.
+    pub(crate) fn to_f16(x: &[f32], out: &mut [u16]) = to_f16_body;
+}
+per_isa! {
+    /// Largest magnitude; 0 for an empty slice. NaN is passed over.
+    pub(crate) fn largest_magnitude(x: &[f32]) -> f32 = largest_magnitude_body;
+}
+per_isa! {
+    /// `out = x * factor`, rounded and held within ±127; NaN becomes 0.
+    pub(crate) fn to_i8(x: &[f32], factor: f32, out: &mut [i8]) = to_i8_body;
+}
 
 #[inline(always)]
 fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -139,6 +159,69 @@ fn max_body<const FMA: bool>(x: &[f32]) -> f32 {
 fn axpy_body<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y = fma::<FMA>(a, *x, *y);
+    }
+}
+
+#[inline(always)]
+fn blend_body<const FMA: bool>(a: f32, y: &mut [f32], b: f32, x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = fma::<FMA>(a, *y, b * *x);
+    }
+}
+
+#[inline(always)]
+fn mul_bytes_body<const FMA: bool>(x: &[f32], y: &[u8], out: &mut [f32]) {
+    for ((x, y), out) in x.iter().zip(y.as_chunks::<4>().0).zip(out) {
+        *out = x * f32::from_le_bytes(*y);
+    }
+}
+
+#[inline(always)]
+fn to_f16_body<const FMA: bool>(x: &[f32], out: &mut [u16]) {
+    for (x, out) in x.iter().zip(out) {
+        *out = f16_bits(*x);
+    }
+}
+
+/// Without branches, so that vectors can do it.
+#[inline(always)]
+fn f16_bits(x: f32) -> u16 {
+    /// 65536, 2^-14 and infinity as f32: where f16 ends, where its normal numbers begin.
+    const ABOVE: u32 = 0x4780_0000;
+    const NORMAL: u32 = 0x3880_0000;
+    const INFINITE: u32 = 0x7f80_0000;
+    let magnitude = x.to_bits() & 0x7fff_ffff;
+    // Half a step less one, and one more if the last bit kept is odd; the exponent's bias falls by 112.
+    let rounded = magnitude.wrapping_add(0xfff + (magnitude >> 13 & 1));
+    let normal = rounded.wrapping_sub(112 << 23) >> 13;
+    // The last bit of a half is 2^-24, as is the step of f16 below its normal numbers.
+    let small = (f32::from_bits(magnitude) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5f32.to_bits());
+    let large = if magnitude > INFINITE { 0x7e00 } else { 0x7c00 };
+    let bits = if magnitude < NORMAL { small } else { normal };
+    let bits = if magnitude >= ABOVE { large } else { bits };
+    (bits | (x.to_bits() >> 16 & 0x8000)) as u16
+}
+
+#[inline(always)]
+fn largest_magnitude_body<const FMA: bool>(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut best = [0.0; LANES];
+    for x in chunks {
+        for i in 0..LANES {
+            best[i] = larger(best[i], x[i].abs());
+        }
+    }
+    rest.iter()
+        .fold(fold(best, larger), |best, x| larger(best, x.abs()))
+}
+
+#[inline(always)]
+fn to_i8_body<const FMA: bool>(x: &[f32], factor: f32, out: &mut [i8]) {
+    for (x, out) in x.iter().zip(out) {
+        *out = (x * factor).round_ties_even().clamp(-127.0, 127.0) as i8;
     }
 }
 
@@ -250,6 +333,46 @@ mod tests {
         assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp::<true>(f32::INFINITY), f32::INFINITY);
         assert!(exp::<true>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn rounding_to_f16_is_that_of_the_standard() {
+        let mut bits = 0u32;
+        // An odd step below 2^16 meets all exponents and all ways to round.
+        while let Some(next) = bits.checked_add(4093) {
+            let x = f32::from_bits(bits);
+            let want = half::f16::from_f32(x);
+            for got in [x, -x].map(f16_bits) {
+                let same = (got & 0x7fff) == want.to_bits() & 0x7fff || x.is_nan() && got & 0x7fff > 0x7c00;
+                assert!(same, "{x}: {got:#x} instead of {want}");
+            }
+            bits = next;
+        }
+        for x in [
+            65519.996f32,
+            65520.0,
+            6.1e-5,
+            5.9e-8,
+            2.9e-8,
+            3.0e-8,
+            2049.0,
+            2051.0,
+            -0.0,
+        ] {
+            assert_eq!(f16_bits(x), half::f16::from_f32(x).to_bits(), "{x}");
+        }
+        let mut out = [0; 3];
+        to_f16(&[1.0, -2.0, f32::INFINITY], &mut out);
+        assert_eq!(out, [0x3c00, 0xc000, 0x7c00]);
+    }
+
+    #[test]
+    fn small_integers_are_rounded_and_saturate() {
+        let mut out = [0; 6];
+        to_i8(&[0.5, 1.5, -2.4, 1e9, -1e9, f32::NAN], 1.0, &mut out);
+        assert_eq!(out, [0, 2, -2, 127, -127, 0]);
+        assert_eq!(largest_magnitude(&[1.0, -3.0, f32::NAN]), 3.0);
+        assert_eq!(largest_magnitude(&[]), 0.0);
     }
 
     /// erf by its Maclaurin series in f64, which converges well below 4.

@@ -33,7 +33,7 @@ pub use blocks::{BLOCK, DType};
 pub use bytes::AlignedBytes;
 pub use isa::{ForceIsaError, Isa, Level, force_isa};
 pub use kernels::kernel_names;
-pub use kv::{HEAD_DIM_MAX, KvDType, KvLayer};
+pub use kv::{HEAD_DIM_MAX, KV_BLOCK, KvBlock, KvDType, KvLayer, PagedKv};
 pub use matmul::{Job, Precision, Scratch, matmul, matmul_jobs, matmul_many};
 pub use matrix::{Matrix, MatrixError, MatrixRef};
 pub use pool::Pool;

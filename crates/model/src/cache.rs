@@ -1,28 +1,28 @@
 //! Keys and values of one sequence, all layers.
 //!
-//! Grows with the sequence and never beyond what the decoder's context allows. Not shared between sequences.
+//! Grows by blocks of [`KV_BLOCK`] tokens with the sequence and never beyond what the decoder's context allows.
+//! Sequences that begin with the same tokens can share full blocks; whose they are decides the caller.
 
-use compute::{KvDType, KvLayer, Precision};
+use compute::{KV_BLOCK, KvBlock, KvDType, PagedKv, Precision};
 
 use crate::config::Config;
 
 /// The past of one sequence.
 #[derive(Debug, Clone)]
 pub struct KvCache {
-    pub(crate) layers: Vec<KvLayer>,
+    pub(crate) kv: PagedKv,
     n_tokens: usize,
 }
 
 impl KvCache {
-    /// An empty cache: f16, or f32 where arithmetic is to be the reference's.
-    pub(crate) fn new(config: &Config, precision: Precision) -> Self {
+    /// An empty cache of the type asked for, or f32 where arithmetic is to be the reference's.
+    pub(crate) fn new(config: &Config, precision: Precision, dtype: KvDType) -> Self {
         let dtype = match precision {
-            Precision::Native => KvDType::F16,
+            Precision::Native => dtype,
             Precision::F32 => KvDType::F32,
         };
-        let layer = || KvLayer::new(dtype, config.n_kv_heads, config.head_dim, 0);
         Self {
-            layers: (0..config.n_layers).map(|_| layer()).collect(),
+            kv: PagedKv::new(dtype, config.n_layers, config.n_kv_heads, config.head_dim),
             n_tokens: 0,
         }
     }
@@ -37,9 +37,33 @@ impl KvCache {
         self.n_tokens == 0
     }
 
-    /// Bytes taken.
+    /// Bytes taken, shared blocks included.
     pub fn size_bytes(&self) -> usize {
-        self.layers.iter().map(KvLayer::size_bytes).sum()
+        self.kv.size_bytes()
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(&self) -> usize {
+        self.kv.block_bytes()
+    }
+
+    /// The block of tokens `index * KV_BLOCK..(index + 1) * KV_BLOCK`, to be shared; `None` until all of them are
+    /// in the cache.
+    pub fn full_block(&self, index: usize) -> Option<KvBlock> {
+        let is_full = (index + 1) * KV_BLOCK <= self.n_tokens;
+        if is_full { self.kv.full_block(index) } else { None }
+    }
+
+    /// Appends a full block of another sequence that begins with the same tokens as this one will. False, and
+    /// nothing has changed, if this cache does not end with a full block or the block is of another model.
+    #[must_use]
+    pub fn attach(&mut self, block: KvBlock) -> bool {
+        self.drop_unfinished();
+        let fits = self.kv.attach(block);
+        if fits {
+            self.n_tokens += KV_BLOCK;
+        }
+        fits
     }
 
     /// Forgets all but the first `n_tokens` tokens, to go on from there with others.
@@ -52,9 +76,7 @@ impl KvCache {
 
     /// Takes back what a step that was broken off has left behind.
     pub(crate) fn drop_unfinished(&mut self) {
-        for layer in &mut self.layers {
-            layer.truncate(self.n_tokens);
-        }
+        self.kv.truncate(self.n_tokens);
     }
 
     /// A step is complete in all layers.

@@ -11,7 +11,9 @@ mod names;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use compute::{DType, Matrix, MatrixRef, Pool, Precision, Rope, RopeStyle, matmul, matmul_many, ops};
+use compute::{
+    DType, KvDType, Matrix, MatrixRef, Pool, Precision, Rope, RopeStyle, matmul, matmul_many, ops,
+};
 
 use crate::cache::KvCache;
 use crate::config::{self, Config};
@@ -143,6 +145,7 @@ pub struct Decoder {
     rope_style: RopeStyle,
     context: usize,
     precision: Precision,
+    kv: KvDType,
     pool: Arc<Pool>,
     statistics: RouterStatistics,
     weights_in: WeightsIn,
@@ -153,6 +156,7 @@ pub(crate) struct Arithmetic {
     /// Context in tokens; the model's own is the limit.
     pub(crate) context: usize,
     pub(crate) precision: Precision,
+    pub(crate) kv: KvDType,
     pub(crate) pool: Arc<Pool>,
     pub(crate) weights_in: WeightsIn,
 }
@@ -181,6 +185,7 @@ impl Decoder {
             context,
             statistics: RouterStatistics::new(config.n_layers, config.n_experts),
             precision: arithmetic.precision,
+            kv: arithmetic.kv,
             pool: arithmetic.pool,
             weights_in: arithmetic.weights_in,
             config,
@@ -213,7 +218,7 @@ impl Decoder {
 
     /// An empty cache for a new sequence; it takes memory as it fills.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.config, self.precision)
+        KvCache::new(&self.config, self.precision, self.kv)
     }
 
     /// How often each expert was chosen since loading.

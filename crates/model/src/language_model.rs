@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use compute::Precision;
+use compute::{KvDType, Precision};
 use weights::safetensors::INDEX_NAME;
 
 use crate::cache::KvCache;
@@ -46,6 +46,8 @@ pub struct LoadOptions {
     pub context: Option<usize>,
     /// Whether and where weights are kept in a packed file.
     pub pack: PackOptions,
+    /// How keys and values are kept; with [`Precision::F32`] always as f32.
+    pub kv: KvDType,
 }
 
 /// A loaded model. Shared between threads; what belongs to one sequence lies in its [`KvCache`].
@@ -73,6 +75,7 @@ impl Model {
             threads: options.threads,
             precision: options.precision,
             context: options.context,
+            kv: options.kv,
             recast: None,
             pack: options.pack.clone(),
         })?;

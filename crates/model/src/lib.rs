@@ -23,7 +23,7 @@ pub mod template;
 pub mod tokenizer;
 
 pub use cache::KvCache;
-pub use compute::Precision;
+pub use compute::{KV_BLOCK, KvBlock, KvDType, Precision};
 pub use config::Config;
 pub use decoder::{Decoder, Input, Probe, RouterStatistics, Scratch, WantedLogits};
 pub use encoder::TextEncoder;

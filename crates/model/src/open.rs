@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use compute::{DType, Pool, Precision};
+use compute::{DType, KvDType, Pool, Precision};
 use weights::Source;
 use weights::gguf::Gguf;
 use weights::safetensors::SafeTensors;
@@ -33,6 +33,8 @@ pub struct DecoderOptions {
     pub precision: Precision,
     /// Context in tokens; `None` takes the model's own, at most 8192.
     pub context: Option<usize>,
+    /// How keys and values are kept; with [`Precision::F32`] always as f32.
+    pub kv: KvDType,
     /// Re-encode every matrix but routers in this type; matrices whose rows are not whole blocks stay as they are.
     pub recast: Option<DType>,
     /// Whether and where weights are kept in a packed file.
@@ -104,6 +106,7 @@ impl Opened {
         let arithmetic = Arithmetic {
             context: options.context.unwrap_or(own),
             precision: options.precision,
+            kv: options.kv,
             pool: Arc::new(pool(options.threads)),
             weights_in: match &packed {
                 Ok(packed) => WeightsIn::PackedFile(packed.path().to_owned()),

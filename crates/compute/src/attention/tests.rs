@@ -1,7 +1,9 @@
 //! Tests of attention against the formula in f64, position by position.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
+use crate::kv::KvDType;
 
 fn wave(n: usize, step: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * step).sin() * 1.5).collect()
@@ -43,30 +45,57 @@ fn oracle(s: &Shape, q: &[f32], k: &[f32], v: &[f32], scale: f32, causal: bool) 
     out
 }
 
-fn check(s: &Shape, dtype: KvDType, threads: usize) -> Vec<f32> {
+/// Queries, keys, values, and the latter two in a cache.
+fn inputs(s: &Shape, dtype: KvDType) -> (Vec<f32>, Vec<f32>, Vec<f32>, PagedKv) {
     let (width, len) = (s.kv_heads * s.head_dim, s.start + s.n);
     let (q, k, v) = (
         wave(s.n * width * s.per_kv, 0.37),
         wave(len * width, 0.11),
         wave(len * width, 0.23),
     );
-    let mut kv = KvLayer::new(dtype, s.kv_heads, s.head_dim, 0);
-    kv.push(&k[..s.start * width], &v[..s.start * width]);
-    kv.push(&k[s.start * width..], &v[s.start * width..]);
+    let mut kv = PagedKv::new(dtype, 1, s.kv_heads, s.head_dim);
+    kv.push(0, &k[..s.start * width], &v[..s.start * width]);
+    kv.push(0, &k[s.start * width..], &v[s.start * width..]);
+    (q, k, v, kv)
+}
+
+/// The results of the last `n` tokens, computed alone.
+fn check_last(s: &Shape, n: usize, dtype: KvDType) -> Vec<f32> {
+    let (q, _, _, kv) = inputs(s, dtype);
+    let n_heads = s.kv_heads * s.per_kv;
+    let mut out = vec![f32::NAN; n * n_heads * s.head_dim];
+    let job = AttentionJob {
+        q: &q[q.len() - out.len()..],
+        n,
+        n_heads,
+        kv: kv.layer(0),
+        start: s.start + s.n - n,
+        scale: 1.0 / (s.head_dim as f32).sqrt(),
+        out: &mut out,
+    };
+    attention(&Pool::new(2), &mut [job]);
+    out
+}
+
+fn check(s: &Shape, dtype: KvDType, threads: usize) -> Vec<f32> {
+    let (q, k, v, kv) = inputs(s, dtype);
     let scale = 1.0 / (s.head_dim as f32).sqrt();
     let mut out = vec![f32::NAN; q.len()];
-    let n_heads = s.kv_heads * s.per_kv;
     let job = AttentionJob {
         q: &q,
         n: s.n,
-        n_heads,
-        kv: &kv,
+        n_heads: s.kv_heads * s.per_kv,
+        kv: kv.layer(0),
         start: s.start,
         scale,
         out: &mut out,
     };
     attention(&Pool::new(threads), &mut [job]);
-    let tolerance = if dtype == KvDType::F32 { 2e-5 } else { 5e-3 };
+    let tolerance = match dtype {
+        KvDType::F32 => 2e-5,
+        KvDType::F16 => 5e-3,
+        KvDType::Q8_0 => 4e-2,
+    };
     for (got, want) in out.iter().zip(oracle(s, &q, &k, &v, scale, true)) {
         assert!(
             (f64::from(*got) - want).abs() < tolerance,
@@ -80,10 +109,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn causal_attention_follows_its_formula(
-        n in 1usize..40, start in 0usize..300, kv_heads in 1usize..4, per_kv in 1usize..5,
-        head_dim in prop_oneof![Just(8usize), Just(16), Just(20), Just(64)], half: bool,
+        n in 1usize..40, start in 0usize..600, kv_heads in 1usize..4, per_kv in 1usize..10,
+        head_dim in prop_oneof![Just(8usize), Just(16), Just(20), Just(64), Just(80)],
+        dtype in prop::sample::select(&[KvDType::F32, KvDType::F16, KvDType::Q8_0][..]),
     ) {
-        let dtype = if half { KvDType::F16 } else { KvDType::F32 };
         check(&Shape { n, start, kv_heads, per_kv, head_dim }, dtype, 2);
     }
 }
@@ -102,17 +131,36 @@ fn threads_and_batching_change_no_bit() {
 }
 
 #[test]
+fn spans_that_are_shared_out_give_the_bits_of_spans_that_are_not() {
+    for dtype in [KvDType::F16, KvDType::Q8_0] {
+        for per_kv in [1, 2, 5] {
+            let shape = |n, start| Shape {
+                n,
+                start,
+                kv_heads: 2,
+                per_kv,
+                head_dim: 48,
+            };
+            // Twenty tokens are too many to share out their spans; the last three of them are not.
+            let many = check(&shape(20, 700), dtype, 2);
+            let few = check_last(&shape(20, 700), 3, dtype);
+            assert_eq!(few, many[many.len() - few.len()..]);
+        }
+    }
+}
+
+#[test]
 fn truncation_forgets_and_pushing_again_restores() {
     let (k, v) = (wave(40 * 32, 0.3), wave(40 * 32, 0.4));
-    let mut kv = KvLayer::new(KvDType::F32, 2, 16, 40);
-    kv.push(&k, &v);
-    let run = |kv: &KvLayer| {
+    let mut kv = PagedKv::new(KvDType::F32, 1, 2, 16);
+    kv.push(0, &k, &v);
+    let run = |kv: &PagedKv| {
         let (q, mut out) = (wave(32, 0.9), vec![0.0; 32]);
         let job = AttentionJob {
             q: &q,
             n: 1,
             n_heads: 2,
-            kv,
+            kv: kv.layer(0),
             start: 39,
             scale: 0.25,
             out: &mut out,
@@ -122,8 +170,8 @@ fn truncation_forgets_and_pushing_again_restores() {
     };
     let before = run(&kv);
     kv.truncate(21);
-    assert_eq!(kv.len(), 21);
-    kv.push(&k[21 * 32..], &v[21 * 32..]);
+    assert_eq!(kv.layer(0).len(), 21);
+    kv.push(0, &k[21 * 32..], &v[21 * 32..]);
     assert_eq!(before, run(&kv));
 }
 

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{ActBlock, Columns, SPAN, Sums, pieces};
+use super::{ActBlock, Sums, pieces};
 use crate::blocks::{BLOCK, DType};
 use crate::matrix::LANES;
 
@@ -51,30 +51,6 @@ pub(crate) fn float_tile<const T: usize>(dtype: DType, group: &[u8], x: &[[f32; 
         }
     }
     sums
-}
-
-/// See [`super::weigh_columns`].
-pub(crate) fn weigh_columns<const T: usize, const G: usize>(
-    dtype: DType,
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    let mut out = [[[0.0; LANES]; T]; G];
-    for (g, sums) in out.iter_mut().enumerate() {
-        for c in 0..columns.len.min(SPAN) {
-            let column = match dtype {
-                DType::F32 => column(dtype, columns.column::<64>(g, c), 0),
-                DType::F16 => column(dtype, columns.column::<32>(g, c), 0),
-                _ => unreachable!("keys and values are f32 or f16"),
-            };
-            for (sums, weights) in sums.iter_mut().zip(weights) {
-                sums.iter_mut()
-                    .zip(&column)
-                    .for_each(|(s, v)| *s += weights[c] * v);
-            }
-        }
-    }
-    out
 }
 
 /// Symmetric quantisation: the largest magnitude becomes 127.

@@ -32,7 +32,7 @@ impl Decoder {
             let (k, v);
             (k, key) = key.split_at(input.tokens.len() * config.kv_width());
             (v, value) = value.split_at(input.tokens.len() * config.kv_width());
-            input.cache.layers[index].push(k, v);
+            input.cache.kv.push(index, k, v);
         }
 
         resize(attended, n * config.q_width()); // (T, H·S)
@@ -47,7 +47,7 @@ impl Decoder {
                 q,
                 n,
                 n_heads: config.n_heads,
-                kv: &input.cache.layers[index],
+                kv: input.cache.kv.layer(index),
                 start: input.cache.len(),
                 scale: 1.0 / (config.head_dim as f32).sqrt(),
                 out,

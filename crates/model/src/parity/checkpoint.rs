@@ -71,7 +71,6 @@ pub(super) fn rows(dir: &Path, options: &Options) -> Result<Vec<Row>, ParityErro
         let options = DecoderOptions {
             threads: options.threads,
             precision,
-            context: None,
             recast,
             ..DecoderOptions::default()
         };

@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx2;
-use crate::kernels::{ActBlock, Columns, SPAN, Sums};
+use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
 
 use super::avx2_k;
@@ -92,22 +92,6 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
         DType::Q5_K => unsafe { avx2_k::float_q5_k(group, x) },
         // SAFETY: as above.
         DType::Q6_K => unsafe { avx2_k::float_q6_k(group, x) },
-    }
-}
-
-/// See [`crate::kernels::weigh_columns`].
-pub(in crate::kernels) fn weigh_columns<const T: usize, const G: usize>(
-    _: Avx2,
-    dtype: DType,
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    match dtype {
-        // SAFETY: the token proves the features the kernels are compiled for.
-        DType::F32 => unsafe { weigh_f32(columns, weights) },
-        // SAFETY: as above.
-        DType::F16 => unsafe { weigh_f16(columns, weights) },
-        _ => unreachable!("keys and values are f32 or f16"),
     }
 }
 
@@ -359,45 +343,6 @@ fn float_columns<const T: usize>(
     for (sum, block) in sums.iter_mut().zip(block) {
         *sum = _mm256_add_ps(*sum, block);
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_f32<const T: usize, const G: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    weigh::<T, G, 64>(columns, weights, |w, half| floats(part(w, half * 32)))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn weigh_f16<const T: usize, const G: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    weigh::<T, G, 32>(columns, weights, |w, half| halves(part(w, half * 16)))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn weigh<const T: usize, const G: usize, const N: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-    widen: impl Fn(&[u8; N], usize) -> __m256,
-) -> [Sums<T>; G] {
-    let mut out = [[[0.0; LANES]; T]; G];
-    for (g, out) in out.iter_mut().enumerate() {
-        for half in 0..2 {
-            let mut sums = [_mm256_setzero_ps(); T];
-            for c in 0..columns.len.min(SPAN) {
-                let v = widen(columns.column(g, c), half);
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm256_fmadd_ps(v, _mm256_set1_ps(weights[c]), *sum);
-                }
-            }
-            spill(sums, half, out);
-        }
-    }
-    out
 }
 
 /// Same arithmetic as the scalar quantiser, so the same integers.

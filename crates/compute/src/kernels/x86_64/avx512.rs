@@ -16,7 +16,7 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx512;
-use crate::kernels::{ActBlock, Columns, SPAN, Sums};
+use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
 
 use super::avx512_k;
@@ -92,22 +92,6 @@ pub(in crate::kernels) fn float_tile<const T: usize>(
         DType::Q5_K => unsafe { avx512_k::float_q5_k(group, x) },
         // SAFETY: as above.
         DType::Q6_K => unsafe { avx512_k::float_q6_k(group, x) },
-    }
-}
-
-/// See [`crate::kernels::weigh_columns`].
-pub(in crate::kernels) fn weigh_columns<const T: usize, const G: usize>(
-    _: Avx512,
-    dtype: DType,
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    match dtype {
-        // SAFETY: the token proves the features the kernels are compiled for.
-        DType::F32 => unsafe { weigh_f32(columns, weights) },
-        // SAFETY: as above.
-        DType::F16 => unsafe { weigh_f16(columns, weights) },
-        _ => unreachable!("keys and values are f32 or f16"),
     }
 }
 
@@ -310,45 +294,6 @@ fn float_columns<const T: usize>(
     for (sum, block) in sums.iter_mut().zip(block) {
         *sum = _mm512_add_ps(*sum, block);
     }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh_f32<const T: usize, const G: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    weigh::<T, G, 64>(columns, weights, |w| _mm512_castsi512_ps(load64(w)))
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh_f16<const T: usize, const G: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-) -> [Sums<T>; G] {
-    weigh::<T, G, 32>(columns, weights, |w| halves(w))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn weigh<const T: usize, const G: usize, const N: usize>(
-    columns: Columns<'_, G>,
-    weights: &[[f32; SPAN]; T],
-    widen: impl Fn(&[u8; N]) -> __m512,
-) -> [Sums<T>; G] {
-    let mut sums = [[_mm512_setzero_ps(); T]; G];
-    for c in 0..columns.len.min(SPAN) {
-        for (g, sums) in sums.iter_mut().enumerate() {
-            let v = widen(columns.column(g, c));
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                *sum = _mm512_fmadd_ps(v, _mm512_set1_ps(weights[c]), *sum);
-            }
-        }
-    }
-    let mut out = [[[0.0; LANES]; T]; G];
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out = spill(sums);
-    }
-    out
 }
 
 /// Same arithmetic as the scalar quantiser, so the same integers.
