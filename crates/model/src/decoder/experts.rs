@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use compute::{Job, Precision, matmul, matmul_jobs, ops};
 
-use super::{Decoder, Experts, Scratch, for_each_row, resize};
+use super::{Decoder, Experts, LinearInput, Probe, Scratch, for_each_row, resize};
 
 /// How often each expert was chosen, by layer.
 #[derive(Debug)]
@@ -132,6 +132,24 @@ impl Decoder {
         self.silu_mul(&mut scratch.gate, &scratch.up, f);
         self.down(experts, &runs, scratch);
         self.sum(scratch);
+    }
+
+    /// Shows a probe what each expert in use was multiplied by in the step that just ran.
+    pub(super) fn show_experts(&self, layer: usize, scratch: &Scratch, probe: &mut dyn Probe) {
+        let (d, f) = (self.config.d_model, self.config.d_ff_expert);
+        let Buffers {
+            choices, gathered, ..
+        } = &scratch.experts;
+        for (expert, rows) in runs(choices) {
+            let x = if scratch.normed.len() == d {
+                &scratch.normed[..]
+            } else {
+                &gathered[rows.start * d..rows.end * d]
+            };
+            probe.input(layer, LinearInput::Expert(expert), x, rows.len());
+            let gate = &scratch.gate[rows.start * f..rows.end * f];
+            probe.input(layer, LinearInput::ExpertOutput(expert), gate, rows.len());
+        }
     }
 
     /// gathered = the row of normed that each choice reads. A single token is the same input to all its experts, so
