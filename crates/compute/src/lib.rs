@@ -15,6 +15,7 @@
 compile_error!("blocks are read in place, which needs a little-endian target");
 
 mod attention;
+mod bandwidth;
 mod blocks;
 mod bytes;
 mod isa;
@@ -29,6 +30,7 @@ pub mod quant;
 mod rope;
 
 pub use attention::{AttentionJob, FullAttention, attention, attention_full};
+pub use bandwidth::read_bandwidth;
 pub use blocks::{BLOCK, DType};
 pub use bytes::AlignedBytes;
 pub use isa::{ForceIsaError, Isa, Level, force_isa};

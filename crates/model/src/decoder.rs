@@ -22,7 +22,7 @@ use crate::packed::WeightsIn;
 
 pub use experts::RouterStatistics;
 pub(crate) use load::{Loader, dtype_of};
-pub(crate) use names::Naming;
+pub(crate) use names::{Global, Naming, Part};
 
 /// Rows from which element-wise work is shared among threads.
 const PARALLEL_FROM_ROWS: usize = 16;
@@ -97,6 +97,27 @@ pub trait Probe {
     fn hidden(&mut self, index: usize, states: &[f32]);
     /// A layer's router logits: `T` × `E` values.
     fn router(&mut self, layer: usize, logits: &[f32]);
+    /// What matrices of a layer were multiplied by: `n_rows` rows of equal length.
+    fn input(&mut self, _layer: usize, _of: LinearInput, _rows: &[f32], _n_rows: usize) {}
+}
+
+/// Whose input it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinearInput {
+    /// The projections to query, key and value: rows of `D`.
+    Attention,
+    /// The output projection of attention: rows of `H·S`.
+    AttentionOutput,
+    /// Gate and up of a dense layer: rows of `D`.
+    FeedForward,
+    /// Down of a dense layer: rows of `F`.
+    FeedForwardOutput,
+    /// The router: rows of `D`.
+    Router,
+    /// Gate and up of this expert, for the tokens routed to it.
+    Expert(usize),
+    /// Down of this expert.
+    ExpertOutput(usize),
 }
 
 /// Buffers of a step, kept between steps; row counts vary with the step.
@@ -273,17 +294,32 @@ impl Decoder {
             // x += [norm](attention([norm](x)))
             self.normalise(layer.attention_norm.as_deref(), scratch);
             self.attend(index, layer, inputs, scratch);
+            let n = scratch.normed.len() / self.config.d_model;
+            if let Some(probe) = &mut probe {
+                probe.input(index, LinearInput::Attention, &scratch.normed, n);
+                probe.input(index, LinearInput::AttentionOutput, &scratch.attended, n);
+            }
             self.add(layer.attention_post_norm.as_deref(), scratch);
             // x += [norm](feed_forward([norm](x)))
             self.normalise(layer.feed_forward_norm.as_deref(), scratch);
             match &layer.feed_forward {
-                FeedForward::Dense { gate, up, down } => self.feed_forward(gate, up, down, scratch),
+                FeedForward::Dense { gate, up, down } => {
+                    self.feed_forward(gate, up, down, scratch);
+                    if let Some(probe) = &mut probe {
+                        probe.input(index, LinearInput::FeedForward, &scratch.normed, n);
+                        probe.input(index, LinearInput::FeedForwardOutput, &scratch.gate, n);
+                    }
+                }
                 FeedForward::Experts(experts) => {
                     self.route(index, experts, scratch);
                     if let Some(probe) = &mut probe {
                         probe.router(index, scratch.experts.router_logits());
                     }
                     self.run_experts(experts, scratch);
+                    if let Some(probe) = &mut probe {
+                        probe.input(index, LinearInput::Router, &scratch.normed, n);
+                        self.show_experts(index, scratch, &mut **probe);
+                    }
                 }
             }
             self.add(layer.feed_forward_post_norm.as_deref(), scratch);

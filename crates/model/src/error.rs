@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use compute::{DType, MatrixError, quant::QuantError};
 use thiserror::Error;
 
+use crate::memory;
+
 /// Why a model file or folder was refused.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -83,6 +85,24 @@ pub enum LoadError {
         name: String,
         /// Its length.
         n_bytes: u64,
+    },
+    /// Weights and cache would not fit into memory.
+    #[error(
+        "the model needs {} for its weights and {} for a context of {context} tokens, but only {} are available ({limited_by})", memory::shown(*weight_bytes), memory::shown(*cache_bytes), memory::shown(*available_bytes)
+    )]
+    Memory {
+        /// Bytes of the weights.
+        weight_bytes: u64,
+        /// Bytes of keys and values when the context is full.
+        cache_bytes: u64,
+        /// The context in tokens.
+        context: usize,
+        /// Bytes that can be had.
+        available_bytes: u64,
+        /// What limits them.
+        limited_by: &'static str,
+        /// The longest context that fits; `None` if not even the weights do.
+        context_fits: Option<usize>,
     },
     /// Bytes and shape disagree.
     #[error("the tensor `{name}` cannot be used")]

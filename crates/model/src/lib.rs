@@ -9,10 +9,14 @@
 
 mod cache;
 pub mod config;
+pub mod convert;
 mod decoder;
 mod encoder;
 mod error;
+pub mod importance;
+pub mod inspect;
 mod language_model;
+pub mod memory;
 mod open;
 mod packed;
 pub mod parity;
@@ -25,7 +29,7 @@ pub mod tokenizer;
 pub use cache::KvCache;
 pub use compute::{KV_BLOCK, KvBlock, KvDType, Precision};
 pub use config::Config;
-pub use decoder::{Decoder, Input, Probe, RouterStatistics, Scratch, WantedLogits};
+pub use decoder::{Decoder, Input, LinearInput, Probe, RouterStatistics, Scratch, WantedLogits};
 pub use encoder::TextEncoder;
 pub use error::{ForwardError, LoadError};
 pub use language_model::{ChatMessage, LoadOptions, Model, Session, StopReason};

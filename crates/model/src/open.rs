@@ -15,6 +15,7 @@ use weights::safetensors::SafeTensors;
 use crate::config::Config;
 use crate::decoder::{Arithmetic, Decoder, Loader, Naming};
 use crate::error::LoadError;
+use crate::memory::{self, Available};
 use crate::packed::{self, PackOptions, Packed, WeightsIn};
 
 /// Context that is taken when the caller names none: more costs memory that few questions need.
@@ -96,15 +97,57 @@ impl Opened {
         tensors.map(|tensor| tensor.shape.iter().product::<u64>()).sum()
     }
 
+    /// Bytes of all tensors as they are stored, which is what they take in memory.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let source = self.source();
+        let tensors = source.names().into_iter().filter_map(|name| source.tensor(name));
+        tensors.map(|tensor| tensor.n_bytes).sum()
+    }
+
+    /// The context in force when the caller wants `context` tokens.
+    pub(crate) fn context(&self, context: Option<usize>) -> usize {
+        let own = self.config.context;
+        context.map_or(own.min(CONTEXT_DEFAULT_MAX), |wanted| wanted.min(own))
+    }
+
+    /// Refuses what would not fit into `memory`: the kernel would end the process half way.
+    fn check_memory(&self, options: &DecoderOptions, memory: Available) -> Result<(), LoadError> {
+        let weight_bytes = self.weight_bytes();
+        let context = self.context(options.context);
+        let elements = memory::cache_elements(&self.config);
+        let token_bytes = match (options.precision, options.kv) {
+            (Precision::F32, _) | (_, KvDType::F32) => elements * 4,
+            (_, KvDType::F16) => elements * 2,
+            // A scale for every 32.
+            (_, KvDType::Q8_0) => elements + elements / 8,
+        };
+        let cache_bytes = token_bytes.saturating_mul(context as u64);
+        if weight_bytes.saturating_add(cache_bytes) <= memory.bytes {
+            return Ok(());
+        }
+        let rest = memory.bytes.checked_sub(weight_bytes);
+        let fits = rest.and_then(|rest| usize::try_from(rest / token_bytes.max(1)).ok());
+        Err(LoadError::Memory {
+            weight_bytes,
+            cache_bytes,
+            context,
+            available_bytes: memory.bytes,
+            limited_by: memory.limited_by,
+            context_fits: fits.filter(|tokens| *tokens > 0),
+        })
+    }
+
     pub(crate) fn decoder(&self, options: &DecoderOptions) -> Result<Decoder, LoadError> {
+        if let Some(memory) = Available::now() {
+            self.check_memory(options, memory)?;
+        }
         let packed = self.packed(options);
         let loader = Loader {
             packed: packed.as_ref().ok(),
             ..self.loader(options)
         };
-        let own = self.config.context.min(CONTEXT_DEFAULT_MAX);
         let arithmetic = Arithmetic {
-            context: options.context.unwrap_or(own),
+            context: self.context(options.context),
             precision: options.precision,
             kv: options.kv,
             pool: Arc::new(pool(options.threads)),
@@ -139,13 +182,7 @@ impl Opened {
         }
         let source = stdx::fs::canonicalize(&self.path).map_err(|error| error.to_string())?;
         let identity = self.identity().map_err(|error| error.to_string())?;
-        let tensors = self.source();
-        let n_bytes = tensors
-            .names()
-            .into_iter()
-            .filter_map(|name| tensors.tensor(name));
-        let n_bytes = n_bytes.map(|tensor| tensor.n_bytes).sum();
-        packed::open_or_make(&options.pack, &identity, &source, n_bytes, |writer| {
+        packed::open_or_make(&options.pack, &identity, &source, self.weight_bytes(), |writer| {
             let loader = Loader {
                 sink: Some(writer),
                 ..self.loader(options)
@@ -213,7 +250,64 @@ impl Decoder {
 
 /// A pool of so many threads; 0 takes one per available core.
 pub(crate) fn pool(threads: usize) -> Pool {
+    Pool::new(n_threads(threads))
+}
+
+/// So many threads, within what is sensible; 0 stands for one per available core.
+pub(crate) fn n_threads(threads: usize) -> usize {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let n = if threads == 0 { available() } else { threads };
-    Pool::new(n.min(THREADS_MAX))
+    n.min(THREADS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(available: u64, context: Option<usize>) -> Option<LoadError> {
+        let opened = Opened::open(&testkit::fixture_dir("olmoe")).unwrap();
+        let options = DecoderOptions {
+            context,
+            ..DecoderOptions::default()
+        };
+        let memory = Available {
+            bytes: available,
+            limited_by: "free memory",
+        };
+        opened.check_memory(&options, memory).err()
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_refused_with_the_numbers_and_what_would_fit() {
+        let weights = Opened::open(&testkit::fixture_dir("olmoe"))
+            .unwrap()
+            .weight_bytes();
+        // Three layers, four heads of 16, keys and values, two bytes each.
+        let token = 3 * 4 * 16 * 2 * 2;
+        assert!(refusal(weights + 512 * token, None).is_none());
+        let error = refusal(weights + 100 * token, None).unwrap();
+        assert!(
+            matches!(error, LoadError::Memory { context: 512, context_fits: Some(100), cache_bytes, .. }
+                if cache_bytes == 512 * token),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("a context of 512 tokens") && text.contains("free memory"),
+            "{text}"
+        );
+        assert!(refusal(weights + 100 * token, Some(100)).is_none());
+        assert!(refusal(weights + 100 * token, Some(101)).is_some());
+        let error = refusal(weights - 1, Some(1)).unwrap();
+        assert!(
+            matches!(
+                error,
+                LoadError::Memory {
+                    context_fits: None,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }

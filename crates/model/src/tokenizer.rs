@@ -5,6 +5,7 @@
 //! refused by name. Not here: which tokens to add in front (that is the chat template's business).
 
 mod alphabet;
+mod export;
 mod gguf;
 mod json;
 mod pre;
@@ -26,6 +27,7 @@ use weights::gguf::{GgufError, Metadata};
 use crate::stream::Utf8Stream;
 
 pub(crate) use alphabet::chars_of_bytes;
+pub(crate) use export::Export;
 
 type Inner = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
@@ -388,6 +390,12 @@ pub enum TokenizerError {
 
 impl TokenizerError {
     fn library(error: tokenizers::Error) -> Self {
+        Self::Library {
+            reason: error.to_string(),
+        }
+    }
+
+    fn library_json(error: serde_json::Error) -> Self {
         Self::Library {
             reason: error.to_string(),
         }

@@ -249,11 +249,25 @@ impl E5s1 {
                 found: buffer.len() as u64,
             });
         }
+        self.read_part(info, 0, buffer)
+    }
+
+    /// Reads `buffer.len()` bytes of a tensor, starting `from` bytes into it.
+    pub fn read_part(&self, info: &TensorInfo, from: u64, buffer: &mut [u8]) -> Result<(), E5s1Error> {
+        let end = from.checked_add(buffer.len() as u64);
+        let start = info.offset.checked_add(from);
+        let (Some(start), true) = (start, end.is_some_and(|end| end <= info.n_bytes)) else {
+            return Err(E5s1Error::BufferSize {
+                tensor: info.name.clone(),
+                expected: info.n_bytes.saturating_sub(from),
+                found: buffer.len() as u64,
+            });
+        };
         // A panic elsewhere cannot leave a reader in a state that matters: each read seeks first.
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        read_at(reader.as_mut(), info.offset, buffer).map_err(|source| E5s1Error::Io {
+        read_at(reader.as_mut(), start, buffer).map_err(|source| E5s1Error::Io {
             what: format!("tensor `{}`", info.name),
-            offset: info.offset,
+            offset: start,
             source,
         })
     }

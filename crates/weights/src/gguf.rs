@@ -1,12 +1,17 @@
 //! GGUF, versions 2 and 3, little-endian: metadata, tensor table, tensor bytes; and a streaming writer.
 //!
+//! A model may be split over several files, `NAME-00001-of-00005.gguf` and so on: [`Gguf::open`] opens all parts
+//! of the set when it is given any of them.
+//!
 //! The layout is that of the GGUF specification in the ggml repository (`docs/gguf.md`): magic, version,
 //! two counts, typed key-value pairs, tensor infos, padding, tensor data. Not here: what the keys mean
 //! (that is the model's configuration) and what the blocks hold (that is compute).
 
 mod error;
+mod file;
 mod metadata;
 mod read;
+mod split;
 mod types;
 mod write;
 
@@ -15,10 +20,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub use error::GgufError;
+pub use file::NewFile;
 pub use metadata::{Array, Metadata, Value};
 pub use types::GgmlType;
 pub use write::{Body, Writer};
@@ -40,6 +46,8 @@ pub const MAX_KEY_BYTES: u64 = (1 << 16) - 1;
 pub const MAX_TENSOR_NAME_BYTES: u64 = 1024;
 /// Most dimensions of a tensor.
 pub const MAX_DIMS: u32 = 4;
+/// Most files of a split model; each stays open.
+pub const MAX_PARTS: u64 = 512;
 /// Deepest nesting of arrays: an array of arrays of numbers.
 pub const MAX_NESTING: u32 = 2;
 /// Alignment of tensor data when the file names none.
@@ -58,10 +66,12 @@ pub struct TensorInfo {
     pub dims: Vec<u64>,
     /// Type of the elements.
     pub ty: GgmlType,
-    /// First byte, from the beginning of the file.
+    /// First byte, from the beginning of its file.
     pub offset: u64,
     /// Length in bytes.
     pub n_bytes: u64,
+    /// Which file of a split model holds it, from 0; 0 in a file on its own.
+    pub part: usize,
 }
 
 impl TensorInfo {
@@ -86,13 +96,27 @@ pub struct Gguf {
     pub(crate) metadata: Metadata,
     pub(crate) tensors: Vec<TensorInfo>,
     pub(crate) index: BTreeMap<String, usize>,
-    pub(crate) reader: Mutex<Box<dyn ReadSeek>>,
+    pub(crate) readers: Vec<Mutex<Box<dyn ReadSeek>>>,
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 impl Gguf {
-    /// Opens and parses a file; tensor bytes are read later, on demand.
+    /// Opens and parses a file; tensor bytes are read later, on demand. Given any part of a split model, opens
+    /// all parts of the set, which lie in the same folder.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not well-formed, or the parts are not a complete set.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
         let path = path.as_ref();
+        let file = Self::open_one(path)?;
+        if split::count(&file.metadata)? > 1 {
+            return split::open(path);
+        }
+        Ok(file)
+    }
+
+    /// Opens one file, whatever it says about others.
+    fn open_one(path: &Path) -> Result<Self, GgufError> {
         let file = stdx::fs::open(path)?;
         let metadata = file
             .metadata()
@@ -102,10 +126,12 @@ impl Gguf {
                 path: path.display().to_string(),
             });
         }
-        Self::parse(file, metadata.len())
+        let mut file = Self::parse(file, metadata.len())?;
+        file.paths.push(path.to_owned());
+        Ok(file)
     }
 
-    /// Parses from a reader that holds `len` bytes.
+    /// Parses from a reader that holds `len` bytes. A part of a split model is taken for what it is: a part.
     pub fn parse(reader: impl Read + Seek + Send + 'static, len: u64) -> Result<Self, GgufError> {
         read::parse(Box::new(reader), len)
     }
@@ -118,6 +144,11 @@ impl Gguf {
     /// The key-value pairs.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// The files that were opened, in the order of their numbers; none if it was parsed from a reader.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// The tensor table, in the file's order.
@@ -146,7 +177,11 @@ impl Gguf {
     pub fn read_part(&self, info: &TensorInfo, from: u64, buffer: &mut [u8]) -> Result<(), GgufError> {
         let end = from.checked_add(buffer.len() as u64);
         let start = info.offset.checked_add(from);
-        let (Some(start), true) = (start, end.is_some_and(|end| end <= info.n_bytes)) else {
+        let reader = self
+            .readers
+            .get(info.part)
+            .filter(|_| end.is_some_and(|end| end <= info.n_bytes));
+        let (Some(start), Some(reader)) = (start, reader) else {
             return Err(GgufError::BufferSize {
                 tensor: info.name.clone(),
                 expected: info.n_bytes.saturating_sub(from),
@@ -154,7 +189,7 @@ impl Gguf {
             });
         };
         // A panic elsewhere cannot leave a reader in a state that matters: each read seeks first.
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
         read_at(reader.as_mut(), start, buffer).map_err(|source| GgufError::Io {
             what: format!("tensor `{}`", info.name),
             offset: start,
@@ -169,6 +204,7 @@ impl std::fmt::Debug for Gguf {
             .field("version", &self.version)
             .field("n_keys", &self.metadata.len())
             .field("n_tensors", &self.tensors.len())
+            .field("n_parts", &self.readers.len())
             .finish_non_exhaustive()
     }
 }

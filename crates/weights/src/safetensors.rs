@@ -299,22 +299,35 @@ impl SafeTensors {
 
     /// Reads a tensor's bytes as stored; `buffer` must have exactly `info.n_bytes` bytes.
     pub fn read_tensor(&self, info: &TensorInfo, buffer: &mut [u8]) -> Result<(), SafeTensorsError> {
-        let reader = self
-            .readers
-            .get(info.shard)
-            .filter(|_| buffer.len() as u64 == info.n_bytes);
-        let Some(reader) = reader else {
+        if buffer.len() as u64 != info.n_bytes {
             return Err(SafeTensorsError::BufferSize {
                 tensor: info.name.clone(),
                 expected: info.n_bytes,
                 found: buffer.len() as u64,
             });
+        }
+        self.read_part(info, 0, buffer)
+    }
+
+    /// Reads `buffer.len()` bytes of a tensor, starting `from` bytes into it: some rows of a matrix.
+    pub fn read_part(&self, info: &TensorInfo, from: u64, buffer: &mut [u8]) -> Result<(), SafeTensorsError> {
+        let end = from.checked_add(buffer.len() as u64);
+        let reader = self
+            .readers
+            .get(info.shard)
+            .filter(|_| end.is_some_and(|end| end <= info.n_bytes));
+        let (Some(start), Some(reader)) = (info.offset.checked_add(from), reader) else {
+            return Err(SafeTensorsError::BufferSize {
+                tensor: info.name.clone(),
+                expected: info.n_bytes.saturating_sub(from),
+                found: buffer.len() as u64,
+            });
         };
         // A panic elsewhere cannot leave a reader in a state that matters: each read seeks first.
         let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-        read_at(reader.as_mut(), info.offset, buffer).map_err(|source| SafeTensorsError::Io {
+        read_at(reader.as_mut(), start, buffer).map_err(|source| SafeTensorsError::Io {
             what: format!("tensor `{}`", info.name),
-            offset: info.offset,
+            offset: start,
             source,
         })
     }

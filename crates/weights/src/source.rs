@@ -51,6 +51,9 @@ pub trait Source: Send + Sync {
 
     /// Reads the tensor's bytes as stored; `buffer` must have exactly [`Tensor::n_bytes`] bytes.
     fn read(&self, name: &str, buffer: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Reads `buffer.len()` bytes of the tensor, starting `from` bytes into it.
+    fn read_part(&self, name: &str, from: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
 }
 
 impl Source for Gguf {
@@ -70,6 +73,11 @@ impl Source for Gguf {
     fn read(&self, name: &str, buffer: &mut [u8]) -> Result<(), ReadError> {
         let info = Gguf::tensor(self, name).ok_or_else(|| missing(name))?;
         Ok(self.read_tensor(info, buffer)?)
+    }
+
+    fn read_part(&self, name: &str, from: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let info = Gguf::tensor(self, name).ok_or_else(|| missing(name))?;
+        Ok(self.read_part(info, from, buffer)?)
     }
 }
 
@@ -92,6 +100,11 @@ impl Source for SafeTensors {
         let info = SafeTensors::tensor(self, name).ok_or_else(|| missing(name))?;
         Ok(self.read_tensor(info, buffer)?)
     }
+
+    fn read_part(&self, name: &str, from: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let info = SafeTensors::tensor(self, name).ok_or_else(|| missing(name))?;
+        Ok(self.read_part(info, from, buffer)?)
+    }
 }
 
 impl Source for E5s1 {
@@ -112,6 +125,11 @@ impl Source for E5s1 {
     fn read(&self, name: &str, buffer: &mut [u8]) -> Result<(), ReadError> {
         let info = E5s1::tensor(self, name).ok_or_else(|| missing(name))?;
         Ok(self.read_tensor(info, buffer)?)
+    }
+
+    fn read_part(&self, name: &str, from: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let info = E5s1::tensor(self, name).ok_or_else(|| missing(name))?;
+        Ok(self.read_part(info, from, buffer)?)
     }
 }
 

@@ -64,7 +64,7 @@ fn magnitudes(dtype: DType, bytes: &[u8], cols: usize, x: &[f32]) -> Vec<f64> {
 }
 
 /// The bytes of a block that are not levels.
-fn head(dtype: DType) -> std::ops::Range<usize> {
+fn head(dtype: DType) -> Range<usize> {
     match dtype {
         DType::Q4_0 | DType::Q5_0 | DType::Q8_0 => 0..2,
         DType::Q4_1 | DType::Q5_1 => 0..4,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use compute::{Job, Precision, matmul, matmul_jobs, ops};
 
-use super::{Decoder, Experts, Scratch, for_each_row, resize};
+use super::{Decoder, Experts, LinearInput, Probe, Scratch, for_each_row, resize};
 
 /// How often each expert was chosen, by layer.
 #[derive(Debug)]
@@ -132,6 +132,22 @@ impl Decoder {
         self.silu_mul(&mut scratch.gate, &scratch.up, f);
         self.down(experts, &runs, scratch);
         self.sum(scratch);
+    }
+
+    /// Shows a probe what each expert in use was multiplied by in the step that just ran.
+    pub(super) fn show_experts(&self, layer: usize, scratch: &Scratch, probe: &mut dyn Probe) {
+        let (d, f) = (self.config.d_model, self.config.d_ff_expert);
+        let choices = &scratch.experts.choices;
+        for (expert, rows) in runs(choices) {
+            let tokens = choices[rows.clone()].iter().map(|choice| choice.token);
+            let x: Vec<f32> = tokens
+                .flat_map(|token| &scratch.normed[token * d..(token + 1) * d])
+                .copied()
+                .collect();
+            probe.input(layer, LinearInput::Expert(expert), &x, rows.len());
+            let gate = &scratch.gate[rows.start * f..rows.end * f];
+            probe.input(layer, LinearInput::ExpertOutput(expert), gate, rows.len());
+        }
     }
 
     /// gate, up = their products for every expert in use, in one fork-join.

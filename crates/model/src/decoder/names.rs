@@ -13,7 +13,7 @@ pub(crate) enum Naming {
 
 /// A weight outside the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
+pub(crate) enum Global {
     Embedding,
     Norm,
     Head,
@@ -21,7 +21,7 @@ pub(super) enum Global {
 
 /// A weight of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     AttentionNorm,
     Query,
     Key,
@@ -44,7 +44,7 @@ pub(super) enum Part {
 }
 
 impl Naming {
-    pub(super) fn global(self, global: Global) -> &'static str {
+    pub(crate) fn global(self, global: Global) -> &'static str {
         match (self, global) {
             (Self::Gguf, Global::Embedding) => "token_embd.weight",
             (Self::Gguf, Global::Norm) => "output_norm.weight",
@@ -56,7 +56,7 @@ impl Naming {
     }
 
     /// The name of a layer's weight without `.weight` or `.bias`. Experts of a GGUF file are one stack.
-    pub(super) fn stem(self, layer: usize, part: Part) -> String {
+    pub(crate) fn stem(self, layer: usize, part: Part) -> String {
         match self {
             Self::Gguf => format!("blk.{layer}.{}", gguf(part)),
             Self::HuggingFace => format!("model.layers.{layer}.{}", hugging_face(part)),
@@ -64,7 +64,7 @@ impl Naming {
     }
 
     /// The name of one expert's weight where experts are stored one by one.
-    pub(super) fn expert(self, layer: usize, part: Part, expert: usize) -> Option<String> {
+    pub(crate) fn expert(self, layer: usize, part: Part, expert: usize) -> Option<String> {
         let projection = match (self, part) {
             (Self::HuggingFace, Part::ExpertGate) => "gate_proj",
             (Self::HuggingFace, Part::ExpertUp) => "up_proj",

@@ -4,6 +4,7 @@ use weights::gguf::Writer;
 
 use super::{SynthError, WeightType};
 use crate::config::{Config, Family, NormPlacement, QkNorm, RopeStyle};
+use crate::convert::keys;
 
 /// A shape with a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,8 +138,6 @@ fn tiny(family: Family) -> Config {
 /// Sets the keys that readers of the family expect.
 pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: WeightType) {
     let config = &spec.config;
-    let arch = config.family.gguf_name();
-    writer.set("general.architecture", arch);
     writer.set(
         "general.name",
         format!("synthetic {} {}", spec.name, dtype.name()),
@@ -147,33 +146,5 @@ pub(super) fn describe(writer: &mut Writer, spec: &Spec, dtype: WeightType) {
     writer.set("general.license", "apache-2.0");
     writer.set("general.quantization_version", 2u32);
     writer.set("general.file_type", dtype.file_type());
-    // OLMoE's readers take the width of an expert from the key of the dense layer.
-    let d_ff = if config.d_ff == 0 {
-        config.d_ff_expert
-    } else {
-        config.d_ff
-    };
-    let mut sizes = vec![
-        ("block_count", config.n_layers),
-        ("context_length", config.context),
-        ("embedding_length", config.d_model),
-        ("feed_forward_length", d_ff),
-        ("attention.head_count", config.n_heads),
-        ("attention.head_count_kv", config.n_kv_heads),
-        ("attention.key_length", config.head_dim),
-        ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
-        ("vocab_size", config.vocab_size),
-    ];
-    if config.n_experts > 0 {
-        sizes.push(("expert_count", config.n_experts));
-        sizes.push(("expert_used_count", config.n_experts_used));
-        sizes.push(("expert_feed_forward_length", config.d_ff_expert));
-    }
-    for (key, value) in sizes {
-        // The shapes above are far below the limit of 32 bits.
-        writer.set(format!("{arch}.{key}"), value as u32);
-    }
-    writer.set(format!("{arch}.attention.layer_norm_rms_epsilon"), config.rms_eps);
-    writer.set(format!("{arch}.rope.freq_base"), config.rope_theta);
+    keys::configuration(writer, config);
 }

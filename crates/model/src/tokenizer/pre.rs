@@ -18,7 +18,8 @@ const GROUPED_DIGITS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p
 const SINGLE_DIGITS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Names accepted in `tokenizer.ggml.pre`.
-const SUPPORTED: &str = "gpt-2, olmo, smollm, starcoder, refact, command-r, llama-bpe, dbrx and qwen2";
+pub(super) const SUPPORTED: &str =
+    "gpt-2, olmo, smollm, starcoder, refact, command-r, llama-bpe, dbrx and qwen2";
 
 /// What a name stands for.
 pub(super) struct Pre {
@@ -27,6 +28,9 @@ pub(super) struct Pre {
     /// Words that are tokens as a whole skip the merges.
     pub(super) ignore_merges: bool,
 }
+
+/// The names tried for a tokenizer that comes without one; each stands for something else.
+pub(super) const DISTINCT: [&str; 6] = ["gpt-2", "olmo", "smollm", "llama-bpe", "dbrx", "qwen2"];
 
 /// The splitting that a GGUF file names.
 pub(super) fn by_name(name: &str) -> Result<Pre, TokenizerError> {

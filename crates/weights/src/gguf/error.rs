@@ -1,5 +1,7 @@
 //! What can be wrong with a GGUF file: what, where, and what to do.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::bytes::CursorError;
@@ -15,6 +17,60 @@ pub enum GgufError {
     NotAFile {
         /// The path.
         path: String,
+    },
+    /// A file of a split model without the name that says which one it is.
+    #[error(
+        "`{}` says that it is one of {count} parts of a model, but is not called NAME-00001-of-{count:05}.gguf or so; give the parts their names back", path.display()
+    )]
+    PartName {
+        /// The file.
+        path: PathBuf,
+        /// Parts of the set.
+        count: u64,
+    },
+    /// A file of a split model is not there.
+    #[error(
+        "part {number} of {count} of the split model is missing: `{}`; put all parts into one folder", path.display()
+    )]
+    MissingPart {
+        /// Where it should be.
+        path: PathBuf,
+        /// Its number, from 1.
+        number: u64,
+        /// Parts of the set.
+        count: u64,
+    },
+    /// A file of a split model cannot be read.
+    #[error("the part `{}` of the split model cannot be read; fetch it again", path.display())]
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<GgufError>,
+    },
+    /// A file of a split model contradicts its name or the other files.
+    #[error("`{}` says that {what} is {found} where {expected} is due; it belongs to another model or has another part's name", path.display())]
+    PartMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The number in question.
+        what: &'static str,
+        /// What the file says.
+        found: u64,
+        /// What its name or the first part says.
+        expected: u64,
+    },
+    /// The parts of a split model hold more or fewer tensors than they say.
+    #[error(
+        "the {count} parts of the split model hold {found} tensors, but should hold {expected}; a part is of another version, fetch all again"
+    )]
+    PartTensors {
+        /// Parts of the set.
+        count: u64,
+        /// Tensors found.
+        found: u64,
+        /// What the first part says.
+        expected: u64,
     },
     /// Reading or writing failed half way.
     #[error("{what} failed at byte {offset}; is the disk healthy and the file still there?")]

@@ -51,7 +51,8 @@ pub(super) fn parse(mut reader: Box<dyn ReadSeek>, len: u64) -> Result<Gguf> {
         metadata: head.metadata,
         tensors,
         index,
-        reader: Mutex::new(reader),
+        readers: vec![Mutex::new(reader)],
+        paths: Vec::new(),
     })
 }
 
@@ -326,6 +327,7 @@ impl Parser<'_> {
             ty,
             offset,
             n_bytes,
+            part: 0,
         })
     }
 }

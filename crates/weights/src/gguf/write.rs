@@ -1,7 +1,8 @@
 //! The writer: keys and tensor table first, then the tensors' bytes in order, piece by piece.
 //!
 //! A file larger than memory is no problem: [`Writer`] declares, [`Body`] takes bytes and inserts the
-//! padding. What the reader would refuse, the writer refuses too.
+//! padding. What the reader would refuse, the writer refuses too. [`NewFile`](super::NewFile) is the output for
+//! a file that must be whole or absent.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
@@ -61,6 +62,7 @@ impl Writer {
             ty,
             offset: 0,
             n_bytes,
+            part: 0,
         });
         Ok(self)
     }
