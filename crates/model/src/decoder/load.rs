@@ -116,7 +116,7 @@ impl Loader<'_> {
     /// A matrix of `rows` outputs and `cols` inputs.
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
         let (tensor, dtype) = self.tensor(name, &[rows, cols])?;
-        if let Some(matrix) = self.from_packed(name, dtype, rows, cols) {
+        if let Some(matrix) = self.packed_matrix(name, dtype, rows, cols) {
             return Ok(matrix);
         }
         let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
@@ -130,7 +130,7 @@ impl Loader<'_> {
         let whole = format!("{}.weight", self.naming.stem(layer, part));
         if self.naming.expert(layer, part, 0).is_none() {
             let (tensor, dtype) = self.tensor(&whole, &shape)?;
-            if let Some(matrix) = self.from_packed(&whole, dtype, n_experts * rows, cols) {
+            if let Some(matrix) = self.packed_matrix(&whole, dtype, n_experts * rows, cols) {
                 return Ok(matrix);
             }
             let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
@@ -141,7 +141,7 @@ impl Loader<'_> {
             .filter_map(|e| self.naming.expert(layer, part, e))
             .collect();
         let (first, dtype) = self.tensor(&names[0], &[rows, cols])?;
-        if let Some(matrix) = self.from_packed(&whole, dtype, n_experts * rows, cols) {
+        if let Some(matrix) = self.packed_matrix(&whole, dtype, n_experts * rows, cols) {
             return Ok(matrix);
         }
         let n_bytes = length(&first)?;
@@ -185,7 +185,7 @@ impl Loader<'_> {
         Ok(matrix)
     }
 
-    fn from_packed(&self, name: &str, dtype: DType, rows: usize, cols: usize) -> Option<Matrix> {
+    fn packed_matrix(&self, name: &str, dtype: DType, rows: usize, cols: usize) -> Option<Matrix> {
         self.packed?.matrix(name, dtype, rows, cols)
     }
 

@@ -158,8 +158,8 @@ unsafe fn strip<const T: usize, const V: usize, const SIZE: usize>(
             let at = group * columns.group_bytes + (start / SCALED * LANES + half * HALF) * 4;
             // SAFETY: each group has sixteen scales for each run of columns.
             let scale = unsafe { _mm256_loadu_ps(scales.as_ptr().add(at).cast()) };
-            for t in 0..T {
-                totals[t][v] = _mm256_fmadd_ps(run[t][v], scale, totals[t][v]);
+            for (t, totals) in totals.iter_mut().enumerate() {
+                totals[v] = _mm256_fmadd_ps(run[t][v], scale, totals[v]);
             }
         }
     }
@@ -184,10 +184,10 @@ unsafe fn products<const T: usize, const V: usize, const SIZE: usize>(
         for v in 0..V {
             // SAFETY: column `c` is there.
             let column = load(unsafe { from[v].add(c * LANES * SIZE) });
-            for t in 0..T {
+            for (t, totals) in totals.iter_mut().enumerate() {
                 // SAFETY: each row has a weight for each column.
                 let weight = unsafe { _mm256_broadcast_ss(&*weights.add(t * SPAN + c)) };
-                totals[t][v] = _mm256_fmadd_ps(column, weight, totals[t][v]);
+                totals[v] = _mm256_fmadd_ps(column, weight, totals[v]);
             }
         }
     }

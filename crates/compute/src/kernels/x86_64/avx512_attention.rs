@@ -150,8 +150,8 @@ unsafe fn strip<const T: usize, const V: usize, const SIZE: usize>(
             let at = (first + v) * columns.group_bytes + start / SCALED * LANES * 4;
             // SAFETY: each group has sixteen scales for each run of columns.
             let scale = unsafe { _mm512_loadu_ps(scales.as_ptr().add(at).cast()) };
-            for t in 0..T {
-                totals[t][v] = _mm512_fmadd_ps(run[t][v], scale, totals[t][v]);
+            for (t, totals) in totals.iter_mut().enumerate() {
+                totals[v] = _mm512_fmadd_ps(run[t][v], scale, totals[v]);
             }
         }
     }
@@ -176,10 +176,10 @@ unsafe fn products<const T: usize, const V: usize, const SIZE: usize>(
         for v in 0..V {
             // SAFETY: column `c` is there.
             let column = load(unsafe { from[v].add(c * LANES * SIZE) });
-            for t in 0..T {
+            for (t, totals) in totals.iter_mut().enumerate() {
                 // SAFETY: each row has a weight for each column.
                 let weight = _mm512_set1_ps(unsafe { *weights.add(t * SPAN + c) });
-                totals[t][v] = _mm512_fmadd_ps(column, weight, totals[t][v]);
+                totals[v] = _mm512_fmadd_ps(column, weight, totals[v]);
             }
         }
     }
