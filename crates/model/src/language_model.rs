@@ -279,6 +279,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::WeightsIn;
     use crate::synth::{self, Spec};
 
     fn is_shared<T: Send + Sync>(_: &T) {}
@@ -316,6 +317,48 @@ mod tests {
         assert_eq!(session.n_tokens(), 3);
         let chosen: u64 = model.router_statistics().layer(0).iter().sum();
         assert_eq!(chosen, 3 * 4, "four experts for each token");
+    }
+
+    #[test]
+    fn packed_weights_give_the_same_logits_and_follow_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        let write = |seed| {
+            let options = synth::Options {
+                dtype: compute::DType::Q4_0.into(),
+                seed,
+            };
+            let spec = Spec::by_name("tiny-olmoe").unwrap();
+            let bytes = synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap();
+            stdx::fs::write(&path, bytes).unwrap();
+        };
+        let packing = LoadOptions {
+            threads: 1,
+            pack: PackOptions {
+                folder: Some(dir.path().join("packed")),
+                even_small: true,
+                ..PackOptions::default()
+            },
+            ..LoadOptions::default()
+        };
+        let logits = |options: &LoadOptions| {
+            let model = Model::load(&path, options).unwrap();
+            let mut session = Session::new(Arc::clone(&model));
+            let logits = session.forward(&[1, 2, 3]).unwrap().to_vec();
+            (model.decoder().weights_in().clone(), logits)
+        };
+        for seed in [1, 2] {
+            write(seed);
+            let (own, want) = logits(&LoadOptions::default());
+            assert!(matches!(own, WeightsIn::Memory(_)));
+            for _ in 0..2 {
+                let (packed, got) = logits(&packing);
+                assert!(matches!(packed, WeightsIn::PackedFile(_)), "{packed:?}");
+                assert_eq!(got, want);
+            }
+        }
+        let left = stdx::fs::read_dir(dir.path().join("packed")).unwrap();
+        assert_eq!(left.len(), 1, "the file of the first version is gone: {left:?}");
     }
 
     #[test]
