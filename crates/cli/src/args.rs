@@ -104,6 +104,12 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Write a model file of a known shape with random weights (for measurements)
     Synth(SynthArgs),
+    /// Convert a model to a GGUF file of other weight types
+    Convert(ConvertArgs),
+    /// Find out on a text which weights matter (for `convert --importance`)
+    Importance(ImportanceArgs),
+    /// Say what a model is and needs, without loading it
+    Inspect(InspectArgs),
     /// Measure on given questions
     #[command(subcommand)]
     Trial(TrialCommand),
@@ -264,6 +270,60 @@ pub(crate) struct SynthArgs {
     /// The file to write
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// A folder with config.json and safetensors, or a GGUF file (of a split one any part)
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// The GGUF file to write
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Type of most weights; norms, biases and routers are f32
+    #[arg(long = "type", value_name = "TYPE", default_value = "q8_0")]
+    pub(crate) dtype: String,
+    /// An exception by tensor name, a part of it or with * and ?; may be given several times, the last that matches counts
+    #[arg(long, value_name = "PATTERN=TYPE")]
+    pub(crate) recipe: Vec<String>,
+    /// Importance of columns, from `hanok importance` or llama-imatrix (GGUF)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) importance: Option<PathBuf>,
+    /// Convert a folder that has no tokenizer.json
+    #[arg(long)]
+    pub(crate) no_tokenizer: bool,
+}
+
+/// Arguments of `importance`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportanceArgs {
+    /// The model: a GGUF file or a folder, best with unrounded weights
+    #[arg(value_name = "MODEL")]
+    pub(crate) input: PathBuf,
+    /// A text file of the kind that the model will work on
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Tokens that are read together
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) chunk: u32,
+    /// Read at most so many chunks
+    #[arg(long, value_name = "N")]
+    pub(crate) chunks: Option<usize>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A GGUF file, a folder or a name; without one: the model in force
+    #[arg(value_name = "MODEL")]
+    pub(crate) file: Option<String>,
+    /// Compute the SHA-256 of the files (reads them whole)
+    #[arg(long)]
+    pub(crate) hash: bool,
 }
 
 /// What to measure.

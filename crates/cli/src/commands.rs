@@ -3,11 +3,14 @@
 pub(crate) mod ask;
 pub(crate) mod chat;
 pub(crate) mod config;
+pub(crate) mod convert;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod documents;
 pub(crate) mod generate;
+pub(crate) mod importance;
 pub(crate) mod ingest;
+pub(crate) mod inspect;
 pub(crate) mod pull;
 pub(crate) mod read;
 pub(crate) mod search;

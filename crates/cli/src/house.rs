@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig};
 use knowledge::{Access, Embed, Store, StoreError};
-use model::{LoadOptions, Model, PackOptions, TextEncoder};
+use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AskJson, AskStreamEvent, TurnJson};
 
@@ -213,7 +213,7 @@ pub(crate) fn engine_or_quotes(settings: &Settings) -> Result<Option<Engine>> {
 }
 
 /// A model that was asked for and does not load.
-pub(crate) fn not_loaded(path: &std::path::Path, error: &dyn std::error::Error) -> Failure {
+pub(crate) fn not_loaded(path: &std::path::Path, error: &LoadError) -> Failure {
     let text = chain(error);
     let shown = path.display().to_string();
     let message = if text.contains(&shown) {
@@ -221,6 +221,13 @@ pub(crate) fn not_loaded(path: &std::path::Path, error: &dyn std::error::Error) 
     } else {
         format!("the model `{shown}` cannot be used: {text}")
     };
+    if let LoadError::Memory { context_fits, .. } = error {
+        return Failure::environment(message).hint(match context_fits {
+            Some(tokens) => format!("`--context {tokens}` or less fits, or take a file with smaller weights"),
+            None => "close other programs, or take a file with smaller weights (`hanok convert` makes one)"
+                .to_owned(),
+        });
+    }
     Failure::environment(message).hint(
         "GGUF files of the families olmoe, olmo2, llama, qwen2, qwen3 and qwen3moe with F32, F16, BF16, Q4_0, Q4_1 or \
          Q8_0 weights can be read",

@@ -103,6 +103,9 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Config => commands::config::run(&settings, json)?,
         Command::Demo(args) => commands::demo::run(&args, &settings, json)?,
         Command::Synth(args) => commands::synth::run(&args, json)?,
+        Command::Convert(args) => commands::convert::run(&args, &settings, json)?,
+        Command::Importance(args) => commands::importance::run(&args, &settings, json)?,
+        Command::Inspect(args) => commands::inspect::run(&args, &settings, json)?,
         Command::Trial(TrialCommand::Retrieval(args)) => commands::trial::retrieval(&args, &settings, json)?,
     }
     Ok(Code::Done)

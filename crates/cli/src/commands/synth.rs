@@ -1,10 +1,9 @@
 //! `hanok synth`: a model file of a known shape with random weights, for measurements.
 
-use std::io::BufWriter;
-
 use model::synth::{Options, Spec, dtype_by_name, synth};
 use serde::Serialize;
 use stdx::fs;
+use weights::gguf::NewFile;
 
 use crate::args::SynthArgs;
 use crate::exit::{Failure, OrFail, Result};
@@ -29,13 +28,7 @@ pub(crate) fn run(args: &SynthArgs, json: bool) -> Result<()> {
         seed: args.seed,
     };
     interrupt::install();
-    let part = args.file.with_extension("part");
-    let written = write(&spec, &options, &part);
-    if let Err(failure) = written {
-        let _ = fs::remove_file(&part);
-        return Err(failure);
-    }
-    fs::rename(&part, &args.file).or_environment()?;
+    write(&spec, &options, &args.file)?;
     let bytes = fs::metadata(&args.file).or_environment()?.len();
     let sha256 = stdx::hash::sha256_file(&args.file).or_environment()?;
     if json {
@@ -56,22 +49,22 @@ pub(crate) fn run(args: &SynthArgs, json: bool) -> Result<()> {
     ))
 }
 
-fn write(spec: &Spec, options: &Options, part: &std::path::Path) -> Result<()> {
-    let file = BufWriter::new(fs::create(part).or_environment()?);
+fn write(spec: &Spec, options: &Options, path: &std::path::Path) -> Result<()> {
+    let mut file = NewFile::create(path).or_environment()?;
     let bar = Progress::start("writing", 0, Counts::Bytes);
-    let mut out = Stoppable(file);
-    let made = synth(spec, options, &mut out, &mut |progress| {
+    let made = synth(spec, options, Stoppable(&mut file), &mut |progress| {
         bar.set_total(progress.total_bytes);
         bar.set(progress.done_bytes);
-    });
+    })
+    .map(|_| ());
     if interrupt::asked() {
         bar.clear();
         return Err(Failure::interrupted("stopped: the unfinished file was removed"));
     }
     match made {
-        Ok(_) => {
+        Ok(()) => {
             bar.finish("done");
-            Ok(())
+            file.commit().or_environment()
         }
         Err(error) => {
             bar.clear();

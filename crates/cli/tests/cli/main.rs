@@ -12,3 +12,4 @@ mod hub;
 mod models;
 mod packages;
 mod serving;
+mod weights;
