@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum as _};
 
+mod agree;
 mod ours;
 mod peer;
 mod quiet;
@@ -32,6 +33,8 @@ const PROCESSES: usize = 6;
 enum Cli {
     /// Compare on one or more models
     Engine(Options),
+    /// Compare what the engines say, token by token
+    Agree(agree::Options),
     /// One repetition in this process
     #[command(hide = true)]
     Worker(Work),
@@ -70,6 +73,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Cli::Engine(options) => compare(&options),
+        Cli::Agree(options) => agree::run(&options),
     }
 }
 

@@ -141,15 +141,34 @@ impl Peer {
         Ok(())
     }
 
+    /// Logits after each of `tokens`, one row after another.
+    pub(crate) fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let places: Vec<(u32, usize, usize)> = tokens
+            .iter()
+            .enumerate()
+            .map(|(position, &id)| (id, position, 0))
+            .collect();
+        self.decode(&places, 0)?;
+        let mut all = Vec::with_capacity(tokens.len() * self.n_vocab);
+        for place in 0..tokens.len() {
+            all.extend_from_slice(self.logits(i32::try_from(place)?)?);
+        }
+        Ok(all)
+    }
+
     /// The most likely token by the logits of the batch's `place`-th token; -1 is the last.
     fn best(&self, place: i32) -> Result<u32> {
+        let logits = self.logits(place)?;
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        Ok(u32::try_from(best.context("the vocabulary is empty")?)?)
+    }
+
+    fn logits(&self, place: i32) -> Result<&[f32]> {
         // SAFETY: after a successful decode that position has logits; the pointer is checked below.
         let logits = unsafe { sys::llama_get_logits_ith(self.context.as_ptr(), place) };
         let logits = NonNull::new(logits).context("llama.cpp gave no logits")?;
         // SAFETY: the library keeps `n_vocab` floats there until the next decode, which needs `&mut self`.
-        let logits = unsafe { std::slice::from_raw_parts(logits.as_ptr(), self.n_vocab) };
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-        Ok(u32::try_from(best.context("the vocabulary is empty")?)?)
+        Ok(unsafe { std::slice::from_raw_parts(logits.as_ptr(), self.n_vocab) })
     }
 
     /// What the library says it was built for.

@@ -11,8 +11,8 @@ use crate::{shell, test};
 
 /// Debian packages that building the peer needs, by a file each brings.
 const PACKAGES: &[(&str, &str)] = &[("cmake", "cmake"), ("clang", "clang"), ("g++", "g++")];
-/// Room on the disk for a synthetic model.
-const SYNTH_BYTES: u64 = 5 << 30;
+/// Room on the disk for a synthetic model and its packed form.
+const SYNTH_BYTES: u64 = 16 << 30;
 
 /// Options of `cargo xtask bench engine`.
 #[derive(Debug, Default, clap::Args)]
@@ -20,12 +20,12 @@ pub(crate) struct Engine {
     /// Write the result here
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
-    /// Three repetitions instead of five
+    /// Three repetitions instead of five, Q4_0 alone, without the long contexts and the many sequences
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Also a prompt of 2048 tokens and decoding at a context of 3500
-    #[arg(long)]
-    pub(crate) deep: bool,
+    /// Weight types of the synthetic OLMoE to measure, instead of Q4_0, Q4_K_M and Q8_0
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Vec<String>,
     /// Measure these model files instead (`FILE=TYPE`)
     #[arg(long = "model")]
     pub(crate) models: Vec<String>,
@@ -40,7 +40,13 @@ pub(crate) fn engine(options: &Engine) -> Result<()> {
     build()?;
     let mut models = options.models.clone();
     if models.is_empty() {
-        models = default_models()?;
+        let all: &[&str] = if options.quick {
+            &["q4_0"]
+        } else {
+            &["q4_0", "q4_k_m", "q8_0"]
+        };
+        let given: Vec<&str> = options.types.iter().map(String::as_str).collect();
+        models = default_models(if given.is_empty() { all } else { &given })?;
     }
     let repetitions = options.repetitions.unwrap_or(if options.quick { 3 } else { 5 });
     let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
@@ -48,9 +54,40 @@ pub(crate) fn engine(options: &Engine) -> Result<()> {
     for model in &models {
         bench.args(["--model", model]);
     }
-    if options.deep {
+    if !options.quick {
         bench.arg("--deep");
     }
+    if let Some(path) = &options.json {
+        bench.arg("--json").arg(path);
+    }
+    shell::run(&mut bench)
+}
+
+/// Options of `cargo xtask bench agree`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Agree {
+    /// Model files; without any: the synthetic OLMoE in Q8_0
+    models: Vec<PathBuf>,
+    /// Tokens of the text
+    #[arg(long, default_value_t = 192)]
+    tokens: usize,
+    /// Write the result here
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Builds, makes the model, compares.
+pub(crate) fn agree(options: &Agree) -> Result<()> {
+    install_compilers()?;
+    build()?;
+    let mut models = options.models.clone();
+    if models.is_empty() {
+        models.push(synthetic("q8_0")?);
+    }
+    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
+    bench
+        .args(["agree", "--tokens", &options.tokens.to_string()])
+        .args(&models);
     if let Some(path) = &options.json {
         bench.arg("--json").arg(path);
     }
@@ -102,8 +139,8 @@ fn build() -> Result<()> {
     shell::run(&mut cargo)
 }
 
-/// SmolLM2 where it is, and OLMoE-1B-7B of true shape with random weights.
-fn default_models() -> Result<Vec<String>> {
+/// SmolLM2 where it is, and OLMoE-1B-7B of true shape with random weights of these types.
+fn default_models(types: &[&str]) -> Result<Vec<String>> {
     let mut models = Vec::new();
     let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
     if smollm2.is_file() {
@@ -114,19 +151,28 @@ fn default_models() -> Result<Vec<String>> {
             smollm2.display()
         );
     }
-    let folder = test::target_dir().join("bench-models");
-    stdx::fs::create_dir_all(&folder)?;
-    let olmoe = folder.join("olmoe-1b-7b.q4_0.gguf");
-    if !olmoe.is_file() {
-        synthesise(&olmoe)?;
+    for weight_type in types {
+        let olmoe = synthetic(weight_type)?;
+        models.push(format!("{}={}", olmoe.display(), weight_type.to_uppercase()));
     }
-    models.push(format!("{}=Q4_0", olmoe.display()));
     Ok(models)
 }
 
-fn synthesise(path: &Path) -> Result<()> {
+/// OLMoE-1B-7B of true shape with random weights, made where it is missing.
+fn synthetic(weight_type: &str) -> Result<PathBuf> {
+    let weight_type = weight_type.to_lowercase();
+    let folder = test::target_dir().join("bench-models");
+    stdx::fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("olmoe-1b-7b.{weight_type}.gguf"));
+    if !path.is_file() {
+        synthesise(&path, &weight_type)?;
+    }
+    Ok(path)
+}
+
+fn synthesise(path: &Path, weight_type: &str) -> Result<()> {
     let folder = path.parent().context("the model lies in a folder")?;
-    let free = free_bytes(folder)?;
+    let free = stdx::fs::free_bytes(folder)?;
     if free < SYNTH_BYTES {
         bail!(
             "{} has {free} bytes free; a synthetic OLMoE needs {SYNTH_BYTES}",
@@ -138,15 +184,9 @@ fn synthesise(path: &Path) -> Result<()> {
     let partial = path.with_extension("partial");
     shell::run(
         Command::new(hanok)
-            .args(["synth", "olmoe-1b-7b", "--type", "q4_0"])
+            .args(["synth", "olmoe-1b-7b", "--type", weight_type])
             .arg(&partial),
     )?;
     stdx::fs::rename(&partial, path)?;
     Ok(())
-}
-
-fn free_bytes(folder: &Path) -> Result<u64> {
-    let table = shell::capture(Command::new("df").args(["--output=avail", "-B1"]).arg(folder))?;
-    let number = table.lines().nth(1).context("df printed no second line")?;
-    Ok(number.trim().parse()?)
 }

@@ -53,6 +53,8 @@ enum Cli {
 enum Bench {
     /// Our engine and llama.cpp in one run
     Engine(bench::Engine),
+    /// What both engines say about the same tokens, and who is nearer to exact arithmetic
+    Agree(bench::Agree),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn run(cli: Cli) -> Result<bool> {
         Cli::Test(options) => return test::run(&options),
         Cli::Parity(args) => return parity::run(&args),
         Cli::Bench(Bench::Engine(options)) => bench::engine(&options)?,
+        Cli::Bench(Bench::Agree(options)) => bench::agree(&options)?,
         Cli::Dist(options) => dist::run(&options)?,
         Cli::System(options) => system::run(&options)?,
         Cli::Walls => walls::run()?,

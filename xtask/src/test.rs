@@ -274,11 +274,11 @@ impl Run {
 
     fn long_steps(&mut self) {
         self.step("fuzz", fuzz);
-        let quick = crate::bench::Engine {
+        let whole = crate::bench::Engine {
             json: Some(self.logs.join("engine.json")),
             ..Default::default()
         };
-        self.step("bench", || crate::bench::engine(&quick).map(|()| Outcome::one()));
+        self.step("bench", || crate::bench::engine(&whole).map(|()| Outcome::one()));
     }
 
     fn finish(self, watch: &Stopwatch) -> Result<bool> {

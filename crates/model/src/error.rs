@@ -60,7 +60,7 @@ pub enum LoadError {
     },
     /// A weight is stored in a type without kernels.
     #[error(
-        "the tensor `{name}` has type {ty}, which is not supported; take a file in F32, F16, BF16, Q4_0, Q4_1 or Q8_0"
+        "the tensor `{name}` has type {ty}, which is not supported; take a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or one of Q2_K to Q6_K"
     )]
     UnsupportedType {
         /// Its name.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use compute::{DType, QuantError, quant};
+use compute::{DType, quant};
 use weights::Source;
 
 use super::ConvertError;
@@ -30,7 +30,6 @@ struct Rows<'a> {
     tensor: &'a Planned,
     stored: DType,
     dtype: DType,
-    columns: usize,
     importance: Option<&'a [f32]>,
 }
 
@@ -88,7 +87,6 @@ impl Encoder<'_> {
             tensor,
             stored,
             dtype,
-            columns,
             importance,
         };
         let unit = tensor.interleaved_head.unwrap_or(1);
@@ -153,21 +151,8 @@ impl Rows<'_> {
                 tensor: self.tensor.name.clone(),
             });
         }
-        Ok(encode(self.dtype, &values, self.columns, self.importance)?)
+        Ok(quant::quantise_weighted(self.dtype, &values, self.importance)?)
     }
-}
-
-/// Rows of `columns` values in type `dtype`. The only place where importance (one weight for each column) meets a
-/// quantiser.
-fn encode(
-    dtype: DType,
-    values: &[f32],
-    columns: usize,
-    importance: Option<&[f32]>,
-) -> Result<Vec<u8>, QuantError> {
-    // No type's quantiser takes weights yet; one that does is called here, row by row.
-    let _ = (columns, importance);
-    quant::quantise(dtype, values)
 }
 
 /// Rows of each head from halves `(i, i + S/2)` to neighbours `(2i, 2i + 1)`.

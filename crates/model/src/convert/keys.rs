@@ -100,22 +100,19 @@ pub(crate) fn types(writer: &mut Writer, dtype: DType) {
 
 /// llama.cpp's number for a file that is mostly of this type; where it has several mixtures, the `_M` one.
 fn file_type(dtype: DType) -> u32 {
-    match dtype.name() {
-        "f16" => 1,
-        "q4_0" => 2,
-        "q4_1" => 3,
-        "q8_0" => 7,
-        "q5_0" => 8,
-        "q5_1" => 9,
-        "q2_k" => 10,
-        "q3_k" => 12,
-        "q4_k" => 15,
-        "q5_k" => 17,
-        "q6_k" => 18,
-        "iq4_nl" => 25,
-        "iq4_xs" => 30,
-        "bf16" => 32,
-        "mxfp4" => 38,
-        _ => 0,
+    match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q8_0 => 7,
+        DType::Q5_0 => 8,
+        DType::Q5_1 => 9,
+        DType::Q2_K => 10,
+        DType::Q3_K => 12,
+        DType::Q4_K => 15,
+        DType::Q5_K => 17,
+        DType::Q6_K => 18,
+        DType::BF16 => 32,
     }
 }

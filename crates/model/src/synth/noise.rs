@@ -103,7 +103,8 @@ mod tests {
             let mean = values.iter().sum::<f32>() / values.len() as f32;
             let square = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
             let name = dtype.name();
-            assert!(mean.abs() < 0.0003, "{name}: mean {mean}");
+            // The 32 weights of a sub-block share an offset, so the mean of q4_k has a standard error of 0.00017.
+            assert!(mean.abs() < 0.0009, "{name}: mean {mean}");
             assert!(
                 (square.sqrt() / 0.02 - 1.0).abs() < 0.01,
                 "{name}: {}",
