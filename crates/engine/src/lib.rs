@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
+mod prefix;
+mod prefix_cache;
 mod scheduler;
 mod sequence;
 mod worker;
@@ -26,8 +28,12 @@ pub struct EngineConfig {
     pub n_sequences_max: usize,
     /// Requests that may wait; one more is refused with [`SubmitError::QueueFull`].
     pub n_queued_max: usize,
-    /// Prompt tokens processed between two turns, so that a long prompt does not stall the others.
+    /// Prompt tokens processed between two turns, so that a long prompt does not stall the others: between two
+    /// tokens of a sequence lies one step of at most so many tokens and one for each of the others.
     pub prefill_chunk_tokens: usize,
+    /// Bytes of keys and values kept after their sequence, so that a prompt that begins alike need not be
+    /// processed again; at most a quarter of the memory that is free at the start. 0 keeps nothing.
+    pub prefix_cache_bytes: usize,
 }
 
 impl Default for EngineConfig {
@@ -36,9 +42,13 @@ impl Default for EngineConfig {
             n_sequences_max: 4,
             n_queued_max: 64,
             prefill_chunk_tokens: 128,
+            prefix_cache_bytes: 1 << 30,
         }
     }
 }
+
+/// The partition of a caller that keeps nobody apart.
+pub const PARTITION_DEFAULT: u64 = 0;
 
 /// One generation to run.
 #[derive(Debug, Clone)]
@@ -53,6 +63,9 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Go on after an end-of-sequence token (benchmarks and parity only).
     pub ignore_eos: bool,
+    /// Whose request it is. Requests of one partition share what is in memory of equal beginnings, those of
+    /// different ones never; in the queue partitions take turns. [`PARTITION_DEFAULT`] where all may share.
+    pub partition: u64,
 }
 
 /// What a running generation says.
@@ -62,6 +75,8 @@ pub enum Event {
     Prefilled {
         /// Tokens in the prompt.
         prompt_tokens: usize,
+        /// How many of them were in memory already.
+        cached_tokens: usize,
     },
     /// A token was chosen. `text` is what became printable with it: empty while a character or a possible
     /// stop text is incomplete. The last token's text includes what was held back; all texts joined are the answer.
@@ -119,6 +134,8 @@ pub struct EngineStats {
     pub waiting: usize,
     /// Prompt tokens processed since the start.
     pub prompt_tokens_total: u64,
+    /// Prompt tokens that were in memory already since the start; not among those processed.
+    pub cached_tokens_total: u64,
     /// Tokens generated since the start.
     pub generation_tokens_total: u64,
     /// Generations that reached their end.
@@ -133,6 +150,7 @@ struct Counters {
     running: AtomicUsize,
     waiting: AtomicUsize,
     prompt_tokens_total: AtomicU64,
+    cached_tokens_total: AtomicU64,
     generation_tokens_total: AtomicU64,
     finished_total: AtomicU64,
     cancelled_total: AtomicU64,
@@ -230,6 +248,7 @@ impl Engine {
             running: counters.running.load(Ordering::Acquire),
             waiting: counters.waiting.load(Ordering::Acquire),
             prompt_tokens_total: counters.prompt_tokens_total.load(Ordering::Acquire),
+            cached_tokens_total: counters.cached_tokens_total.load(Ordering::Acquire),
             generation_tokens_total: counters.generation_tokens_total.load(Ordering::Acquire),
             finished_total: counters.finished_total.load(Ordering::Acquire),
             cancelled_total: counters.cancelled_total.load(Ordering::Acquire),

@@ -1,8 +1,13 @@
 //! Who runs next: a pure state machine over ids and token counts.
 //!
-//! Does no work itself, reads no clock and draws no randomness: the same calls give the same plans. Every
-//! running sequence whose prompt is processed takes part in each step with one token; beside them, prompts are
-//! processed in turns within a budget of tokens, so that a long prompt delays the others by one chunk at most.
+//! Does no work itself, reads no clock and draws no randomness: the same calls give the same plans.
+//!
+//! * Requests wait in one queue for each partition, and partitions take turns: who sends many requests waits
+//!   for himself, not the others.
+//! * Every running sequence whose prompt is processed takes part in each step with one token. Beside them,
+//!   prompts are processed in turns within a budget of tokens. So between two tokens of a sequence lies one
+//!   step of at most `prefill_chunk_tokens + n_running_max` tokens, however long the prompts are and however many
+//!   wait.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,7 +20,7 @@ pub(crate) type SequenceId = u64;
 struct Entry {
     id: SequenceId,
     n_prompt: usize,
-    /// Prompt tokens already planned.
+    /// Prompt tokens already planned, or never to be because they are known.
     n_planned: usize,
 }
 
@@ -44,12 +49,20 @@ pub(crate) struct Plan {
     pub(crate) prefill: Vec<Prefill>,
 }
 
-/// The state: a queue and the sequences that take turns.
+/// What waits of one partition, in order of arrival; never empty.
+#[derive(Debug)]
+struct Queue {
+    partition: u64,
+    entries: VecDeque<Entry>,
+}
+
+/// The state: queues, and the sequences that take turns.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     n_running_max: usize,
     prefill_chunk_tokens: usize,
-    waiting: VecDeque<Entry>,
+    /// In order of turns: the partition that had one goes to the back.
+    waiting: VecDeque<Queue>,
     /// In order of turns: whoever had a piece of prompt processed goes to the back.
     running: VecDeque<Entry>,
 }
@@ -66,18 +79,28 @@ impl Scheduler {
         }
     }
 
-    /// Appends a sequence to the queue.
-    pub(crate) fn submit(&mut self, id: SequenceId, n_prompt: usize) {
-        self.waiting.push_back(Entry {
+    /// Appends a sequence to its partition's queue.
+    pub(crate) fn submit(&mut self, id: SequenceId, partition: u64, n_prompt: usize) {
+        let entry = Entry {
             id,
             n_prompt,
             n_planned: 0,
-        });
+        };
+        match self.waiting.iter_mut().find(|queue| queue.partition == partition) {
+            Some(queue) => queue.entries.push_back(entry),
+            None => self.waiting.push_back(Queue {
+                partition,
+                entries: VecDeque::from([entry]),
+            }),
+        }
     }
 
     /// Takes a sequence out, wherever it is: it ended, failed or was cancelled.
     pub(crate) fn remove(&mut self, id: SequenceId) {
-        self.waiting.retain(|entry| entry.id != id);
+        for queue in &mut self.waiting {
+            queue.entries.retain(|entry| entry.id != id);
+        }
+        self.waiting.retain(|queue| !queue.entries.is_empty());
         self.running.retain(|entry| entry.id != id);
     }
 
@@ -92,14 +115,34 @@ impl Scheduler {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Plans the next step; empty only when idle.
-    pub(crate) fn step(&mut self) -> Plan {
+    /// Lets sequences run while there is room, one partition after another, and names them.
+    pub(crate) fn admit(&mut self) -> Vec<SequenceId> {
+        let mut admitted = Vec::new();
         while self.running.len() < self.n_running_max {
-            let Some(entry) = self.waiting.pop_front() else {
+            let Some(mut queue) = self.waiting.pop_front() else {
                 break;
             };
-            self.running.push_back(entry);
+            if let Some(entry) = queue.entries.pop_front() {
+                admitted.push(entry.id);
+                self.running.push_back(entry);
+            }
+            if !queue.entries.is_empty() {
+                self.waiting.push_back(queue);
+            }
         }
+        admitted
+    }
+
+    /// The first `n_known` prompt tokens of a sequence that was just admitted need no processing. The last one
+    /// always does.
+    pub(crate) fn skip(&mut self, id: SequenceId, n_known: usize) {
+        if let Some(entry) = self.running.iter_mut().find(|entry| entry.id == id) {
+            entry.n_planned = n_known.min(entry.n_prompt.saturating_sub(1));
+        }
+    }
+
+    /// Plans the next step of those admitted; empty only when there are none.
+    pub(crate) fn step(&mut self) -> Plan {
         let is_decoding = |entry: &&Entry| entry.is_prefilled();
         let decode = self.running.iter().filter(is_decoding).map(|e| e.id).collect();
         Plan {
@@ -149,29 +192,35 @@ mod tests {
         Prefill { id, tokens, is_last }
     }
 
+    /// Admits and plans, as the worker does when nothing is known of any prompt.
+    fn step(scheduler: &mut Scheduler) -> Plan {
+        scheduler.admit();
+        scheduler.step()
+    }
+
     #[test]
     fn prompts_are_processed_in_chunks_by_turns() {
         let mut scheduler = Scheduler::new(2, 8);
-        scheduler.submit(1, 20);
-        scheduler.submit(2, 10);
-        scheduler.submit(3, 1);
-        let prefills: Vec<Vec<Prefill>> = (0..4).map(|_| scheduler.step().prefill).collect();
+        scheduler.submit(1, 0, 20);
+        scheduler.submit(2, 0, 10);
+        scheduler.submit(3, 0, 1);
+        let prefills: Vec<Vec<Prefill>> = (0..4).map(|_| step(&mut scheduler).prefill).collect();
         assert_eq!(prefills[0], [piece(1, 0..8, false)]);
         assert_eq!(prefills[1], [piece(2, 0..8, false)]);
         assert_eq!(prefills[2], [piece(1, 8..16, false)]);
         assert_eq!(prefills[3], [piece(2, 8..10, true), piece(1, 16..20, true)]);
-        assert_eq!(scheduler.step().decode, [2, 1]);
+        assert_eq!(step(&mut scheduler).decode, [2, 1]);
         scheduler.remove(2);
-        assert_eq!(scheduler.step().prefill, [piece(3, 0..1, true)]);
-        assert_eq!(scheduler.step().decode.len(), 2);
+        assert_eq!(step(&mut scheduler).prefill, [piece(3, 0..1, true)]);
+        assert_eq!(step(&mut scheduler).decode.len(), 2);
     }
 
     #[test]
     fn short_prompts_share_a_chunk() {
         let mut scheduler = Scheduler::new(4, 16);
-        scheduler.submit(1, 3);
-        scheduler.submit(2, 4);
-        let plan = scheduler.step();
+        scheduler.submit(1, 0, 3);
+        scheduler.submit(2, 0, 4);
+        let plan = step(&mut scheduler);
         assert_eq!(plan.prefill, [piece(1, 0..3, true), piece(2, 0..4, true)]);
         assert!(plan.decode.is_empty());
     }
@@ -179,48 +228,108 @@ mod tests {
     #[test]
     fn decoding_goes_on_while_a_long_prompt_is_processed() {
         let mut scheduler = Scheduler::new(2, 4);
-        scheduler.submit(1, 1);
-        scheduler.step();
-        scheduler.submit(2, 100);
+        scheduler.submit(1, 0, 1);
+        step(&mut scheduler);
+        scheduler.submit(2, 0, 100);
         for _ in 0..25 {
-            let plan = scheduler.step();
+            let plan = step(&mut scheduler);
             assert_eq!(plan.decode, [1]);
             assert_eq!(plan.prefill.len(), 1);
         }
-        assert_eq!(scheduler.step().decode, [1, 2]);
+        assert_eq!(step(&mut scheduler).decode, [1, 2]);
     }
 
     #[test]
     fn a_cancelled_sequence_is_in_no_plan() {
         let mut scheduler = Scheduler::new(1, 4);
-        scheduler.submit(1, 8);
-        scheduler.submit(2, 8);
-        scheduler.step();
+        scheduler.submit(1, 0, 8);
+        scheduler.submit(2, 0, 8);
+        step(&mut scheduler);
         scheduler.remove(1);
-        assert_eq!(scheduler.step().prefill, [piece(2, 0..4, false)]);
+        assert_eq!(step(&mut scheduler).prefill, [piece(2, 0..4, false)]);
         scheduler.remove(2);
         assert!(scheduler.is_idle());
-        assert_eq!(scheduler.step(), Plan::default());
+        assert_eq!(step(&mut scheduler), Plan::default());
+    }
+
+    #[test]
+    fn partitions_take_turns_however_many_requests_one_sends() {
+        let mut scheduler = Scheduler::new(1, 8);
+        for id in 0..5 {
+            scheduler.submit(id, 7, 1);
+        }
+        scheduler.submit(5, 8, 1);
+        scheduler.submit(6, 9, 1);
+        scheduler.submit(7, 8, 1);
+        let mut order = Vec::new();
+        while let [id] = scheduler.admit()[..] {
+            order.push(id);
+            scheduler.remove(id);
+        }
+        assert_eq!(order, [0, 5, 6, 1, 7, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_prompt_is_not_planned_but_its_last_token_is() {
+        let mut scheduler = Scheduler::new(2, 8);
+        scheduler.submit(1, 0, 20);
+        scheduler.submit(2, 0, 4);
+        assert_eq!(scheduler.admit(), [1, 2]);
+        scheduler.skip(1, 16);
+        scheduler.skip(2, 4);
+        scheduler.skip(3, 1);
+        assert_eq!(scheduler.step().prefill, [piece(1, 16..20, true), piece(2, 3..4, true)]);
     }
 
     #[derive(Debug, Clone)]
     enum Act {
-        Submit(usize),
+        Submit(usize, u64),
         Remove(u64),
         Step,
     }
 
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
-            (1usize..30).prop_map(Act::Submit),
+            (1usize..30, 0u64..3).prop_map(|(n, partition)| Act::Submit(n, partition)),
             (0u64..20).prop_map(Act::Remove),
             Just(Act::Step),
             Just(Act::Step),
         ]
     }
 
+    /// Whether a sequence's prompt was processed before this plan.
+    fn admitted_and_ready(scheduler: &Scheduler, i: usize, plan: &Plan) -> bool {
+        let is_in_plan = plan.prefill.iter().any(|piece| piece.id == i as u64);
+        let mut running = scheduler.running.iter().filter(|entry| entry.id == i as u64);
+        running.any(|entry| entry.is_prefilled() && !is_in_plan)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn the_wait_of_a_partition_does_not_depend_on_the_length_of_the_others_queues(
+            crowd in 1usize..60, n_partitions in 1u64..6, own in 1usize..4,
+        ) {
+            // One place, requests of one token: each turn of the others costs one admission.
+            let mut scheduler = Scheduler::new(1, 8);
+            for i in 0..crowd as u64 {
+                scheduler.submit(i, i % n_partitions, 1);
+            }
+            let first = crowd as u64;
+            for i in 0..own as u64 {
+                scheduler.submit(first + i, 100, 1);
+            }
+            let mut place_of_last = 0;
+            for place in 1.. {
+                let [id] = scheduler.admit()[..] else { break };
+                scheduler.remove(id);
+                if id == first + own as u64 - 1 {
+                    place_of_last = place;
+                }
+            }
+            prop_assert!(place_of_last <= own * (n_partitions as usize + 1));
+        }
 
         #[test]
         fn limits_hold_prompts_come_whole_and_nobody_starves(
@@ -235,8 +344,8 @@ mod tests {
             let tail = std::iter::repeat_n(Act::Step, 40);
             for act in acts.into_iter().chain(tail) {
                 match act {
-                    Act::Submit(n) => {
-                        scheduler.submit(prompts.len() as u64, n);
+                    Act::Submit(n, partition) => {
+                        scheduler.submit(prompts.len() as u64, partition, n);
                         prompts.push(n);
                         seen.push(0);
                         gone.push(false);
@@ -248,8 +357,16 @@ mod tests {
                         }
                     }
                     Act::Step => {
+                        for id in scheduler.admit() {
+                            // A third of each prompt is known already.
+                            seen[id as usize] = prompts[id as usize] / 3;
+                            scheduler.skip(id, seen[id as usize]);
+                        }
                         let plan = scheduler.step();
                         prop_assert!(scheduler.n_running() <= n_running);
+                        // Whoever could go on does: nobody is stalled by another's prompt.
+                        let ready = (0..prompts.len()).filter(|&i| admitted_and_ready(&scheduler, i, &plan));
+                        prop_assert_eq!(ready.count(), plan.decode.len());
                         prop_assert!(plan.prefill.iter().map(|p| p.tokens.len()).sum::<usize>() <= chunk);
                         prop_assert_eq!(plan.decode.is_empty() && plan.prefill.is_empty(), scheduler.is_idle());
                         for id in &plan.decode {
@@ -268,7 +385,7 @@ mod tests {
             // With everybody running, forty steps are enough for each prompt of at most 29 tokens per turn.
             let mut rest: Vec<u64> = (0..prompts.len() as u64).filter(|&id| !gone[id as usize]).collect();
             for _ in 0..prompts.len() * 40 + 40 {
-                let plan = scheduler.step();
+                let plan = step(&mut scheduler);
                 for id in plan.decode {
                     scheduler.remove(id);
                     rest.retain(|&other| other != id);

@@ -8,6 +8,8 @@ use std::sync::mpsc::Sender;
 
 use model::{KvCache, Model, Sampler, StopReason, StopTexts, Utf8Stream};
 
+use crate::prefix::Lease;
+use crate::prefix_cache::PrefixCache;
 use crate::scheduler::SequenceId;
 use crate::worker::Submission;
 use crate::{Event, Request};
@@ -19,6 +21,12 @@ pub(crate) struct Sequence {
     pub(crate) prompt: Vec<u32>,
     /// The token chosen last, not yet in the cache.
     pub(crate) last: [u32; 1],
+    /// Tokens chosen so far.
+    generated: Vec<u32>,
+    /// What it shares of its cache.
+    pub(crate) lease: Lease,
+    /// Prompt tokens that were in memory when it began.
+    pub(crate) n_cached: usize,
     sampler: Sampler,
     utf8: Utf8Stream,
     stops: StopTexts,
@@ -37,7 +45,12 @@ pub(crate) enum Goes {
 }
 
 impl Sequence {
-    pub(crate) fn new(id: SequenceId, submission: Submission, model: &Model) -> Self {
+    pub(crate) fn new(
+        id: SequenceId,
+        submission: Submission,
+        model: &Model,
+        prefixes: &mut PrefixCache,
+    ) -> Self {
         let Submission {
             request,
             events,
@@ -49,12 +62,18 @@ impl Sequence {
             sampling,
             stop,
             ignore_eos,
+            partition,
         } = request;
         let mut sampler = Sampler::new(sampling, model.n_sampleable());
         sampler.observe_prompt(&prompt);
+        let mut cache = model.new_cache();
+        let lease = prefixes.begin(partition, &prompt, &mut cache);
         Self {
             id,
-            cache: model.new_cache(),
+            n_cached: cache.len(),
+            cache,
+            lease,
+            generated: Vec::new(),
             // The last token chosen need not fit the cache any more.
             n_max: max_tokens.min(model.context() - prompt.len()),
             prompt,
@@ -77,6 +96,7 @@ impl Sequence {
     pub(crate) fn prefilled(&self) -> Goes {
         self.send(Event::Prefilled {
             prompt_tokens: self.prompt.len(),
+            cached_tokens: self.n_cached,
         });
         if self.n_max == 0 {
             return self.done(StopReason::Length);
@@ -88,6 +108,7 @@ impl Sequence {
     pub(crate) fn choose(&mut self, logits: &[f32], model: &Model) -> Goes {
         let id = self.sampler.sample(logits);
         self.last = [id];
+        self.generated.push(id);
         self.n_generated += 1;
         if model.is_end_of_sequence(id) && !self.ignore_eos {
             let text = self.stops.finish();
@@ -107,6 +128,13 @@ impl Sequence {
         }
         self.send(Event::Token { id, text });
         Goes::On
+    }
+
+    /// Shares what the cache has come to hold: the prompt and the tokens chosen, but the last.
+    pub(crate) fn share(&mut self, prefixes: &mut PrefixCache) {
+        let (prompt, generated, n) = (&self.prompt, &self.generated, self.cache.len());
+        let tokens = || prompt.iter().chain(generated).copied().take(n).collect();
+        prefixes.keep(&mut self.lease, &self.cache, tokens);
     }
 
     /// Says that the generation failed.

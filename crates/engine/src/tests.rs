@@ -37,6 +37,7 @@ fn request(prompt: &[u32], max_tokens: usize) -> Request {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
+        partition: PARTITION_DEFAULT,
     }
 }
 
@@ -89,7 +90,13 @@ fn events_come_in_order_and_tokens_are_the_models_own() {
     let model = tiny_model();
     let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
     let events: Vec<Event> = engine.submit(request(&[5, 9, 17], 12)).unwrap().collect();
-    assert_eq!(events[0], Event::Prefilled { prompt_tokens: 3 });
+    assert_eq!(
+        events[0],
+        Event::Prefilled {
+            prompt_tokens: 3,
+            cached_tokens: 0
+        }
+    );
     assert_eq!(ids(&events), expected(&model, &[5, 9, 17], 12));
     assert_eq!(
         events.last(),
@@ -167,7 +174,11 @@ fn no_tokens_asked_for_are_no_tokens() {
         stop: StopReason::Length,
         completion_tokens: 0,
     };
-    assert_eq!(events, [Event::Prefilled { prompt_tokens: 2 }, done]);
+    let prefilled = Event::Prefilled {
+        prompt_tokens: 2,
+        cached_tokens: 0,
+    };
+    assert_eq!(events, [prefilled, done]);
 }
 
 #[test]
@@ -318,4 +329,97 @@ fn nobody_waits_for_a_long_prompt() {
     assert_eq!(ids(&short).len(), 5);
     // The short one is done while the long one is still being read.
     assert_eq!(long.next_timeout(Duration::ZERO), Next::Waiting);
+}
+
+/// Tokens of a prompt that were in memory.
+fn cached(events: &[Event]) -> usize {
+    let Some(Event::Prefilled { cached_tokens, .. }) = events.first() else {
+        panic!("{events:?}");
+    };
+    *cached_tokens
+}
+
+#[test]
+fn a_prompt_that_begins_alike_is_not_processed_again_and_says_the_same() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    let beginning: Vec<u32> = (0..150u32).map(|i| i * 7 % 500).collect();
+    let run = |end: &[u32], partition| {
+        let prompt = [&beginning[..], end].concat();
+        let request = Request {
+            partition,
+            ..request(&prompt, 80)
+        };
+        let events: Vec<Event> = engine.submit(request).unwrap().collect();
+        assert_eq!(ids(&events), expected(&model, &prompt, 80));
+        cached(&events)
+    };
+    assert_eq!(run(&[1, 2], 0), 0);
+    assert_eq!(run(&[3], 0), 128);
+    assert_eq!(run(&[3], 1), 0, "another partition's blocks are not seen");
+    assert_eq!(run(&[3], 1), 128);
+    // The answer is in memory, too, so that a conversation goes on from there.
+    let said = expected(&model, &[&beginning[..], &[3]].concat(), 80);
+    assert_eq!(run(&[&[3], &said[..60]].concat(), 0), 192);
+    let stats = engine.stats();
+    assert_eq!(stats.cached_tokens_total, 128 + 128 + 192);
+    assert_eq!(stats.prompt_tokens_total, 152 + 23 + 151 + 23 + 19);
+    let computed: u64 = model.router_statistics().layer(0).iter().sum();
+    // `expected` computes every prompt whole, the engine only what was not in memory.
+    let whole = 152 + 151 * 4 + 211;
+    assert_eq!(computed, 4 * (stats.prompt_tokens_total + whole + 11 * 79));
+}
+
+#[test]
+fn a_prompt_in_memory_to_its_end_still_computes_its_last_token() {
+    let model = tiny_model();
+    let engine = Engine::start(Arc::clone(&model), EngineConfig::default());
+    let prompt: Vec<u32> = (0..128u32).map(|i| i * 3 % 500).collect();
+    for want in [0, 64, 64] {
+        let events: Vec<Event> = engine.submit(request(&prompt, 5)).unwrap().collect();
+        assert_eq!((cached(&events), ids(&events)), (want, expected(&model, &prompt, 5)));
+    }
+}
+
+#[test]
+fn without_memory_for_it_nothing_is_kept() {
+    let model = tiny_model();
+    let config = EngineConfig {
+        prefix_cache_bytes: 0,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(model, config);
+    for _ in 0..2 {
+        let events: Vec<Event> = engine.submit(request(&[9; 200], 1)).unwrap().collect();
+        assert_eq!(cached(&events), 0);
+    }
+}
+
+#[test]
+fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
+    let model = tiny_model();
+    let config = EngineConfig {
+        n_sequences_max: 3,
+        prefill_chunk_tokens: 50,
+        prefix_cache_bytes: model.new_cache().block_bytes() * 4,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(Arc::clone(&model), config);
+    let prompts: Vec<Vec<u32>> = (0..12u32)
+        .map(|i| (0..90 + i * 13).map(|j| if j < 70 { j * (i % 3 + 1) % 500 } else { (i * 31 + j) % 500 }).collect())
+        .collect();
+    let running: Vec<Generation> = prompts
+        .iter()
+        .enumerate()
+        .map(|(i, prompt)| {
+            let request = Request {
+                partition: i as u64 % 2,
+                ..request(prompt, 4)
+            };
+            engine.submit(request).unwrap()
+        })
+        .collect();
+    for (generation, prompt) in running.into_iter().zip(&prompts) {
+        assert_eq!(ids(&generation.collect::<Vec<_>>()), expected(&model, prompt, 4));
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use model::{ForwardError, Input, Model, Scratch, WantedLogits};
 
+use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
 use crate::sequence::{Goes, Sequence};
 use crate::{Counters, EngineConfig, Event, Request};
@@ -29,7 +30,8 @@ pub(crate) struct Worker {
     inbox: Receiver<Submission>,
     counters: Arc<Counters>,
     scheduler: Scheduler,
-    /// Accepted, without a cache yet, in the order of the scheduler's queue.
+    prefixes: PrefixCache,
+    /// Accepted, without a cache yet, in the order of arrival.
     waiting: VecDeque<(SequenceId, Submission)>,
     /// With a cache; at most the scheduler's limit.
     running: Vec<Sequence>,
@@ -46,6 +48,7 @@ impl Worker {
     ) -> Self {
         Self {
             scratch: Scratch::default(),
+            prefixes: PrefixCache::new(&model, config.prefix_cache_bytes),
             model,
             inbox,
             counters,
@@ -60,8 +63,8 @@ impl Worker {
     pub(crate) fn run(&mut self) {
         while self.receive() {
             self.drop_cancelled();
+            self.admit();
             let plan = self.scheduler.step();
-            self.admit(&plan);
             self.execute(&plan);
         }
     }
@@ -83,7 +86,8 @@ impl Worker {
     fn accept(&mut self, submission: Submission) {
         let id = self.n_submitted;
         self.n_submitted += 1;
-        self.scheduler.submit(id, submission.request.prompt.len());
+        let request = &submission.request;
+        self.scheduler.submit(id, request.partition, request.prompt.len());
         self.waiting.push_back((id, submission));
     }
 
@@ -98,27 +102,28 @@ impl Worker {
             }
             !is_cancelled
         });
-        self.running.retain(|sequence| {
-            let is_cancelled = sequence.is_cancelled();
-            if is_cancelled {
-                scheduler.remove(sequence.id);
-                counters.cancelled_total.fetch_add(1, Ordering::AcqRel);
-            }
-            !is_cancelled
-        });
+        let cancelled = self.running.extract_if(.., |sequence| sequence.is_cancelled());
+        for sequence in cancelled {
+            scheduler.remove(sequence.id);
+            counters.cancelled_total.fetch_add(1, Ordering::AcqRel);
+            self.prefixes.end(sequence.lease);
+        }
         self.count_running();
     }
 
-    /// Gives a cache to sequences whose first piece of prompt is planned.
-    fn admit(&mut self, plan: &Plan) {
-        for piece in &plan.prefill {
-            let Some(place) = self.waiting.iter().position(|(id, _)| *id == piece.id) else {
+    /// Gives a cache to sequences whose turn has come, with what is in memory of their prompts.
+    fn admit(&mut self) {
+        for id in self.scheduler.admit() {
+            let place = self.waiting.iter().position(|(waiting, _)| *waiting == id);
+            let Some((_, submission)) = place.and_then(|place| self.waiting.remove(place)) else {
                 continue;
             };
-            if let Some((id, submission)) = self.waiting.remove(place) {
-                self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
-                self.running.push(Sequence::new(id, submission, &self.model));
-            }
+            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+            let sequence = Sequence::new(id, submission, &self.model, &mut self.prefixes);
+            self.scheduler.skip(id, sequence.n_cached);
+            let n = sequence.n_cached as u64;
+            self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
+            self.running.push(sequence);
         }
         self.count_running();
     }
@@ -192,6 +197,7 @@ impl Worker {
                 let n = piece.len() as u64;
                 self.counters.prompt_tokens_total.fetch_add(n, Ordering::AcqRel);
             }
+            sequence.share(&mut self.prefixes);
             if !turn.chooses {
                 continue;
             }
@@ -219,7 +225,8 @@ impl Worker {
         for &id in ids {
             self.scheduler.remove(id);
         }
-        self.running.retain(|sequence| !ids.contains(&sequence.id));
+        let over = self.running.extract_if(.., |sequence| ids.contains(&sequence.id));
+        over.for_each(|sequence| self.prefixes.end(sequence.lease));
         self.count_running();
     }
 

@@ -84,3 +84,6 @@ impl KvCache {
         self.n_tokens += n_tokens;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! What sequences share of their caches: blocks of keys and values, found by the tokens they hold.
+//!
+//! Joins the tree of [`crate::prefix`] with the caches; how much memory it may take is decided here.
+
+use model::{KV_BLOCK, KvBlock, KvCache, Model};
+
+use crate::prefix::{Lease, PrefixTree};
+
+/// The cache takes at most one part in so many of the memory that is free at the start.
+const MEMORY_SHARE: usize = 4;
+
+/// Blocks of texts that were computed, for those that begin alike.
+#[derive(Debug)]
+pub(crate) struct PrefixCache {
+    tree: PrefixTree<KvBlock>,
+}
+
+impl PrefixCache {
+    /// A cache of at most `bytes`, and at most a share of the memory that is free now.
+    pub(crate) fn new(model: &Model, bytes: usize) -> Self {
+        let bytes = available_memory().map_or(bytes, |available| bytes.min(available / MEMORY_SHARE));
+        let n_blocks_max = bytes / model.new_cache().block_bytes().max(1);
+        Self {
+            tree: PrefixTree::new(KV_BLOCK, n_blocks_max),
+        }
+    }
+
+    /// Fills an empty cache with what is known of the beginning of a prompt; the cache's length says how much.
+    pub(crate) fn begin(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache) -> Lease {
+        let (lease, blocks) = self.tree.lease(partition, prompt);
+        let n_attached = blocks
+            .into_iter()
+            .take_while(|block| cache.attach(block.clone()))
+            .count();
+        debug_assert_eq!(n_attached, lease.n_blocks(), "one model's blocks fit its caches");
+        lease
+    }
+
+    /// Keeps the blocks that a sequence has filled since it was last asked. `tokens` are those in the cache, and
+    /// are only asked for when there is something to keep.
+    pub(crate) fn keep(&mut self, lease: &mut Lease, cache: &KvCache, tokens: impl FnOnce() -> Vec<u32>) {
+        if cache.len() / KV_BLOCK > lease.n_blocks() {
+            self.tree
+                .extend(lease, &tokens(), |index| cache.full_block(index));
+        }
+    }
+
+    /// The sequence is over; what it has computed stays until its place is needed.
+    pub(crate) fn end(&mut self, lease: Lease) {
+        self.tree.release(lease);
+    }
+}
+
+/// Bytes that programs can still take, where the system says so.
+fn available_memory() -> Option<usize> {
+    let text = stdx::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    kib.checked_mul(1024)
+}
