@@ -41,6 +41,7 @@ impl Ours {
             sampling: SamplingParams::greedy(),
             stop: Vec::new(),
             ignore_eos: true,
+            ..Request::default()
         };
         let mut first = None;
         let mut n_tokens = 0;

@@ -1,5 +1,10 @@
 //! The engine with a tiny synthetic model: events, limits, turns, cancellation.
 
+mod constraint;
+mod lookup;
+mod sampling;
+mod schemas;
+
 use std::time::{Duration, Instant};
 
 use model::synth::{self, Spec};
@@ -11,13 +16,17 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn tiny_model() -> Arc<Model> {
+    random_model("tiny-olmoe", 3)
+}
+
+fn random_model(shape: &str, seed: u64) -> Arc<Model> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     let options = synth::Options {
         dtype: synth::dtype_by_name("q8_0").unwrap(),
-        seed: 3,
+        seed,
     };
-    let spec = Spec::by_name("tiny-olmoe").unwrap();
+    let spec = Spec::by_name(shape).unwrap();
     let bytes = synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap();
     stdx::fs::write(&path, bytes).unwrap();
     Model::load(
@@ -37,6 +46,7 @@ fn request(prompt: &[u32], max_tokens: usize) -> Request {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
+        ..Request::default()
     }
 }
 

@@ -9,26 +9,32 @@
 
 mod cache;
 pub mod config;
+mod constraint;
 mod decoder;
 mod encoder;
 mod error;
 mod language_model;
+mod logprobs;
 mod open;
 pub mod parity;
 mod sampler;
 mod stream;
 pub mod synth;
 pub mod template;
+mod token_set;
 pub mod tokenizer;
 
 pub use cache::KvCache;
 pub use compute::Precision;
 pub use config::Config;
+pub use constraint::{CONSTRAINT_BYTES_MAX, Constraint, ConstraintError, Guide};
 pub use decoder::{Decoder, Input, Probe, RouterStatistics, Scratch, WantedLogits};
 pub use encoder::TextEncoder;
 pub use error::{ForwardError, LoadError};
 pub use language_model::{ChatMessage, LoadOptions, Model, Session, StopReason};
+pub use logprobs::{Logprobs, TokenLogprob};
 pub use open::DecoderOptions;
 pub use sampler::{Sampler, SamplingParams, greedy};
 pub use stream::{Passed, StopTexts, Utf8Stream};
 pub use template::TemplateError;
+pub use token_set::TokenSet;
