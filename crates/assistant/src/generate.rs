@@ -61,7 +61,6 @@ impl Writer<'_> {
             sampling: SamplingParams::greedy(),
             stop: vec!["\n\n\n".into(), "Question:".into(), "질문:".into()],
             ignore_eos: false,
-            ..Request::default()
         };
         let generation = match engine.submit(request) {
             Ok(generation) => generation,

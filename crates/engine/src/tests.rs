@@ -1,10 +1,5 @@
 //! The engine with a tiny synthetic model: events, limits, turns, cancellation.
 
-mod constraint;
-mod lookup;
-mod sampling;
-mod schemas;
-
 use std::time::{Duration, Instant};
 
 use model::synth::{self, Spec};
@@ -16,17 +11,13 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn tiny_model() -> Arc<Model> {
-    random_model("tiny-olmoe", 3)
-}
-
-fn random_model(shape: &str, seed: u64) -> Arc<Model> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     let options = synth::Options {
         dtype: synth::dtype_by_name("q8_0").unwrap(),
-        seed,
+        seed: 3,
     };
-    let spec = Spec::by_name(shape).unwrap();
+    let spec = Spec::by_name("tiny-olmoe").unwrap();
     let bytes = synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap();
     stdx::fs::write(&path, bytes).unwrap();
     Model::load(
@@ -46,7 +37,7 @@ fn request(prompt: &[u32], max_tokens: usize) -> Request {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
-        ..Request::default()
+        partition: PARTITION_DEFAULT,
     }
 }
 
@@ -386,10 +377,7 @@ fn a_prompt_in_memory_to_its_end_still_computes_its_last_token() {
     let prompt: Vec<u32> = (0..128u32).map(|i| i * 3 % 500).collect();
     for want in [0, 64, 64] {
         let events: Vec<Event> = engine.submit(request(&prompt, 5)).unwrap().collect();
-        assert_eq!(
-            (cached(&events), ids(&events)),
-            (want, expected(&model, &prompt, 5))
-        );
+        assert_eq!((cached(&events), ids(&events)), (want, expected(&model, &prompt, 5)));
     }
 }
 
@@ -418,17 +406,7 @@ fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
     };
     let engine = Engine::start(Arc::clone(&model), config);
     let prompts: Vec<Vec<u32>> = (0..12u32)
-        .map(|i| {
-            (0..90 + i * 13)
-                .map(|j| {
-                    if j < 70 {
-                        j * (i % 3 + 1) % 500
-                    } else {
-                        (i * 31 + j) % 500
-                    }
-                })
-                .collect()
-        })
+        .map(|i| (0..90 + i * 13).map(|j| if j < 70 { j * (i % 3 + 1) % 500 } else { (i * 31 + j) % 500 }).collect())
         .collect();
     let running: Vec<Generation> = prompts
         .iter()

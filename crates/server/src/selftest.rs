@@ -40,7 +40,6 @@ fn generate(assistant: &Assistant) -> Result<(), String> {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
-        ..Request::default()
     };
     let generation = engine.submit(request).map_err(|error| error.to_string())?;
     judge(generation)
@@ -84,7 +83,6 @@ mod tests {
         Event::Token {
             id: 1,
             text: text.into(),
-            logprobs: None,
         }
     }
 

@@ -9,7 +9,7 @@ fn decoder(name: &str, kv: KvDType) -> Decoder {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.gguf");
     let options = synth::Options {
-        dtype: compute::DType::Q8_0.into(),
+        dtype: compute::DType::Q8_0,
         seed: 5,
     };
     let bytes = synth::synth(&Spec::by_name(name).unwrap(), &options, Vec::new(), &mut |_| {}).unwrap();
@@ -35,9 +35,7 @@ fn step(decoder: &Decoder, cache: &mut KvCache, tokens: &[u32]) -> Vec<Vec<f32>>
         logits: WantedLogits::All,
     };
     decoder.forward(&mut [input], &mut scratch, None).unwrap();
-    (0..tokens.len())
-        .map(|row| scratch.logits(row).to_vec())
-        .collect()
+    (0..tokens.len()).map(|row| scratch.logits(row).to_vec()).collect()
 }
 
 #[test]
@@ -118,12 +116,7 @@ fn eight_bits_cost_a_dense_model_less_than_a_ten_thousandth_of_a_nat() {
             let mut cache = decoder.new_cache();
             (step(&decoder, &mut cache, &tokens), cache.size_bytes())
         });
-        assert!(
-            rounded.1 * 100 < exact.1 * 60,
-            "{} of {} bytes",
-            rounded.1,
-            exact.1
-        );
+        assert!(rounded.1 * 100 < exact.1 * 60, "{} of {} bytes", rounded.1, exact.1);
         let (mut divergence, mut worst) = (0.0, 0.0f64);
         for (exact, rounded) in exact.0.iter().zip(&rounded.0) {
             // Tiny random models are undecided; as decided as real ones they show more of an error.

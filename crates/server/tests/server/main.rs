@@ -6,7 +6,6 @@ mod common;
 
 mod answers;
 mod chat;
-mod completion;
 mod documents;
 mod local;
 mod page;

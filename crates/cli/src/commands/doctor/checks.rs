@@ -278,7 +278,6 @@ fn one_token(engine: Engine) -> Result<(), String> {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
-        ..Request::default()
     };
     let mut answered = false;
     for event in engine.submit(request).map_err(|error| chain(&error))? {
