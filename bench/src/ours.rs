@@ -119,5 +119,6 @@ fn request(prompt: &[u32], n_new: usize) -> Request {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
+        partition: engine::PARTITION_DEFAULT,
     }
 }

@@ -106,7 +106,11 @@ impl<B: Clone> PrefixTree<B> {
         tokens: &[u32],
         mut block: impl FnMut(usize) -> Option<B>,
     ) {
-        for (index, tokens) in tokens.chunks_exact(self.block_len).enumerate().skip(lease.n_blocks()) {
+        for (index, tokens) in tokens
+            .chunks_exact(self.block_len)
+            .enumerate()
+            .skip(lease.n_blocks())
+        {
             let id = match self.find(lease, tokens) {
                 Some(id) => id,
                 None => {

@@ -278,7 +278,10 @@ mod tests {
         scheduler.skip(1, 16);
         scheduler.skip(2, 4);
         scheduler.skip(3, 1);
-        assert_eq!(scheduler.step().prefill, [piece(1, 16..20, true), piece(2, 3..4, true)]);
+        assert_eq!(
+            scheduler.step().prefill,
+            [piece(1, 16..20, true), piece(2, 3..4, true)]
+        );
     }
 
     #[derive(Debug, Clone)]

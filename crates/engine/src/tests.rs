@@ -377,7 +377,10 @@ fn a_prompt_in_memory_to_its_end_still_computes_its_last_token() {
     let prompt: Vec<u32> = (0..128u32).map(|i| i * 3 % 500).collect();
     for want in [0, 64, 64] {
         let events: Vec<Event> = engine.submit(request(&prompt, 5)).unwrap().collect();
-        assert_eq!((cached(&events), ids(&events)), (want, expected(&model, &prompt, 5)));
+        assert_eq!(
+            (cached(&events), ids(&events)),
+            (want, expected(&model, &prompt, 5))
+        );
     }
 }
 
@@ -406,7 +409,17 @@ fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
     };
     let engine = Engine::start(Arc::clone(&model), config);
     let prompts: Vec<Vec<u32>> = (0..12u32)
-        .map(|i| (0..90 + i * 13).map(|j| if j < 70 { j * (i % 3 + 1) % 500 } else { (i * 31 + j) % 500 }).collect())
+        .map(|i| {
+            (0..90 + i * 13)
+                .map(|j| {
+                    if j < 70 {
+                        j * (i % 3 + 1) % 500
+                    } else {
+                        (i * 31 + j) % 500
+                    }
+                })
+                .collect()
+        })
         .collect();
     let running: Vec<Generation> = prompts
         .iter()

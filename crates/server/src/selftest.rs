@@ -40,6 +40,7 @@ fn generate(assistant: &Assistant) -> Result<(), String> {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
+        partition: engine::PARTITION_DEFAULT,
     };
     let generation = engine.submit(request).map_err(|error| error.to_string())?;
     judge(generation)

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Resul
         sampling: sampling(args),
         stop: args.stop.clone(),
         ignore_eos: false,
+        partition: engine::PARTITION_DEFAULT,
     };
     let engine = Engine::start(model, EngineConfig::default());
     let mut result = generate(&engine, request, json)?;
@@ -152,7 +153,7 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
     };
     for event in events {
         match event {
-            Event::Prefilled { prompt_tokens } => result.prompt_tokens = prompt_tokens,
+            Event::Prefilled { prompt_tokens, .. } => result.prompt_tokens = prompt_tokens,
             Event::Token { id, text } => {
                 if result.ids.is_empty() {
                     result.ms.first = clock.ms();

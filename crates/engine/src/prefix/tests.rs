@@ -140,10 +140,7 @@ proptest! {
 }
 
 /// Every held block is there and says what it should; counts and the order of eviction are what they must be.
-fn check_counts(
-    tree: &PrefixTree<Told>,
-    held: &[(u64, Vec<u32>, Lease)],
-) -> Result<(), TestCaseError> {
+fn check_counts(tree: &PrefixTree<Told>, held: &[(u64, Vec<u32>, Lease)]) -> Result<(), TestCaseError> {
     let mut n_leases: HashMap<NodeId, usize> = HashMap::new();
     for (partition, text, lease) in held {
         for (index, id) in lease.path.iter().enumerate() {
@@ -166,7 +163,10 @@ fn check_counts(
     prop_assert_eq!(n_blocks, tree.n_blocks());
     prop_assert_eq!(
         tree.idle.len(),
-        tree.idle.iter().filter(|(_, id)| tree.nodes[*id].is_some()).count()
+        tree.idle
+            .iter()
+            .filter(|(_, id)| tree.nodes[*id].is_some())
+            .count()
     );
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) async fn complete(app: &App, request: ChatRequest) -> Result<Response
     let (mut text, mut prompt_tokens) = (String::new(), 0);
     while let Some(event) = events.recv().await {
         match event {
-            Event::Prefilled { prompt_tokens: n } => prompt_tokens = n,
+            Event::Prefilled { prompt_tokens: n, .. } => prompt_tokens = n,
             Event::Token { text: piece, .. } => text.push_str(&piece),
             Event::Done {
                 stop,
@@ -118,13 +118,14 @@ fn start(app: &App, request: ChatRequest) -> Result<(Generation, crate::jobs::An
         sampling: request.sampling,
         stop: request.stop,
         ignore_eos: false,
+        partition: engine::PARTITION_DEFAULT,
     })?;
     Ok((generation, app.jobs.answering()))
 }
 
 fn pieces(envelope: &Envelope, event: Event, prompt_tokens: &mut usize, request_id: &str) -> Vec<String> {
     match event {
-        Event::Prefilled { prompt_tokens: n } => {
+        Event::Prefilled { prompt_tokens: n, .. } => {
             *prompt_tokens = n;
             Vec::new()
         }
