@@ -302,6 +302,15 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
             tasks.push((source, tile, Mutex::new(out)));
         }
     }
+    let is_small = n_acts * BLOCK + n_floats < PREPARE_PARALLEL_FROM;
+    fill(pool, is_small, &tasks);
+}
+
+/// A tile to fill: where its activations come from and where they go.
+type Task<'a> = (Source<'a>, Range<usize>, Mutex<Out<'a>>);
+
+/// Fills all tiles, on this thread alone where they are few.
+fn fill(pool: &Pool, is_small: bool, tasks: &[Task<'_>]) {
     let fill = |range: Range<usize>| {
         for (source, tile, out) in &tasks[range] {
             source.fill(
@@ -310,7 +319,7 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
             );
         }
     };
-    if n_acts * BLOCK + n_floats < PREPARE_PARALLEL_FROM {
+    if is_small {
         fill(0..tasks.len());
     } else {
         pool.for_each_chunk(tasks.len(), 1, fill);
