@@ -117,8 +117,7 @@ fn request(prompt: &[u32], n_new: usize) -> Request {
         prompt: prompt.to_vec(),
         max_tokens: n_new,
         sampling: SamplingParams::greedy(),
-        stop: Vec::new(),
         ignore_eos: true,
-        partition: engine::PARTITION_DEFAULT,
+        ..Request::default()
     }
 }

@@ -61,7 +61,7 @@ impl Writer<'_> {
             sampling: SamplingParams::greedy(),
             stop: vec!["\n\n\n".into(), "Question:".into(), "질문:".into()],
             ignore_eos: false,
-            partition: engine::PARTITION_DEFAULT,
+            ..Request::default()
         };
         let generation = match engine.submit(request) {
             Ok(generation) => generation,

@@ -234,6 +234,18 @@ pub(crate) struct GenerateArgs {
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
+    /// Write JSON for the JSON schema in FILE; room must be left for all of it
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Write only what the whole of this regular expression matches
+    #[arg(long, value_name = "REGEX", group = "form", allow_hyphen_values = true)]
+    pub(crate) regex: Option<String>,
+    /// Write only what the Lark grammar in FILE accepts; it begins with the rule `start`
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub(crate) grammar: Option<PathBuf>,
+    /// Do not guess ahead from the text so far (the output is the same, only slower or faster)
+    #[arg(long)]
+    pub(crate) no_lookup: bool,
 }
 
 /// Arguments of `tokenize`.

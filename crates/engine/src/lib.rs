@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
+mod lookup;
 mod prefix;
 mod prefix_cache;
+mod router;
 mod scheduler;
 mod sequence;
 mod worker;
@@ -16,10 +18,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
-use model::{Model, SamplingParams, StopReason};
+use model::{Constraint, ConstraintError, Logprobs, Model, SamplingParams, StopReason};
+use stdx::clock::Stopwatch;
 use thiserror::Error;
 
-use worker::{Submission, Worker};
+use sequence::Chosen;
+use worker::{Clock, Submission, Worker};
+
+pub use router::{LayerRouting, RouterStatistics};
+
+/// Stack of the engine's thread: the rules of a grammar may nest as deep as its text is long.
+const STACK_BYTES: usize = 64 << 20;
 
 /// How the engine runs.
 #[derive(Debug, Clone)]
@@ -34,6 +43,8 @@ pub struct EngineConfig {
     /// Bytes of keys and values kept after their sequence, so that a prompt that begins alike need not be
     /// processed again; at most a quarter of the memory that is free at the start. 0 keeps nothing.
     pub prefix_cache_bytes: usize,
+    /// Guess the next tokens from the text so far where that saves time; the output is the same either way.
+    pub prompt_lookup: bool,
 }
 
 impl Default for EngineConfig {
@@ -43,6 +54,7 @@ impl Default for EngineConfig {
             n_queued_max: 64,
             prefill_chunk_tokens: 128,
             prefix_cache_bytes: 1 << 30,
+            prompt_lookup: true,
         }
     }
 }
@@ -50,8 +62,8 @@ impl Default for EngineConfig {
 /// The partition of a caller that keeps nobody apart.
 pub const PARTITION_DEFAULT: u64 = 0;
 
-/// One generation to run.
-#[derive(Debug, Clone)]
+/// One generation to run. What it says depends on nothing but itself and the model: not on what else runs.
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// Prompt token ids; must leave room for at least one new token in the context.
     pub prompt: Vec<u32>,
@@ -61,11 +73,15 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Texts that end the generation; they are not part of the output.
     pub stop: Vec<String>,
-    /// Go on after an end-of-sequence token (benchmarks and parity only).
+    /// Go on after an end-of-sequence token (benchmarks and parity only); without effect where a constraint ends.
     pub ignore_eos: bool,
     /// Whose request it is. Requests of one partition share what is in memory of equal beginnings, those of
     /// different ones never; in the queue partitions take turns. [`PARTITION_DEFAULT`] where all may share.
     pub partition: u64,
+    /// The form that the output must have. Cut off by a limit of tokens or a stop text, it has none.
+    pub constraint: Option<Constraint>,
+    /// Say with each token how likely it and this many others were; see [`Logprobs`].
+    pub n_top_logprobs: Option<usize>,
 }
 
 /// What a running generation says.
@@ -85,6 +101,8 @@ pub enum Event {
         id: u32,
         /// Printable text, never half a character.
         text: String,
+        /// How likely it was, if asked for; not for the token that ends the text.
+        logprobs: Option<Box<Logprobs>>,
     },
     /// The end; nothing follows.
     Done {
@@ -114,6 +132,9 @@ pub enum SubmitError {
     /// The prompt is empty.
     #[error("the prompt is empty")]
     Empty,
+    /// The constraint cannot be used.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// The queue is full: try again later (HTTP 429).
     #[error("the queue is full ({waiting} requests are waiting)")]
     QueueFull {
@@ -142,6 +163,10 @@ pub struct EngineStats {
     pub finished_total: u64,
     /// Generations dropped by their caller.
     pub cancelled_total: u64,
+    /// Tokens guessed ahead since the start.
+    pub guessed_total: u64,
+    /// Guesses that were right, each a step saved.
+    pub guessed_right_total: u64,
 }
 
 /// Counters shared by the handles and the thread.
@@ -154,6 +179,18 @@ struct Counters {
     generation_tokens_total: AtomicU64,
     finished_total: AtomicU64,
     cancelled_total: AtomicU64,
+    guessed_total: AtomicU64,
+    guessed_right_total: AtomicU64,
+}
+
+impl Counters {
+    /// Counts what came of one sequence's part in a step with `n_guessed` guesses.
+    fn chosen(&self, chosen: Chosen, n_guessed: usize) {
+        let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::AcqRel);
+        add(&self.generation_tokens_total, chosen.n_tokens);
+        add(&self.guessed_total, n_guessed);
+        add(&self.guessed_right_total, chosen.n_guessed);
+    }
 }
 
 /// A handle to the engine's thread; clones share it. When the last handle is dropped, the thread finishes the
@@ -170,13 +207,20 @@ impl Engine {
     /// Starts the engine's thread. If the system refuses a thread, every request is answered with
     /// [`SubmitError::Stopped`].
     pub fn start(model: Arc<Model>, config: EngineConfig) -> Self {
+        let watch = Stopwatch::start();
+        Self::start_by(model, &config, Box::new(move || watch.s()))
+    }
+
+    /// Starts it by another clock.
+    fn start_by(model: Arc<Model>, config: &EngineConfig, clock: Clock) -> Self {
         let counters = Arc::new(Counters::default());
         // One more than may wait: the thread takes requests out only between two steps.
         let n_queued_max = config.n_queued_max.max(1);
         let (queue, inbox) = mpsc::sync_channel(n_queued_max + config.n_sequences_max.max(1));
-        let mut worker = Worker::new(Arc::clone(&model), &config, inbox, Arc::clone(&counters));
+        let mut worker = Worker::new(Arc::clone(&model), config, inbox, Arc::clone(&counters), clock);
         let started = std::thread::Builder::new()
             .name("engine".into())
+            .stack_size(STACK_BYTES)
             .spawn(move || worker.run());
         if let Err(error) = started {
             tracing::error!(%error, "the engine's thread does not start");
@@ -194,7 +238,13 @@ impl Engine {
         &self.model
     }
 
-    /// Queues a generation.
+    /// How often each expert was chosen since the model was loaded; empty for a dense model.
+    pub fn router_statistics(&self) -> RouterStatistics {
+        RouterStatistics::of(&self.model)
+    }
+
+    /// Queues a generation. Its constraint is compiled first, on the caller's time: within some tens of
+    /// milliseconds it is accepted or refused.
     ///
     /// # Errors
     /// When the request can never run, the queue is full or the engine has stopped.
@@ -210,12 +260,21 @@ impl Engine {
             });
         }
         self.take_place()?;
+        let guide = request
+            .constraint
+            .as_ref()
+            .map(|c| self.model.guide(c))
+            .transpose();
+        let guide = guide.inspect_err(|_| {
+            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+        })?;
         let cancelled = Arc::new(AtomicBool::new(false));
         // Not bounded by a number of its own: a generation has at most one event for each position of the
         // context and two more, and a slow reader must not stop the engine for the others.
         let (events, receiver) = mpsc::channel();
         let submission = Submission {
             request,
+            guide,
             events,
             cancelled: Arc::clone(&cancelled),
         };
@@ -252,6 +311,8 @@ impl Engine {
             generation_tokens_total: counters.generation_tokens_total.load(Ordering::Acquire),
             finished_total: counters.finished_total.load(Ordering::Acquire),
             cancelled_total: counters.cancelled_total.load(Ordering::Acquire),
+            guessed_total: counters.guessed_total.load(Ordering::Acquire),
+            guessed_right_total: counters.guessed_right_total.load(Ordering::Acquire),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! One generation while it runs: its cache, its sampler, its text.
+//! One generation while it runs: its cache, its sampler, its grammar, its guesses, its text.
 //!
-//! Decides when a generation is over; whose turn it is decides the scheduler.
+//! Decides when a generation is over; whose turn it is decides the scheduler, and whether guesses pay decides
+//! [`crate::lookup`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use model::{KvCache, Model, Sampler, StopReason, StopTexts, Utf8Stream};
+use model::{Guide, KvCache, Logprobs, Model, Sampler, StopReason, StopTexts, Utf8Stream};
 
+use crate::lookup::{self, Acceptance, Offer};
 use crate::prefix::Lease;
 use crate::prefix_cache::PrefixCache;
 use crate::scheduler::SequenceId;
@@ -19,15 +21,20 @@ pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
     pub(crate) cache: KvCache,
     pub(crate) prompt: Vec<u32>,
-    /// The token chosen last, not yet in the cache.
-    pub(crate) last: [u32; 1],
-    /// Tokens chosen so far.
-    generated: Vec<u32>,
+    /// The token chosen last, not yet in the cache, and after it the tokens guessed to follow.
+    pub(crate) pending: Vec<u32>,
+    /// Prompt and output so far.
+    history: Vec<u32>,
+    guesses: bool,
+    acceptance: Acceptance,
     /// What it shares of its cache.
     pub(crate) lease: Lease,
     /// Prompt tokens that were in memory when it began.
     pub(crate) n_cached: usize,
     sampler: Sampler,
+    guide: Option<Guide>,
+    /// How many likely tokens to name beside each chosen one.
+    n_top_logprobs: Option<usize>,
     utf8: Utf8Stream,
     stops: StopTexts,
     ignore_eos: bool,
@@ -42,6 +49,17 @@ pub(crate) struct Sequence {
 pub(crate) enum Goes {
     On,
     Ended,
+    Failed,
+}
+
+/// What came of one step's logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) goes: Goes,
+    /// Tokens chosen, at least one.
+    pub(crate) n_tokens: usize,
+    /// Guesses among them.
+    pub(crate) n_guessed: usize,
 }
 
 impl Sequence {
@@ -49,10 +67,12 @@ impl Sequence {
         id: SequenceId,
         submission: Submission,
         model: &Model,
+        guesses: bool,
         prefixes: &mut PrefixCache,
     ) -> Self {
         let Submission {
             request,
+            guide,
             events,
             cancelled,
         } = submission;
@@ -63,6 +83,8 @@ impl Sequence {
             stop,
             ignore_eos,
             partition,
+            constraint: _,
+            n_top_logprobs,
         } = request;
         let mut sampler = Sampler::new(sampling, model.n_sampleable());
         sampler.observe_prompt(&prompt);
@@ -73,15 +95,20 @@ impl Sequence {
             n_cached: cache.len(),
             cache,
             lease,
-            generated: Vec::new(),
             // The last token chosen need not fit the cache any more.
             n_max: max_tokens.min(model.context() - prompt.len()),
+            history: prompt.clone(),
+            guesses,
+            acceptance: Acceptance::default(),
             prompt,
-            last: [0],
+            pending: Vec::new(),
             sampler,
+            // The end of a grammar is no text that one could go on after.
+            ignore_eos: ignore_eos && guide.is_none(),
+            guide,
+            n_top_logprobs,
             utf8: Utf8Stream::default(),
             stops: StopTexts::new(&stop),
-            ignore_eos,
             n_generated: 0,
             events,
             cancelled,
@@ -104,36 +131,102 @@ impl Sequence {
         Goes::On
     }
 
+    /// Guesses what follows the token chosen last.
+    pub(crate) fn guess(&mut self) -> Option<Offer> {
+        self.pending.truncate(1);
+        // The token chosen after the last guess must still be wanted.
+        let n_wanted = (self.n_max - self.n_generated).saturating_sub(1);
+        if !self.guesses {
+            return None;
+        }
+        lookup::guess(&self.history, lookup::DRAFT_MAX.min(n_wanted), &mut self.pending);
+        (self.pending.len() > 1).then(|| Offer {
+            n_drafted: self.pending.len() - 1,
+            acceptance: self.acceptance,
+        })
+    }
+
+    /// Cuts the guess short.
+    pub(crate) fn keep_guesses(&mut self, n: usize) {
+        self.pending.truncate(1 + n);
+    }
+
+    /// Chooses a token from each row of logits in turn, as long as the guesses before it are what was chosen, and
+    /// leaves nothing else in the cache.
+    pub(crate) fn choose_all<'l>(&mut self, rows: impl Iterator<Item = &'l [f32]>, model: &Model) -> Chosen {
+        let guesses = self.pending.split_off(self.pending.len().min(1));
+        let n_past = self.cache.len().saturating_sub(guesses.len());
+        let mut chosen = Chosen {
+            goes: Goes::On,
+            n_tokens: 0,
+            n_guessed: 0,
+        };
+        for (i, logits) in rows.enumerate() {
+            chosen.goes = self.choose(logits, model);
+            chosen.n_tokens += 1;
+            let is_guess = guesses.get(i).copied() == self.pending.first().copied();
+            if chosen.goes != Goes::On || !is_guess {
+                break;
+            }
+            chosen.n_guessed += 1;
+        }
+        self.acceptance.note(chosen.n_guessed, guesses.len());
+        self.cache.truncate(n_past + chosen.n_guessed);
+        chosen
+    }
+
     /// Chooses the next token and says so.
-    pub(crate) fn choose(&mut self, logits: &[f32], model: &Model) -> Goes {
-        let id = self.sampler.sample(logits);
-        self.last = [id];
-        self.generated.push(id);
+    fn choose(&mut self, logits: &[f32], model: &Model) -> Goes {
+        let id = match &self.guide {
+            None => self.sampler.sample(logits),
+            Some(guide) => self.sampler.sample_among(logits, Some(guide.next())),
+        };
+        self.pending.clear();
+        self.pending.push(id);
+        self.history.push(id);
         self.n_generated += 1;
+        let mut is_complete = false;
+        if let Some(guide) = &mut self.guide {
+            if let Err(error) = guide.accept(id) {
+                self.fail(&error.to_string());
+                return Goes::Failed;
+            }
+            is_complete = guide.is_complete();
+        }
         if model.is_end_of_sequence(id) && !self.ignore_eos {
             let text = self.stops.finish();
-            self.send(Event::Token { id, text });
+            self.say(id, text, None);
             return self.done(StopReason::EndOfSequence);
         }
+        let n_top = self.n_top_logprobs;
+        let row = &logits[..model.n_sampleable().min(logits.len())];
+        let logprobs = n_top.map(|n_top| Box::new(Logprobs::of(row, id, n_top)));
         let passed = self.stops.push(&self.utf8.push(model.token_bytes(id)));
         let mut text = passed.text;
-        if passed.stopped {
-            self.send(Event::Token { id, text });
-            return self.done(StopReason::StopText);
-        }
-        if self.n_generated == self.n_max {
+        let stop = if passed.stopped {
+            Some(StopReason::StopText)
+        } else if is_complete {
+            Some(StopReason::EndOfSequence)
+        } else if self.n_generated == self.n_max {
+            Some(StopReason::Length)
+        } else {
+            None
+        };
+        if stop.is_some() && !passed.stopped {
             text.push_str(&self.stops.finish());
-            self.send(Event::Token { id, text });
-            return self.done(StopReason::Length);
         }
-        self.send(Event::Token { id, text });
-        Goes::On
+        self.say(id, text, logprobs);
+        stop.map_or(Goes::On, |stop| self.done(stop))
+    }
+
+    fn say(&self, id: u32, text: String, logprobs: Option<Box<Logprobs>>) {
+        self.send(Event::Token { id, text, logprobs });
     }
 
     /// Shares what the cache has come to hold: the prompt and the tokens chosen, but the last.
     pub(crate) fn share(&mut self, prefixes: &mut PrefixCache) {
-        let (prompt, generated, n) = (&self.prompt, &self.generated, self.cache.len());
-        let tokens = || prompt.iter().chain(generated).copied().take(n).collect();
+        let (history, n) = (&self.history, self.cache.len());
+        let tokens = || history[..n].to_vec();
         prefixes.keep(&mut self.lease, &self.cache, tokens);
     }
 

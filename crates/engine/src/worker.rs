@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use model::{ForwardError, Input, Model, Scratch, WantedLogits};
+use model::{ForwardError, Guide, Input, Model, Scratch, WantedLogits};
 
+use crate::lookup::{Gate, Offer};
 use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
 use crate::sequence::{Goes, Sequence};
@@ -20,6 +21,8 @@ use crate::{Counters, EngineConfig, Event, Request};
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) request: Request,
+    /// The request's constraint, compiled.
+    pub(crate) guide: Option<Guide>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
 }
@@ -37,7 +40,13 @@ pub(crate) struct Worker {
     running: Vec<Sequence>,
     scratch: Scratch,
     n_submitted: SequenceId,
+    /// Whether guesses pay; `None` where none are made.
+    gate: Option<Gate>,
+    clock: Clock,
 }
+
+/// Seconds since some moment; tests hold it still.
+pub(crate) type Clock = Box<dyn FnMut() -> f64 + Send>;
 
 impl Worker {
     pub(crate) fn new(
@@ -45,8 +54,11 @@ impl Worker {
         config: &EngineConfig,
         inbox: Receiver<Submission>,
         counters: Arc<Counters>,
+        clock: Clock,
     ) -> Self {
         Self {
+            gate: config.prompt_lookup.then(Gate::default),
+            clock,
             scratch: Scratch::default(),
             prefixes: PrefixCache::new(&model, config.prefix_cache_bytes),
             model,
@@ -119,7 +131,8 @@ impl Worker {
                 continue;
             };
             self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
-            let sequence = Sequence::new(id, submission, &self.model, &mut self.prefixes);
+            let guesses = self.gate.is_some();
+            let sequence = Sequence::new(id, submission, &self.model, guesses, &mut self.prefixes);
             self.scheduler.skip(id, sequence.n_cached);
             let n = sequence.n_cached as u64;
             self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
@@ -134,7 +147,11 @@ impl Worker {
             return;
         }
         let mut over = Vec::new();
-        match self.attempt(&turns) {
+        let n_guessed = self.guess(&turns);
+        let start_s = (self.clock)();
+        let attempted = self.attempt(&turns);
+        self.measure(&turns, n_guessed, start_s);
+        match attempted {
             Ok(()) => self.hand_out(&turns, &mut over),
             // Nobody fails for what another one brought along: each on its own. A step that failed has left
             // nothing in the caches.
@@ -142,6 +159,37 @@ impl Worker {
             Err(reason) => self.fail(&turns[0], &reason, &mut over),
         }
         self.forget(&over);
+    }
+
+    /// Lets sequences guess ahead in a step that reads no prompt, as far as it pays; returns tokens guessed.
+    fn guess(&mut self, turns: &[Turn]) -> usize {
+        let Some(gate) = &mut self.gate else {
+            return 0;
+        };
+        if turns.iter().any(|turn| turn.prefill.is_some()) {
+            return 0;
+        }
+        let running = &mut self.running;
+        let offers: Vec<Offer> = turns
+            .iter()
+            .filter_map(|turn| running[turn.place].guess())
+            .collect();
+        let length = gate.length(turns.len(), &offers);
+        let kept = turns.iter().map(|turn| {
+            running[turn.place].keep_guesses(length);
+            running[turn.place].pending.len() - 1
+        });
+        kept.sum()
+    }
+
+    /// Tells the gate how long a step took that read no prompt.
+    fn measure(&mut self, turns: &[Turn], n_guessed: usize, start_s: f64) {
+        if let Some(gate) = &mut self.gate
+            && turns.iter().all(|turn| turn.prefill.is_none())
+        {
+            let s = (self.clock)() - start_s;
+            gate.measured(turns.len() + n_guessed, n_guessed > 0, s);
+        }
     }
 
     fn execute_one(&mut self, turn: &Turn, over: &mut Vec<SequenceId>) {
@@ -173,15 +221,15 @@ impl Worker {
             };
             let tokens = match &turn.prefill {
                 Some(piece) => &sequence.prompt[piece.clone()],
-                None => &sequence.last[..],
+                None => &sequence.pending[..],
             };
             inputs.push(Input {
                 tokens,
                 cache: &mut sequence.cache,
-                logits: if turn.chooses {
-                    WantedLogits::Last
-                } else {
-                    WantedLogits::None
+                logits: match (turn.chooses, &turn.prefill) {
+                    (false, _) => WantedLogits::None,
+                    (true, Some(_)) => WantedLogits::Last,
+                    (true, None) => WantedLogits::All,
                 },
             });
         }
@@ -197,25 +245,33 @@ impl Worker {
                 let n = piece.len() as u64;
                 self.counters.prompt_tokens_total.fetch_add(n, Ordering::AcqRel);
             }
-            sequence.share(&mut self.prefixes);
             if !turn.chooses {
+                sequence.share(&mut self.prefixes);
                 continue;
             }
-            let logits = self.scratch.logits(row);
-            row += 1;
+            let n_rows = if turn.prefill.is_some() {
+                1
+            } else {
+                sequence.pending.len()
+            };
+            let rows = (row..row + n_rows).map(|row| self.scratch.logits(row));
+            row += n_rows;
             let mut goes = if turn.prefill.is_some() {
                 sequence.prefilled()
             } else {
                 Goes::On
             };
             if goes == Goes::On {
-                goes = sequence.choose(logits, &self.model);
-                self.counters
-                    .generation_tokens_total
-                    .fetch_add(1, Ordering::AcqRel);
+                let chosen = sequence.choose_all(rows, &self.model);
+                goes = chosen.goes;
+                self.counters.chosen(chosen, n_rows - 1);
             }
+            // Only now: guesses that were wrong have left the cache.
+            sequence.share(&mut self.prefixes);
             if goes == Goes::Ended {
                 self.counters.finished_total.fetch_add(1, Ordering::AcqRel);
+            }
+            if goes != Goes::On {
                 over.push(sequence.id);
             }
         }

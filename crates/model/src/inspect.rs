@@ -329,7 +329,8 @@ mod tests {
         assert_eq!(tokenizer.splitting.as_deref(), Some("olmo"));
         assert_eq!(tokenizer.unusable, None);
         assert_eq!(found.end_tokens, [(511, Some("<|endoftext|>".to_owned()))]);
-        assert_eq!(found.template, None, "the file has none of its own");
+        let template = found.template.expect("synthetic files have a chat template");
+        assert_eq!(template.conditions, []);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use compute::{KvDType, Precision};
 use weights::safetensors::INDEX_NAME;
 
 use crate::cache::KvCache;
+use crate::constraint::{Compiler, Constraint, ConstraintError, Guide};
 use crate::decoder::{Decoder, Input, RouterStatistics, Scratch, WantedLogits};
 use crate::error::{ForwardError, LoadError};
 use crate::open::{DecoderOptions, Files, Opened};
@@ -18,7 +19,7 @@ use crate::tokenizer::Tokenizer;
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// An end-of-sequence token.
+    /// An end-of-sequence token, or a grammar after which nothing may follow.
     EndOfSequence,
     /// One of the stop texts.
     StopText,
@@ -61,6 +62,8 @@ pub struct Model {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     end_ids: Vec<u32>,
+    /// Made when the first constraint comes: it reads the whole vocabulary.
+    compiler: OnceLock<Result<Compiler, ConstraintError>>,
 }
 
 impl Model {
@@ -89,6 +92,7 @@ impl Model {
             decoder,
             tokenizer: described.tokenizer,
             template: described.template,
+            compiler: OnceLock::new(),
         }))
     }
 
@@ -179,6 +183,17 @@ impl Model {
     pub fn n_sampleable(&self) -> usize {
         let n_tokens = self.tokenizer.vocab_size();
         self.decoder.config().n_sampleable().min(n_tokens).max(1)
+    }
+
+    /// Compiles a constraint for one output.
+    ///
+    /// # Errors
+    /// When it is too large, the compiler refuses it, or this model's tokens cannot be constrained.
+    pub fn guide(&self, constraint: &Constraint) -> Result<Guide, ConstraintError> {
+        let compiler = self
+            .compiler
+            .get_or_init(|| Compiler::new(&self.tokenizer, self.n_sampleable(), &self.end_ids));
+        compiler.as_ref().map_err(Clone::clone)?.guide(constraint)
     }
 
     /// An empty cache for a new sequence.

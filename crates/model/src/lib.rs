@@ -9,6 +9,7 @@
 
 mod cache;
 pub mod config;
+mod constraint;
 pub mod convert;
 mod decoder;
 mod encoder;
@@ -16,6 +17,7 @@ mod error;
 pub mod importance;
 pub mod inspect;
 mod language_model;
+mod logprobs;
 pub mod memory;
 mod open;
 mod packed;
@@ -24,17 +26,21 @@ mod sampler;
 mod stream;
 pub mod synth;
 pub mod template;
+mod token_set;
 pub mod tokenizer;
 
 pub use cache::KvCache;
 pub use compute::{KV_BLOCK, KvBlock, KvDType, Precision};
 pub use config::Config;
+pub use constraint::{CONSTRAINT_BYTES_MAX, Constraint, ConstraintError, Guide};
 pub use decoder::{Decoder, Input, LinearInput, Probe, RouterStatistics, Scratch, WantedLogits};
 pub use encoder::TextEncoder;
 pub use error::{ForwardError, LoadError};
 pub use language_model::{ChatMessage, LoadOptions, Model, Session, StopReason};
+pub use logprobs::{Logprobs, TokenLogprob};
 pub use open::DecoderOptions;
 pub use packed::{PackOptions, WeightsIn};
 pub use sampler::{Sampler, SamplingParams, greedy};
 pub use stream::{Passed, StopTexts, Utf8Stream};
 pub use template::TemplateError;
+pub use token_set::TokenSet;

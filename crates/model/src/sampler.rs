@@ -1,12 +1,16 @@
-//! From logits to the next token: penalties, temperature, top-k, top-p, min-p, and a seeded draw.
+//! From logits to the next token: biases, penalties, a mask, temperature, top-k, top-p, min-p, and a seeded draw.
 //!
-//! Knows no model: it sees one row of logits at a time and remembers only what was chosen. The order is
-//! penalties, temperature, top-k, top-p, min-p, draw. All three filters keep a prefix of the tokens sorted by
-//! probability, so only as much of the vocabulary is sorted as the shortest prefix needs.
+//! Knows no model and no grammar: it sees one row of logits at a time and remembers only what was chosen. The order
+//! is biases, penalties, mask, temperature, top-k, top-p, min-p, draw. All three filters keep a prefix of the tokens
+//! sorted by probability, so only as much of the vocabulary is sorted as the shortest prefix needs. Each draw takes
+//! one number from the seed's sequence, so the same seed and the same logits give the same tokens, whatever else
+//! runs beside them.
 
 use std::collections::HashMap;
 
 use stdx::rng::Rng;
+
+use crate::token_set::TokenSet;
 
 /// How tokens are chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +29,16 @@ pub struct SamplingParams {
     pub presence_penalty: f32,
     /// OpenAI's frequency penalty; 0 is off.
     pub frequency_penalty: f32,
+    /// Added to the logits of single tokens, in this order, before everything else (OpenAI's `logit_bias`).
+    pub logit_bias: Vec<(u32, f32)>,
     /// Seed of the generator.
     pub seed: u64,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self::greedy()
+    }
 }
 
 impl SamplingParams {
@@ -40,6 +52,7 @@ impl SamplingParams {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: 0,
         }
     }
@@ -66,6 +79,8 @@ pub struct Sampler {
     rng: Rng,
     n_sampleable: usize,
     seen: HashMap<u32, Seen>,
+    /// A row of logits that biases, penalties and mask may change.
+    row: Vec<f32>,
     /// (logit, id) of the tokens that may still be chosen.
     candidates: Vec<(f32, u32)>,
 }
@@ -79,6 +94,7 @@ impl Sampler {
             rng,
             n_sampleable,
             seen: HashMap::new(),
+            row: Vec::new(),
             candidates: Vec::new(),
         }
     }
@@ -95,15 +111,44 @@ impl Sampler {
     /// Chooses the next token from one row of logits. NaN counts as impossible; among equal logits the lowest
     /// id is greedy's choice. Only a row without any possible token answers 0.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        let n = self.n_sampleable.min(logits.len());
-        let id = if self.params.penalises() {
-            let mut row = logits[..n].to_vec();
+        self.sample_among(logits, None)
+    }
+
+    /// The same among the tokens of a set: a token outside is never chosen as long as the set holds one that may
+    /// be, whatever the logits are.
+    pub fn sample_among(&mut self, logits: &[f32], allowed: Option<&TokenSet>) -> u32 {
+        let logits = &logits[..self.n_sampleable.min(logits.len())];
+        let penalises = self.params.penalises();
+        if !penalises && self.params.logit_bias.is_empty() && allowed.is_none() {
+            return self.choose(logits);
+        }
+        let mut row = std::mem::take(&mut self.row);
+        row.clear();
+        row.extend_from_slice(logits);
+        for &(id, bias) in &self.params.logit_bias {
+            if let Some(logit) = row.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
+        if penalises {
             self.penalise(&mut row);
-            self.choose(&row)
-        } else {
-            self.choose(&logits[..n])
+        }
+        let id = match allowed {
+            None => self.choose(&row),
+            Some(allowed) => {
+                allowed.mask(&mut row);
+                let id = self.choose(&row);
+                // A row of NaN has no most likely token; the grammar still wants one of its own.
+                let first = || allowed.first().filter(|&first| (first as usize) < row.len());
+                if allowed.contains(id) {
+                    id
+                } else {
+                    first().unwrap_or(id)
+                }
+            }
         };
-        if self.params.penalises() {
+        self.row = row;
+        if penalises {
             self.seen.entry(id).or_default().n_generated += 1;
         }
         id
@@ -359,8 +404,66 @@ mod tests {
         assert_eq!(chosen, [0, 0, 1]);
     }
 
+    #[test]
+    fn a_bias_comes_before_everything_else() {
+        let biased = |bias: &[(u32, f32)], repetition_penalty| {
+            let mut sampler = Sampler::new(
+                SamplingParams {
+                    logit_bias: bias.to_vec(),
+                    repetition_penalty,
+                    ..SamplingParams::greedy()
+                },
+                3,
+            );
+            sampler.observe_prompt(&[2]);
+            sampler.sample(&[3.0, 2.0, 1.0])
+        };
+        assert_eq!(biased(&[(0, -100.0)], 1.0), 1);
+        assert_eq!(
+            biased(&[(2, 100.0), (7, 100.0)], 1.0),
+            2,
+            "an id outside changes nothing"
+        );
+        // 1 + 3 halved is less than 3.
+        assert_eq!(biased(&[(2, 3.0)], 2.0), 0);
+    }
+
+    #[test]
+    fn a_mask_holds_even_where_no_logit_is_a_number() {
+        let allowed = TokenSet::of([2, 3]);
+        for temperature in [0.0, 1.0] {
+            let mut sampler = Sampler::new(params(temperature), 4);
+            assert_eq!(sampler.sample_among(&[f32::NAN; 4], Some(&allowed)), 2);
+            assert_eq!(
+                sampler.sample_among(&[9.0, 9.0, f32::NEG_INFINITY, -1e30], Some(&allowed)),
+                3
+            );
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_masked_draw_is_the_draw_from_the_allowed_tokens_alone(
+            logits in prop::collection::vec(-8.0f32..8.0, 2..200),
+            temperature in prop::sample::select(vec![0.0f32, 0.7, 1.5]),
+            top_k in 0usize..9,
+            seed: u64,
+            pick in prop::collection::vec(any::<bool>(), 200),
+        ) {
+            let ids: Vec<u32> = (0u32..).zip(&logits).zip(&pick).filter(|(_, p)| **p).map(|((id, _), _)| id).collect();
+            prop_assume!(!ids.is_empty());
+            let alone: Vec<f32> = ids.iter().map(|&id| logits[id as usize]).collect();
+            let params = SamplingParams { top_k, seed, ..params(temperature) };
+            let mut masked = Sampler::new(params.clone(), logits.len());
+            let mut small = Sampler::new(params, alone.len());
+            let allowed = TokenSet::of(ids.iter().copied());
+            for _ in 0..10 {
+                let id = masked.sample_among(&logits, Some(&allowed));
+                prop_assert_eq!(id, ids[small.sample(&alone) as usize]);
+            }
+        }
 
         #[test]
         fn every_draw_is_one_that_the_filters_allow(

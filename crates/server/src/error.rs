@@ -183,6 +183,7 @@ impl From<engine::SubmitError> for ApiError {
                 api.code = Some("context_length_exceeded");
                 api
             }
+            SubmitError::Constraint(_) => Self::bad_field("response_format", error.to_string()),
             SubmitError::Empty => Self::bad_field("messages", error.to_string()),
             SubmitError::QueueFull { .. } => Self::queue_full(),
             SubmitError::Stopped => Self::unavailable("the engine has stopped; restart the server"),
@@ -200,4 +201,24 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_and_a_stopped_engine_say_when_to_come_again() {
+        let respond = |error: engine::SubmitError| {
+            let response = ApiError::from(error).into_response();
+            let retry = response.headers().get(header::RETRY_AFTER).cloned();
+            (response.status().as_u16(), retry.is_some())
+        };
+        assert_eq!(
+            respond(engine::SubmitError::QueueFull { waiting: 64 }),
+            (429, true)
+        );
+        assert_eq!(respond(engine::SubmitError::Stopped), (503, true));
+        assert_eq!(respond(engine::SubmitError::Empty), (400, false));
+    }
 }

@@ -228,9 +228,47 @@ fn write_engine(out: &mut String, app: &App) {
             "Generations dropped by their caller.",
             stats.cancelled_total,
         ),
+        (
+            "hanok_guessed_tokens_total",
+            "Tokens guessed ahead from the text so far.",
+            stats.guessed_total,
+        ),
+        (
+            "hanok_guessed_right_tokens_total",
+            "Guesses that were right, each a step saved.",
+            stats.guessed_right_total,
+        ),
     ];
     for (name, help, value) in counters {
         counter(out, name, help, value);
+    }
+    write_router(out, &engine.router_statistics());
+}
+
+/// Two numbers a layer; the counts of each expert are at `/api/router`.
+fn write_router(out: &mut String, router: &engine::RouterStatistics) {
+    if router.layers.is_empty() {
+        return;
+    }
+    let name = "hanok_router_used_share";
+    head(
+        out,
+        name,
+        "Share of a layer's experts that were ever chosen.",
+        "gauge",
+    );
+    for layer in &router.layers {
+        let _ = writeln!(out, "{name}{{layer=\"{}\"}} {}", layer.layer, layer.used_share());
+    }
+    let name = "hanok_router_entropy_bits";
+    head(out, name, "Entropy of a layer's choices of experts.", "gauge");
+    for layer in &router.layers {
+        let _ = writeln!(
+            out,
+            "{name}{{layer=\"{}\"}} {}",
+            layer.layer,
+            layer.entropy_bits()
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::error::ApiError;
 use crate::state::{App, Generation};
+use crate::wire::RouterJson;
 
 /// The id that answers from the documents.
 pub(crate) const GROUNDED: &str = "hanok";
@@ -85,6 +86,13 @@ fn not_ready(status: &str, reason: &str) -> Response {
 pub(crate) async fn status(State(app): State<App>) -> Result<Response, ApiError> {
     let status = crate::documents::off_reactor(move || app.status().map_err(ApiError::from)).await?;
     Ok(Json(status).into_response())
+}
+
+/// `GET /api/router`: which experts the model has used since it was loaded.
+pub(crate) async fn router(State(app): State<App>) -> Json<RouterJson> {
+    let engine = app.assistant.engine();
+    let statistics = engine.map(engine::Engine::router_statistics);
+    Json(statistics.unwrap_or_default().into())
 }
 
 /// `GET /metrics`.

@@ -40,7 +40,7 @@ fn generate(assistant: &Assistant) -> Result<(), String> {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
-        partition: engine::PARTITION_DEFAULT,
+        ..Request::default()
     };
     let generation = engine.submit(request).map_err(|error| error.to_string())?;
     judge(generation)
@@ -84,6 +84,7 @@ mod tests {
         Event::Token {
             id: 1,
             text: text.into(),
+            logprobs: None,
         }
     }
 

@@ -171,6 +171,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/ask", post(ask::api_ask))
         .route("/api/search", get(documents::search))
         .route("/api/status", get(models::status))
+        .route("/api/router", get(models::router))
         .route(
             "/api/documents/{id}",
             get(documents::one).delete(documents::delete),

@@ -1,7 +1,7 @@
 //! `hanok generate`: raw continuation by any supported model, without documents and without sources.
 
 use engine::{Engine, EngineConfig, Event, Request, SubmitError};
-use model::{ChatMessage, Model, SamplingParams, StopReason};
+use model::{CONSTRAINT_BYTES_MAX, ChatMessage, Constraint, Model, SamplingParams, StopReason};
 use serde::Serialize;
 use stdx::clock::Stopwatch;
 
@@ -40,6 +40,7 @@ struct MsJson {
 pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Result<()> {
     let ids = args.ids.as_deref().map(parse_ids).transpose()?;
     check(args)?;
+    let constraint = constraint(args)?;
     let Some(path) = Finder::new(settings).language()? else {
         return Err(Failure::environment("no language model is here to generate with")
             .hint("`hanok pull` fetches one, or give a GGUF file with `--model FILE`"));
@@ -56,10 +57,14 @@ pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Resul
         max_tokens: args.max_tokens,
         sampling: sampling(args),
         stop: args.stop.clone(),
-        ignore_eos: false,
-        partition: engine::PARTITION_DEFAULT,
+        constraint,
+        ..Request::default()
     };
-    let engine = Engine::start(model, EngineConfig::default());
+    let config = EngineConfig {
+        prompt_lookup: !args.no_lookup,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(model, config);
     let mut result = generate(&engine, request, json)?;
     result.ms.load = load_ms;
     if json {
@@ -82,6 +87,30 @@ fn check(args: &GenerateArgs) -> Result<()> {
         return Ok(());
     };
     Err(Failure::misuse(wrong))
+}
+
+/// The form that was asked for.
+fn constraint(args: &GenerateArgs) -> Result<Option<Constraint>> {
+    if let Some(path) = &args.schema {
+        let schema = serde_json::from_str(&form_file(path)?).map_err(|error| {
+            Failure::misuse(format!("`{}` is not JSON: {error}", path.display()))
+                .hint("--schema takes a file with a JSON schema")
+        })?;
+        return Ok(Some(Constraint::JsonSchema(schema)));
+    }
+    if let Some(path) = &args.grammar {
+        return Ok(Some(Constraint::Grammar(form_file(path)?)));
+    }
+    Ok(args.regex.clone().map(Constraint::Regex))
+}
+
+fn form_file(path: &std::path::Path) -> Result<String> {
+    let n_bytes = stdx::fs::metadata(path).or_environment()?.len();
+    if n_bytes > CONSTRAINT_BYTES_MAX as u64 {
+        let message = format!("`{}` has {n_bytes} bytes", path.display());
+        return Err(Failure::misuse(message).hint(format!("at most {CONSTRAINT_BYTES_MAX} are taken")));
+    }
+    stdx::fs::read_to_string(path).or_environment()
 }
 
 fn parse_ids(text: &str) -> Result<Vec<u32>> {
@@ -133,6 +162,7 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
         SubmitError::TooLong { .. } => {
             Failure::misuse(chain(&error)).hint("shorten the prompt, or raise --context")
         }
+        SubmitError::Constraint(error) => Failure::misuse(chain(&error)),
         SubmitError::Empty => Failure::misuse("the prompt is empty").hint("give a text with --prompt"),
         error => Failure::environment(chain(&error)),
     })?;
@@ -154,7 +184,7 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
     for event in events {
         match event {
             Event::Prefilled { prompt_tokens, .. } => result.prompt_tokens = prompt_tokens,
-            Event::Token { id, text } => {
+            Event::Token { id, text, .. } => {
                 if result.ids.is_empty() {
                     result.ms.first = clock.ms();
                 }

@@ -130,3 +130,38 @@ fn an_answer_with_a_model_is_cited_or_refused_never_bare() {
         );
     }
 }
+
+#[test]
+fn an_output_has_the_form_that_was_asked_for() {
+    let home = Home::new();
+    let model = home.path("tiny.gguf").display().to_string();
+    let made = home.run(&["synth", "tiny-olmoe", &model, "--type", "q8_0"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let schema = r#"{"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 3}"#;
+    let schema = home.put("schema.json", schema).display().to_string();
+    let grammar = home
+        .put("sum.lark", "start: \"1\" (\"+1\")~2")
+        .display()
+        .to_string();
+    let generate = |form: &[&str]| {
+        let mut arguments = vec!["generate", "--model", &model, "--prompt", "x", "--json"];
+        arguments.extend(form);
+        home.run(&arguments)
+    };
+    let list = generate(&["--schema", &schema]).json();
+    let items: Vec<u8> = serde_json::from_str(list["text"].as_str().unwrap()).unwrap();
+    assert!((1..=3).contains(&items.len()), "{list}");
+    assert_eq!(list["stop"], "end_of_sequence");
+    let word = generate(&["--regex", "yes|no", "--no-lookup"]).json();
+    assert!(["yes", "no"].contains(&word["text"].as_str().unwrap()), "{word}");
+    assert_eq!(generate(&["--grammar", &grammar]).json()["text"], "1+1+1");
+    let wrong = generate(&["--regex", "a(b"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("unclosed group"), "{}", wrong.stderr);
+    assert_eq!(generate(&["--schema", &grammar]).code, 2, "no JSON");
+    assert_eq!(
+        generate(&["--regex", "a", "--grammar", &grammar]).code,
+        2,
+        "two forms"
+    );
+}

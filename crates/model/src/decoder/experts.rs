@@ -32,8 +32,12 @@ impl RouterStatistics {
         counts.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 
-    fn count(&self, layer: usize, expert: usize) {
-        self.counts[layer * self.n_experts + expert].fetch_add(1, Ordering::Relaxed);
+    /// One addition for each expert in use, however many tokens chose it.
+    fn count(&self, layer: usize, choices: &[Choice]) {
+        for run in choices.chunk_by(|a, b| a.expert == b.expert) {
+            let place = layer * self.n_experts + run[0].expert;
+            self.counts[place].fetch_add(run.len() as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -104,7 +108,6 @@ impl Decoder {
             let total: f32 = chosen.iter().map(|(_, p)| p).sum();
             let scale = if config.norm_topk_prob { 1.0 / total } else { 1.0 };
             for (expert, p) in chosen {
-                self.statistics.count(layer, expert);
                 choices.push(Choice {
                     expert,
                     token,
@@ -113,6 +116,7 @@ impl Decoder {
             }
         }
         choices.sort_unstable_by_key(|choice| (choice.expert, choice.token));
+        self.statistics.count(layer, choices);
         let per_token = config.n_experts_used;
         places.clear();
         places.resize(n * per_token, 0);

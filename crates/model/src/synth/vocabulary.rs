@@ -1,4 +1,4 @@
-//! A vocabulary for random weights: every byte, one merge, names for the rest, an end token.
+//! A vocabulary for random weights: every byte, one merge, names for the rest, an end token, a plain chat template.
 //!
 //! Any text can be encoded; generated tokens print as ` w123`.
 
@@ -12,7 +12,11 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const UNUSED: i32 = 5;
 
-/// Sets the tokenizer's keys.
+/// A line for each message.
+const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}\
+    {% if add_generation_prompt %}assistant:{% endif %}";
+
+/// Sets the tokenizer's keys and the chat template.
 pub(super) fn describe(writer: &mut Writer, config: &Config) {
     let eos = config.eos_ids.first().copied().unwrap_or(0);
     let bytes = chars_of_bytes().into_iter().map(String::from);
@@ -43,4 +47,5 @@ pub(super) fn describe(writer: &mut Writer, config: &Config) {
     writer.set("tokenizer.ggml.eos_token_id", eos);
     writer.set("tokenizer.ggml.padding_token_id", eos);
     writer.set("tokenizer.ggml.add_bos_token", false);
+    writer.set("tokenizer.chat_template", CHAT_TEMPLATE);
 }

@@ -1,5 +1,6 @@
 //! `/v1/chat/completions`: the house's own model id answers from the documents, a weight's own name completes.
 
+mod form;
 mod raw;
 mod request;
 mod response;
@@ -21,7 +22,7 @@ use crate::models::GROUNDED;
 use crate::state::App;
 use crate::wire::{AskJson, AskStreamEvent};
 use request::ChatRequest;
-use response::{Envelope, Usage};
+use response::{Envelope, Said, Usage};
 
 /// The end of every stream.
 const DONE: &str = "[DONE]";
@@ -50,18 +51,23 @@ fn envelope(request: &ChatRequest, grounded: bool) -> Envelope {
 }
 
 async fn grounded(app: &App, request: &ChatRequest) -> Result<Response, ApiError> {
+    request.check_grounded()?;
     let ask = question(&request.messages)?;
     let envelope = envelope(request, true);
     if !request.stream {
         let answer = ask::answered(app, ask).await?;
         let usage = usage(&answer);
-        let text = answer.text();
-        return Ok(Json(envelope.whole(&text, "stop", usage, Some(&answer))).into_response());
+        let said = Said {
+            text: answer.text(),
+            finish_reason: "stop",
+            logprobs: None,
+        };
+        return Ok(Json(envelope.whole(&[said], usage, Some(&answer))).into_response());
     }
     let mut progress = ask::start(app, ask)?;
     let first = ask::first_step(&mut progress).await?;
     let request_id = crate::http::current_request_id();
-    let opening = vec![envelope.role()];
+    let opening = vec![envelope.role(0)];
     let mut said_something = false;
     let pieces = ask::steps(first, progress)
         .map(move |step| grounded_pieces(&envelope, &step, &mut said_something, &request_id));
@@ -118,15 +124,15 @@ fn grounded_pieces(
         Progress::Event(AskStreamEvent::Sentence { sentence, .. }) => {
             let space = if *said_something { " " } else { "" };
             *said_something = true;
-            vec![envelope.text(&format!("{space}{}", sentence.text))]
+            vec![envelope.text(0, &format!("{space}{}", sentence.text), None)]
         }
         Progress::Event(_) => Vec::new(),
         Progress::Done(answer) => {
             let mut pieces = Vec::new();
             if !*said_something {
-                pieces.push(envelope.text(&answer.text()));
+                pieces.push(envelope.text(0, &answer.text(), None));
             }
-            pieces.push(envelope.end("stop", Some(answer)));
+            pieces.push(envelope.end(0, "stop", Some(answer)));
             pieces.extend(envelope.usage(usage(answer)));
             pieces.push(DONE.to_owned());
             pieces

@@ -1,8 +1,9 @@
 //! `POST /v1/chat/completions`, read: parsed once into types that cannot hold a wrong value.
 
-use model::{ChatMessage, SamplingParams};
+use model::{ChatMessage, Constraint, SamplingParams};
 use serde_json::Value;
 
+use super::form;
 use crate::error::ApiError;
 use crate::fields::Fields;
 
@@ -14,6 +15,14 @@ const N_STOPS_MAX: usize = 4;
 const STOP_BYTES_MAX: usize = 1024;
 /// New tokens a client may ask for; a smaller context ends the generation earlier, with "length".
 const MAX_TOKENS_MAX: u64 = 1 << 20;
+/// Choices of one request; each is a generation of its own.
+const N_CHOICES_MAX: u64 = 16;
+/// Likely tokens beside each chosen one, as OpenAI's limit.
+const N_TOP_LOGPROBS_MAX: u64 = 20;
+/// Tokens with a bias.
+const N_BIASES_MAX: usize = 1024;
+/// Largest bias either way, as OpenAI's limit.
+const BIAS_MAX: f64 = 100.0;
 
 /// A checked request.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +35,12 @@ pub(crate) struct ChatRequest {
     pub(crate) stop: Vec<String>,
     pub(crate) max_tokens: Option<usize>,
     pub(crate) sampling: SamplingParams,
+    /// At least 1.
+    pub(crate) n_choices: usize,
+    /// How many likely tokens to name beside each chosen one, if logprobs were asked for.
+    pub(crate) n_top_logprobs: Option<usize>,
+    /// The form that the output must have, and the field that says so.
+    pub(crate) constraint: Option<(&'static str, Constraint)>,
 }
 
 impl ChatRequest {
@@ -43,7 +58,31 @@ impl ChatRequest {
             stop: stop(&fields)?,
             max_tokens: max_tokens(&fields)?,
             sampling: sampling(&fields)?,
+            n_choices: n_choices(&fields)?,
+            n_top_logprobs: n_top_logprobs(&fields)?,
+            constraint: form::constraint(&fields)?,
         })
+    }
+
+    /// Refuses what would change a completion and does nothing to an answer from the documents.
+    pub(crate) fn check_grounded(&self) -> Result<(), ApiError> {
+        let asked = [
+            ("n", self.n_choices > 1),
+            ("logprobs", self.n_top_logprobs.is_some()),
+            ("logit_bias", !self.sampling.logit_bias.is_empty()),
+        ];
+        let form = self.constraint.as_ref().map(|(field, _)| *field);
+        let field = asked
+            .into_iter()
+            .find_map(|(field, asked)| asked.then_some(field));
+        let Some(field) = field.or(form) else {
+            return Ok(());
+        };
+        let message =
+            format!("`{field}` is not supported by `hanok`, which quotes; ask a weight by its own name");
+        let mut error = ApiError::bad_field(field, message);
+        error.code = Some("unsupported_parameter");
+        Err(error)
     }
 }
 
@@ -54,15 +93,76 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
         Value::Object(map) => map.is_empty(),
         _ => false,
     };
-    fields.refuse("n", |value| value.as_u64() == Some(1))?;
+    let none = |value: &Value| matches!(value.as_u64(), Some(0)) || empty(value);
     fields.refuse("tools", empty)?;
     fields.refuse("functions", empty)?;
-    fields.refuse("logit_bias", empty)?;
-    fields.refuse("logprobs", |value| value == &Value::Bool(false))?;
-    fields.refuse("top_logprobs", |value| value.as_u64() == Some(0))?;
-    fields.refuse("response_format", |value| {
-        value.get("type").and_then(Value::as_str) == Some("text")
-    })
+    fields.refuse("tool_choice", |value| {
+        matches!(value.as_str(), Some("none" | "auto"))
+    })?;
+    fields.refuse("best_of", |value| value.as_u64() == Some(1))?;
+    fields.refuse("echo", |value| value == &Value::Bool(false))?;
+    fields.refuse("stop_token_ids", empty)?;
+    fields.refuse("min_tokens", none)?;
+    fields.refuse("ignore_eos", |value| value == &Value::Bool(false))?;
+    fields.refuse("bad_words", empty)?;
+    fields.refuse("prompt_logprobs", none)
+}
+
+fn n_choices(fields: &Fields<'_>) -> Result<usize, ApiError> {
+    let n = fields.whole("n", 1, N_CHOICES_MAX)?.unwrap_or(1);
+    // At most sixteen.
+    Ok(n as usize)
+}
+
+fn n_top_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
+    let wanted = fields.flag("logprobs")?.unwrap_or(false);
+    let n_top = fields.whole("top_logprobs", 0, N_TOP_LOGPROBS_MAX)?.unwrap_or(0);
+    if n_top > 0 && !wanted {
+        let message = "`top_logprobs` is only allowed with `logprobs`: true";
+        return Err(ApiError::bad_field("top_logprobs", message));
+    }
+    Ok(wanted.then_some(n_top as usize))
+}
+
+/// Token ids, as text, with what is added to their logits; in the order of the ids.
+fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
+    let wrong = |message: String| ApiError::bad_field("logit_bias", message);
+    let entries = match fields.get("logit_bias") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(entries)) => entries,
+        Some(_) => {
+            return Err(wrong(
+                "`logit_bias` must be an object of token ids and numbers".into(),
+            ));
+        }
+    };
+    if entries.len() > N_BIASES_MAX {
+        let n = entries.len();
+        return Err(wrong(format!(
+            "`logit_bias` has {n} entries; at most {N_BIASES_MAX} are taken"
+        )));
+    }
+    let mut biases = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        let shown: String = key.chars().take(32).collect();
+        let id = key.parse().map_err(|_| {
+            wrong(format!(
+                "`logit_bias` has the key `{shown}`, which is no token id"
+            ))
+        })?;
+        let bias = value
+            .as_f64()
+            .filter(|bias| (-BIAS_MAX..=BIAS_MAX).contains(bias));
+        let bias = bias.ok_or_else(|| {
+            wrong(format!(
+                "the bias of token {id} must be a number between -{BIAS_MAX} and {BIAS_MAX}"
+            ))
+        })?;
+        // At most a hundred: nothing is lost that a logit could show.
+        biases.push((id, bias as f32));
+    }
+    biases.sort_unstable_by_key(|(id, _)| *id);
+    Ok(biases)
 }
 
 fn include_usage(fields: &Fields<'_>, stream: bool) -> Result<bool, ApiError> {
@@ -122,6 +222,7 @@ fn sampling(fields: &Fields<'_>) -> Result<SamplingParams, ApiError> {
         repetition_penalty: fields.number("repetition_penalty", 0.01, 10.0)?.unwrap_or(1.0),
         presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
         frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        logit_bias: logit_bias(fields)?,
         seed,
     })
 }
@@ -231,6 +332,53 @@ mod tests {
     }
 
     #[test]
+    fn the_sampling_surface_is_read() {
+        let request = with(&json!({
+            "n": 3, "logprobs": true, "top_logprobs": 2, "logit_bias": {"7": -100, "5": 1.5},
+            "presence_penalty": 0.5, "frequency_penalty": -0.5, "repetition_penalty": 1.2, "min_p": 0.1, "top_k": 4,
+        }))
+        .unwrap();
+        assert_eq!((request.n_choices, request.n_top_logprobs), (3, Some(2)));
+        assert_eq!(request.sampling.logit_bias, [(5, 1.5), (7, -100.0)]);
+        let sampling = &request.sampling;
+        assert_eq!(
+            (sampling.presence_penalty, sampling.frequency_penalty),
+            (0.5, -0.5)
+        );
+        assert_eq!((sampling.repetition_penalty, sampling.top_k), (1.2, 4));
+        assert_eq!(with(&json!({"logprobs": true})).unwrap().n_top_logprobs, Some(0));
+        assert_eq!(
+            with(&json!({"logprobs": false, "top_logprobs": 0}))
+                .unwrap()
+                .n_top_logprobs,
+            None
+        );
+    }
+
+    #[test]
+    fn an_answer_from_the_documents_takes_no_other_form() {
+        assert!(
+            with(&json!({"n": 1, "temperature": 0.3}))
+                .unwrap()
+                .check_grounded()
+                .is_ok()
+        );
+        let cases = [
+            (json!({"n": 2}), "n"),
+            (json!({"logprobs": true}), "logprobs"),
+            (json!({"logit_bias": {"1": 1}}), "logit_bias"),
+            (
+                json!({"response_format": {"type": "json_object"}}),
+                "response_format",
+            ),
+        ];
+        for (extra, param) in cases {
+            let error = with(&extra).unwrap().check_grounded().unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(param), "{extra}");
+        }
+    }
+
+    #[test]
     fn a_wrong_value_is_refused_with_the_name_of_its_field() {
         let cases = [
             (json!({"model": null}), "model"),
@@ -263,18 +411,25 @@ mod tests {
             (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop"),
             (json!({"stop": [1]}), "stop"),
             (json!({"stop": ""}), "stop"),
-            (json!({"n": 2}), "n"),
+            (json!({"n": 0}), "n"),
+            (json!({"n": 17}), "n"),
             (json!({"stream": "yes"}), "stream"),
             (
                 json!({"stream_options": {"include_usage": true}}),
                 "stream_options",
             ),
             (json!({"tools": [{}]}), "tools"),
-            (json!({"logprobs": true}), "logprobs"),
-            (
-                json!({"response_format": {"type": "json_object"}}),
-                "response_format",
-            ),
+            (json!({"logprobs": 1}), "logprobs"),
+            (json!({"top_logprobs": 3}), "top_logprobs"),
+            (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
+            (json!({"logit_bias": [1]}), "logit_bias"),
+            (json!({"logit_bias": {"x": 1}}), "logit_bias"),
+            (json!({"logit_bias": {"-1": 1}}), "logit_bias"),
+            (json!({"logit_bias": {"1": 101}}), "logit_bias"),
+            (json!({"logit_bias": {"1": "much"}}), "logit_bias"),
+            (json!({"tool_choice": "required"}), "tool_choice"),
+            (json!({"ignore_eos": true}), "ignore_eos"),
+            (json!({"min_tokens": 5}), "min_tokens"),
         ];
         for (extra, param) in cases {
             let error = with(&extra).unwrap_err();

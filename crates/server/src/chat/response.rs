@@ -1,9 +1,12 @@
 //! What `/v1/chat/completions` answers, to OpenAI's letter, plus `grounded` and `hanok`.
 
-use model::StopReason;
+use model::{Logprobs, Model, StopReason, TokenLogprob};
 use serde::Serialize;
 
 use crate::wire::AskJson;
+
+/// What stands for the logarithm of a vanishing probability, which JSON cannot write; OpenAI's number.
+const LOGPROB_MIN: f32 = -9999.0;
 
 /// Tokens used.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -11,6 +14,14 @@ pub(crate) struct Usage {
     pub(crate) prompt_tokens: usize,
     pub(crate) completion_tokens: usize,
     pub(crate) total_tokens: usize,
+    /// Where some of the prompt was in memory already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct PromptDetails {
+    cached_tokens: usize,
 }
 
 impl Usage {
@@ -19,7 +30,14 @@ impl Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
+            prompt_tokens_details: None,
         }
+    }
+
+    /// Says how many tokens of the prompt did not have to be processed again.
+    pub(crate) fn with_cached(mut self, cached_tokens: usize) -> Self {
+        self.prompt_tokens_details = (cached_tokens > 0).then_some(PromptDetails { cached_tokens });
+        self
     }
 }
 
@@ -41,7 +59,7 @@ pub(crate) struct Completion<'a> {
     created: i64,
     model: &'a str,
     grounded: bool,
-    choices: [Choice<'a>; 1],
+    choices: Vec<Choice<'a>>,
     usage: Usage,
 }
 
@@ -49,7 +67,7 @@ pub(crate) struct Completion<'a> {
 struct Choice<'a> {
     index: u32,
     message: Message<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<LogprobsJson<'a>>,
     finish_reason: &'static str,
 }
 
@@ -82,8 +100,20 @@ struct Chunk<'a> {
 struct ChunkChoice<'a> {
     index: u32,
     delta: Delta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<LogprobsJson<'a>>,
     finish_reason: Option<&'static str>,
+}
+
+impl<'a> ChunkChoice<'a> {
+    /// A choice that goes on.
+    fn of(index: u32, delta: Delta<'a>) -> Self {
+        Self {
+            index,
+            delta,
+            logprobs: None,
+            finish_reason: None,
+        }
+    }
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -92,6 +122,73 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+}
+
+/// How likely the tokens of a text were.
+#[derive(Debug, Serialize)]
+struct LogprobsJson<'a> {
+    content: &'a [TokenJson],
+    refusal: Option<()>,
+}
+
+impl<'a> LogprobsJson<'a> {
+    fn of(content: &'a [TokenJson]) -> Self {
+        Self {
+            content,
+            refusal: None,
+        }
+    }
+}
+
+/// One token of a text, and the likely ones in its place.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct TokenJson {
+    #[serde(flatten)]
+    token: LikelyJson,
+    top_logprobs: Vec<LikelyJson>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct LikelyJson {
+    token: String,
+    /// ln p in the model's own distribution, before temperature, penalties and biases.
+    logprob: f32,
+    /// The token's part of the text: a character may need several tokens. Null for what is no text.
+    bytes: Option<Vec<u8>>,
+}
+
+impl TokenJson {
+    pub(crate) fn of(logprobs: &Logprobs, model: &Model) -> Self {
+        Self {
+            token: LikelyJson::of(logprobs.chosen, model),
+            top_logprobs: logprobs
+                .top
+                .iter()
+                .map(|&top| LikelyJson::of(top, model))
+                .collect(),
+        }
+    }
+}
+
+impl LikelyJson {
+    fn of(token: TokenLogprob, model: &Model) -> Self {
+        let tokenizer = model.tokenizer();
+        let bytes = tokenizer.token_bytes(token.id);
+        Self {
+            token: String::from_utf8_lossy(bytes).into_owned(),
+            logprob: token.logprob.max(LOGPROB_MIN),
+            bytes: (!tokenizer.is_special(token.id)).then(|| bytes.to_vec()),
+        }
+    }
+}
+
+/// One choice, whole.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    pub(crate) text: String,
+    pub(crate) finish_reason: &'static str,
+    /// If asked for.
+    pub(crate) logprobs: Option<Vec<TokenJson>>,
 }
 
 /// Why the generation ended, in OpenAI's words.
@@ -103,19 +200,23 @@ pub(crate) fn finish_reason(stop: StopReason) -> &'static str {
 }
 
 impl Envelope {
-    /// The answer in one piece.
+    /// The answer in one piece, its choices in order.
     pub(crate) fn whole<'a>(
         &'a self,
-        content: &'a str,
-        finish_reason: &'static str,
+        choices: &'a [Said],
         usage: Usage,
         hanok: Option<&'a AskJson>,
     ) -> Completion<'a> {
-        let message = Message {
-            role: "assistant",
-            content,
-            refusal: None,
-            hanok,
+        let choice = |(index, said): (u32, &'a Said)| Choice {
+            index,
+            message: Message {
+                role: "assistant",
+                content: &said.text,
+                refusal: None,
+                hanok,
+            },
+            logprobs: said.logprobs.as_deref().map(LogprobsJson::of),
+            finish_reason: said.finish_reason,
         };
         Completion {
             id: &self.id,
@@ -123,37 +224,40 @@ impl Envelope {
             created: self.created,
             model: &self.model,
             grounded: self.grounded,
-            choices: [Choice {
-                index: 0,
-                message,
-                logprobs: None,
-                finish_reason,
-            }],
+            choices: (0..).zip(choices).map(choice).collect(),
             usage,
         }
     }
 
-    /// The first chunk: who speaks.
-    pub(crate) fn role(&self) -> String {
+    /// The first chunk of a choice: who speaks.
+    pub(crate) fn role(&self, index: u32) -> String {
         let delta = Delta {
             role: Some("assistant"),
             content: Some(""),
         };
-        self.chunk(delta, None, None)
+        self.chunk(ChunkChoice::of(index, delta), None)
     }
 
-    /// A piece of text.
-    pub(crate) fn text(&self, text: &str) -> String {
+    /// A piece of a choice's text, with its token if logprobs were asked for.
+    pub(crate) fn text(&self, index: u32, text: &str, token: Option<&TokenJson>) -> String {
         let delta = Delta {
             role: None,
             content: Some(text),
         };
-        self.chunk(delta, None, None)
+        let choice = ChunkChoice {
+            logprobs: token.map(|token| LogprobsJson::of(std::slice::from_ref(token))),
+            ..ChunkChoice::of(index, delta)
+        };
+        self.chunk(choice, None)
     }
 
-    /// The end of the text.
-    pub(crate) fn end(&self, finish_reason: &'static str, hanok: Option<&AskJson>) -> String {
-        self.chunk(Delta::default(), Some(finish_reason), hanok)
+    /// The end of a choice's text.
+    pub(crate) fn end(&self, index: u32, finish_reason: &'static str, hanok: Option<&AskJson>) -> String {
+        let choice = ChunkChoice {
+            finish_reason: Some(finish_reason),
+            ..ChunkChoice::of(index, Delta::default())
+        };
+        self.chunk(choice, hanok)
     }
 
     /// The chunk that carries the usage, if it was asked for: no choices, an empty list and never null.
@@ -165,18 +269,7 @@ impl Envelope {
         self.include_usage.then(|| crate::ask::to_text(&chunk))
     }
 
-    fn chunk(
-        &self,
-        delta: Delta<'_>,
-        finish_reason: Option<&'static str>,
-        hanok: Option<&AskJson>,
-    ) -> String {
-        let choice = ChunkChoice {
-            index: 0,
-            delta,
-            logprobs: None,
-            finish_reason,
-        };
+    fn chunk(&self, choice: ChunkChoice<'_>, hanok: Option<&AskJson>) -> String {
         crate::ask::to_text(&self.bare(vec![choice], hanok))
     }
 
@@ -213,13 +306,13 @@ mod tests {
             format!(r#""choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{reason}}}],"#)
         };
         let role = choice(r#"{"role":"assistant","content":""}"#, "null");
-        assert_eq!(envelope.role(), format!("{head}{role}{null}"));
+        assert_eq!(envelope.role(0), format!("{head}{role}{null}"));
         assert_eq!(
-            envelope.text("é"),
+            envelope.text(0, "é", None),
             format!("{head}{}{null}", choice(r#"{"content":"é"}"#, "null"))
         );
         assert_eq!(
-            envelope.end("length", None),
+            envelope.end(0, "length", None),
             format!("{head}{}{null}", choice("{}", r#""length""#))
         );
         let usage = r#""choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5}}"#;
@@ -229,6 +322,24 @@ mod tests {
             ..envelope
         };
         assert_eq!(silent.usage(Usage::new(2, 3)), None);
-        assert!(!silent.text("x").contains("usage"));
+        assert!(!silent.text(0, "x", None).contains("usage"));
+    }
+    #[test]
+    fn logprobs_have_openais_shape() {
+        let likely = |token: &str, logprob, bytes: Option<&[u8]>| LikelyJson {
+            token: token.into(),
+            logprob,
+            bytes: bytes.map(<[u8]>::to_vec),
+        };
+        let token = TokenJson {
+            token: likely("é", -0.5, Some("é".as_bytes())),
+            top_logprobs: vec![likely("<|end|>", LOGPROB_MIN, None)],
+        };
+        let json = serde_json::to_value(LogprobsJson::of(&[token])).unwrap();
+        let expected = serde_json::json!({"refusal": null, "content": [{
+            "token": "é", "logprob": -0.5, "bytes": [195, 169],
+            "top_logprobs": [{"token": "<|end|>", "logprob": -9999.0, "bytes": null}],
+        }]});
+        assert_eq!(json, expected);
     }
 }

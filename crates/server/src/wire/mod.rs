@@ -7,6 +7,7 @@ mod answer;
 mod documents;
 mod error;
 mod ingest;
+mod router;
 
 pub use answer::{
     AskJson, AskStreamEvent, CitationJson, LanguageJson, ModeJson, MsJson, NearJson, OutcomeJson,
@@ -17,6 +18,7 @@ pub use documents::{
 };
 pub use error::{ErrorBody, ErrorJson};
 pub use ingest::{FailedJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson};
+pub use router::{LayerRoutingJson, RouterJson};
 
 /// The version of every shape here.
 pub const SCHEMA: u32 = 1;

@@ -51,6 +51,27 @@ impl House {
 
     /// With what `change` does to the configuration.
     pub(crate) fn with(model: Option<&Path>, change: impl FnOnce(&mut AppConfig)) -> Self {
+        Self::build(model, EngineConfig::default(), change)
+    }
+
+    /// With a tiny model of random weights and an engine of its own kind.
+    pub(crate) fn with_tiny_model(engine: EngineConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tiny.gguf");
+        let options = model::synth::Options {
+            dtype: model::synth::dtype_by_name("q8_0").unwrap(),
+            seed: 3,
+        };
+        let spec = model::synth::Spec::by_name("tiny-olmoe").unwrap();
+        let bytes = model::synth::synth(&spec, &options, Vec::new(), &mut |_| {}).unwrap();
+        stdx::fs::write(&path, bytes).unwrap();
+        Self::build(Some(&path), engine, |config| {
+            config.self_test = false;
+            config.model_name = Some("tiny".into());
+        })
+    }
+
+    fn build(model: Option<&Path>, engine_config: EngineConfig, change: impl FnOnce(&mut AppConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let store = Store::open(&data, Access::Write).unwrap();
@@ -62,7 +83,7 @@ impl House {
         assert_eq!(report.failed, []);
         let engine = model.map(|path| {
             let model = Model::load(path, &LoadOptions::default()).unwrap();
-            Engine::start(model, EngineConfig::default())
+            Engine::start(model, engine_config)
         });
         let assistant = Arc::new(Assistant::new(Arc::new(store), engine, None));
         let mut config = AppConfig::new(assistant, data.join("uploads"));

@@ -6,6 +6,7 @@ mod common;
 
 mod answers;
 mod chat;
+mod completion;
 mod documents;
 mod local;
 mod page;

@@ -278,7 +278,7 @@ fn one_token(engine: Engine) -> Result<(), String> {
         sampling: SamplingParams::greedy(),
         stop: Vec::new(),
         ignore_eos: true,
-        partition: engine::PARTITION_DEFAULT,
+        ..Request::default()
     };
     let mut answered = false;
     for event in engine.submit(request).map_err(|error| chain(&error))? {
