@@ -13,11 +13,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum as _};
 
 mod agree;
+mod budget;
 mod ours;
 mod peer;
 mod quiet;
 mod report;
 mod roofs;
+mod service;
 mod traffic;
 mod worker;
 
@@ -35,6 +37,10 @@ enum Cli {
     Engine(Options),
     /// Compare what the engines say, token by token
     Agree(agree::Options),
+    /// Many at once, and text that repeats
+    Service(service::Options),
+    /// A model larger than its memory
+    Budget(budget::Options),
     /// One repetition in this process
     #[command(hide = true)]
     Worker(Work),
@@ -74,6 +80,8 @@ fn main() -> Result<()> {
         }
         Cli::Engine(options) => compare(&options),
         Cli::Agree(options) => agree::run(&options),
+        Cli::Service(options) => service::run(&options),
+        Cli::Budget(options) => budget::run(&options),
     }
 }
 
@@ -98,17 +106,23 @@ fn compare(options: &Options) -> Result<()> {
             new_tokens: options.new_tokens,
             together: run.n_together(),
             seed: 0,
+            memory_budget: None,
             hold: false,
         };
         prepare(&template)?;
         for repetition in 0..options.repetitions {
             report.roofs.push(roofs()?);
             for which in order(repetition) {
-                let work = Work {
+                let mut work = Work {
                     which,
                     seed: repetition as u64 + 1,
                     ..template.clone()
                 };
+                if run.is_out_of_the_race(which) {
+                    work.together = 0;
+                    work.prefill.truncate(1);
+                    work.decode.truncate(1);
+                }
                 let measured = in_its_own_process(&work)?;
                 eprintln!("  {repetition} {which:?}: {}", report::line(&measured));
                 run.add(which, measured);
@@ -179,6 +193,11 @@ fn command(work: &Work) -> Result<Command> {
                 .iter()
                 .flat_map(|folder| [OsStr::new("--pack"), folder.as_os_str()]),
         )
+        .args(
+            work.memory_budget
+                .iter()
+                .flat_map(|bytes| ["--memory-budget".to_owned(), bytes.to_string()]),
+        )
         .args(work.hold.then_some("--hold"));
     Ok(command)
 }
@@ -237,8 +256,13 @@ fn list(flag: &str, numbers: &[usize]) -> Vec<String> {
 }
 
 fn in_its_own_process(work: &Work) -> Result<Measured> {
+    measured_by(command(work)?, work)
+}
+
+/// What the process says that does `work`.
+fn measured_by(mut command: Command, work: &Work) -> Result<Measured> {
     let before = quiet::Ticks::now()?;
-    let output = command(work)?.stderr(Stdio::inherit()).output()?;
+    let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!(
             "{which:?} on {} ended with {}",

@@ -21,6 +21,7 @@ impl Ours {
         n_context: usize,
         n_sequences: usize,
         pack: Option<PathBuf>,
+        memory_budget: Option<u64>,
     ) -> Result<Self> {
         let options = LoadOptions {
             threads: n_threads,
@@ -29,6 +30,7 @@ impl Ours {
                 folder: pack,
                 ..PackOptions::default()
             },
+            memory_budget,
             ..LoadOptions::default()
         };
         let model = Model::load(path, &options)?;
@@ -36,11 +38,19 @@ impl Ours {
         let config = EngineConfig {
             prefill_chunk_tokens: 512,
             n_sequences_max: n_sequences.max(1),
+            // Random weights repeat themselves, and guessing what repeats would flatter us.
+            prompt_lookup: false,
             ..EngineConfig::default()
         };
         Ok(Self {
             engine: Engine::start(model, config),
         })
+    }
+
+    /// Experts that were there when they were needed, and all that were needed.
+    pub(crate) fn experts(&self) -> (u64, u64) {
+        let stats = self.engine.model().residency().unwrap_or_default();
+        (stats.hits, stats.needed)
     }
 
     /// Decodes all prompts together; tokens per second from the moment each sequence has its first new token to
@@ -83,13 +93,17 @@ impl Ours {
         Ok(between.count() as f64 / (end - start).as_secs_f64())
     }
 
-    /// Processes `prompt`, then chooses `n_new` tokens; the first of them ends the prompt's time.
-    pub(crate) fn generate(&self, prompt: &[u32], n_new: usize) -> Result<Timings> {
+    /// Processes `prompt`, of which the first `n_past` tokens were processed before, then chooses `n_new` tokens; the
+    /// first of them ends the prompt's time.
+    pub(crate) fn generate(&self, prompt: &[u32], n_past: usize, n_new: usize) -> Result<Timings> {
         let start = Instant::now();
         let mut first = None;
         let mut n_tokens = 0;
         for event in self.engine.submit(request(prompt, n_new))? {
             match event {
+                Event::Prefilled { cached_tokens, .. } if cached_tokens != n_past => {
+                    bail!("our engine remembered {cached_tokens} tokens of the prompt instead of {n_past}")
+                }
                 Event::Token { .. } => {
                     n_tokens += 1;
                     first.get_or_insert_with(Instant::now);

@@ -75,6 +75,22 @@ impl Peer {
         unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.context.as_ptr()), true) };
     }
 
+    /// Keeps the first `n` tokens seen.
+    pub(crate) fn forget_from(&mut self, n: usize) -> Result<()> {
+        if n == 0 {
+            self.clear();
+            return Ok(());
+        }
+        let n = i32::try_from(n)?;
+        // SAFETY: the context lives as long as `self`; its memory belongs to it.
+        let done =
+            unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.context.as_ptr()), 0, n, -1) };
+        if !done {
+            bail!("llama.cpp cannot forget what follows token {n}");
+        }
+        Ok(())
+    }
+
     /// Processes `tokens` after those seen so far and returns the most likely next one.
     pub(crate) fn step(&mut self, tokens: &[u32]) -> Result<u32> {
         let mut ids: Vec<sys::llama_token> = tokens.iter().map(|&id| id.cast_signed()).collect();

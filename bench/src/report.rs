@@ -77,6 +77,9 @@ pub(crate) struct ModelRun {
 /// Sequences decoded together.
 const TOGETHER: usize = 8;
 
+/// Repetitions after which a setting may be given up.
+const LOSSES: usize = 2;
+
 const SETTINGS: [(Which, &str); 2] = [
     (Which::PeerRepack, "CPU repack on"),
     (Which::PeerPlain, "CPU repack off"),
@@ -133,16 +136,31 @@ impl ModelRun {
         if self.deep { TOGETHER } else { 0 }
     }
 
-    fn values(&self, which: Which, value: impl Fn(&Measured) -> f64) -> Vec<f64> {
-        self.measured
-            .iter()
-            .filter(|(w, _)| *w == which)
-            .map(|(_, m)| value(m))
-            .collect()
+    /// Whether a setting of the peer is behind the other in every long measurement, so that more of them would be a
+    /// waste of an hour.
+    pub(crate) fn is_out_of_the_race(&self, which: Which) -> bool {
+        let other = match which {
+            Which::Ours => return false,
+            Which::PeerRepack => Which::PeerPlain,
+            Which::PeerPlain => Which::PeerRepack,
+        };
+        let loses = |value: &dyn Fn(&Measured) -> Option<f64>| {
+            let (a, b) = (self.values(which, value), self.values(other, value));
+            a.len() >= LOSSES && b.len() >= LOSSES && median(&a) < median(&b)
+        };
+        self.deep
+            && loses(&|m| m.together)
+            && loses(&|m| m.prefill.get(1).copied())
+            && loses(&|m| m.decode.get(1).copied())
+    }
+
+    fn values(&self, which: Which, value: impl Fn(&Measured) -> Option<f64>) -> Vec<f64> {
+        let of_it = self.measured.iter().filter(|(w, _)| *w == which);
+        of_it.filter_map(|(_, m)| value(m)).collect()
     }
 
     fn best_decoder(&self) -> Which {
-        let decode = |which| median(&self.values(which, |m| m.decode[0]));
+        let decode = |which| median(&self.values(which, |m| m.decode.first().copied()));
         if decode(Which::PeerRepack) >= decode(Which::PeerPlain) {
             Which::PeerRepack
         } else {
@@ -154,7 +172,7 @@ impl ModelRun {
 /// Where a metric's figures come from.
 enum Value<'a> {
     /// Each repetition.
-    Of(Box<dyn Fn(&Measured) -> f64 + 'a>),
+    Of(Box<dyn Fn(&Measured) -> Option<f64> + 'a>),
     /// The one run of several processes.
     Shared,
 }
@@ -260,7 +278,7 @@ impl Report {
                 },
                 unit: "tokens/s",
                 more_is_better: true,
-                value: Value::Of(Box::new(move |m| m.decode[i])),
+                value: Value::Of(Box::new(move |m| m.decode.get(i).copied())),
                 roof: Some(read / bytes),
                 setting: None,
             });
@@ -270,7 +288,7 @@ impl Report {
                 name: format!("decode{TOGETHER}"),
                 unit: "tokens/s",
                 more_is_better: true,
-                value: Value::Of(Box::new(|m| m.together.unwrap_or(0.0))),
+                value: Value::Of(Box::new(|m| m.together)),
                 roof: Some(TOGETHER as f64 * read / run.traffic.step_bytes(TOGETHER, 128)),
                 setting: None,
             });
@@ -283,7 +301,7 @@ impl Report {
                 name: format!("prefill{length}"),
                 unit: "tokens/s",
                 more_is_better: true,
-                value: Value::Of(Box::new(move |m| m.prefill[i])),
+                value: Value::Of(Box::new(move |m| m.prefill.get(i).copied())),
                 roof: Some(int8 / macs),
                 setting: None,
             });
@@ -292,7 +310,7 @@ impl Report {
             name: name.to_owned(),
             unit,
             more_is_better: false,
-            value: Value::Of(Box::new(value)),
+            value: Value::Of(Box::new(move |m| Some(value(m)))),
             roof: None,
             setting,
         };

@@ -44,10 +44,10 @@ pub(crate) struct Work {
     /// Ids below this are drawn as prompt tokens.
     #[arg(long)]
     pub(crate) vocabulary: u64,
-    /// Prompt lengths to time, each with fresh tokens.
+    /// Prompt lengths to time, ascending: beginnings of one text.
     #[arg(long, value_delimiter = ',')]
     pub(crate) prefill: Vec<usize>,
-    /// Context lengths at which to time single tokens.
+    /// Context lengths at which to time single tokens; those beyond the longest prompt go on in its text.
     #[arg(long, value_delimiter = ',')]
     pub(crate) decode: Vec<usize>,
     /// Tokens to time at each context length.
@@ -61,6 +61,9 @@ pub(crate) struct Work {
     /// Where our engine keeps packed weights; without it they stay in memory.
     #[arg(long)]
     pub(crate) pack: Option<PathBuf>,
+    /// Bytes that our engine may take; experts that do not fit are read on demand.
+    #[arg(long)]
+    pub(crate) memory_budget: Option<u64>,
     /// Stay alive, model loaded, until standard input ends.
     #[arg(long)]
     pub(crate) hold: bool,
@@ -89,6 +92,12 @@ pub(crate) struct Measured {
     pub(crate) peak_bytes: f64,
     /// Processor time of the whole process in clock ticks.
     pub(crate) own_ticks: u64,
+    /// Bytes that the disk gave.
+    pub(crate) read_bytes: u64,
+    /// Tokens processed or chosen.
+    pub(crate) n_tokens: usize,
+    /// Experts that were in memory when they were needed, and all that were needed; zeros where all are there.
+    pub(crate) experts: (u64, u64),
     /// Share of the machine that others took meanwhile; set by the process that started this one.
     #[serde(default)]
     pub(crate) others: f64,
@@ -108,6 +117,7 @@ impl Engine {
                 work.context,
                 work.together,
                 work.pack.clone(),
+                work.memory_budget,
             )?));
         }
         let settings = Settings {
@@ -117,6 +127,14 @@ impl Engine {
             n_sequences: u32::try_from(work.together.max(1))?,
         };
         Ok(Self::Peer(Peer::load(&work.model, settings)?))
+    }
+
+    /// Experts that were there when they were needed, and all that were needed.
+    fn experts(&self) -> (u64, u64) {
+        match self {
+            Self::Ours(ours) => ours.experts(),
+            Self::Peer(_) => (0, 0),
+        }
     }
 
     /// Tokens per second of all sequences, from the moment each has its first new token.
@@ -138,14 +156,15 @@ impl Engine {
         }
     }
 
-    fn generate(&mut self, prompt: &[u32], n_new: usize) -> Result<Timings> {
+    /// Processes a prompt, of which the first `n_past` tokens were processed before, and goes on for `n_new` tokens.
+    fn generate(&mut self, prompt: &[u32], n_past: usize, n_new: usize) -> Result<Timings> {
         let peer = match self {
-            Self::Ours(ours) => return ours.generate(prompt, n_new),
+            Self::Ours(ours) => return ours.generate(prompt, n_past, n_new),
             Self::Peer(peer) => peer,
         };
-        peer.clear();
+        peer.forget_from(n_past)?;
         let start = Instant::now();
-        let mut token = peer.step(prompt)?;
+        let mut token = peer.step(&prompt[n_past..])?;
         let first = Instant::now();
         for _ in 1..n_new {
             token = peer.step(&[token])?;
@@ -168,18 +187,28 @@ pub(crate) fn run(work: &Work) -> Result<Measured> {
     };
     let start = Instant::now();
     let mut engine = Engine::load(work)?;
-    engine.generate(&tokens(1), 1)?;
+    engine.generate(&tokens(1), 0, 1)?;
     let load_s = start.elapsed().as_secs_f64();
     // Threads, caches and pages are warm after this.
-    engine.generate(&tokens(32), 8)?;
-    let mut prefill = Vec::new();
-    for &n_tokens in &work.prefill {
-        let time = engine.generate(&tokens(n_tokens), 1)?;
-        prefill.push(n_tokens as f64 / time.first_s);
-    }
+    engine.generate(&tokens(32), 0, 8)?;
     let mut decode = Vec::new();
-    for &n_tokens in &work.decode {
-        let time = engine.generate(&tokens(n_tokens), work.new_tokens + 1)?;
+    let longest = work.prefill.iter().copied().max().unwrap_or(0);
+    let (short, long): (Vec<usize>, Vec<usize>) = work.decode.iter().partition(|n| **n <= longest);
+    for n_tokens in short {
+        let time = engine.generate(&tokens(n_tokens), 0, work.new_tokens + 1)?;
+        decode.push(work.new_tokens as f64 / time.rest_s);
+    }
+    // One text for all that is long, each part processed once.
+    let text = tokens(long.iter().copied().max().unwrap_or(0).max(longest));
+    let (mut prefill, mut n_past, mut spent_s) = (Vec::new(), 0, 0.0);
+    for &n_tokens in &work.prefill {
+        spent_s += engine.generate(&text[..n_tokens], n_past, 1)?.first_s;
+        n_past = n_tokens;
+        prefill.push(n_tokens as f64 / spent_s);
+    }
+    for n_tokens in long {
+        let time = engine.generate(&text[..n_tokens], n_past, work.new_tokens + 1)?;
+        n_past = n_tokens;
         decode.push(work.new_tokens as f64 / time.rest_s);
     }
     let mut together = None;
@@ -187,9 +216,15 @@ pub(crate) fn run(work: &Work) -> Result<Measured> {
         let prompts: Vec<Vec<u32>> = (0..work.together).map(|_| tokens(TOGETHER_CONTEXT)).collect();
         together = Some(engine.generate_together(&prompts, work.new_tokens)?);
     }
+    let longest = text.len().max(n_past);
+    let n_decoded = (work.new_tokens + 1) * (work.decode.len() + work.together);
+    let n_short: usize = work.decode.iter().filter(|n| **n <= longest).sum();
     let measured = Measured {
         load_s,
         together,
+        read_bytes: read_bytes(),
+        n_tokens: 2 + 32 + 8 + n_short + longest + work.together * TOGETHER_CONTEXT + n_decoded,
+        experts: engine.experts(),
         prefill,
         decode,
         peak_bytes: peak_bytes()?,
@@ -201,6 +236,13 @@ pub(crate) fn run(work: &Work) -> Result<Measured> {
         std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     }
     Ok(measured)
+}
+
+/// What this process had read from disks; 0 where the system does not say.
+fn read_bytes() -> u64 {
+    let io = stdx::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("read_bytes:"));
+    line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The kernel's high-water mark of this process's resident memory.

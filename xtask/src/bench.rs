@@ -94,6 +94,54 @@ pub(crate) fn agree(options: &Agree) -> Result<()> {
     shell::run(&mut bench)
 }
 
+/// Options of `cargo xtask bench service`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Service {
+    /// Write the result here
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Builds, makes the model, measures.
+pub(crate) fn service(options: &Service) -> Result<()> {
+    install_compilers()?;
+    build()?;
+    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
+    bench.arg("service").arg("--model").arg(synthetic("q4_0")?);
+    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if smollm2.is_file() {
+        bench.arg("--text-model").arg(smollm2);
+    }
+    if let Some(path) = &options.json {
+        bench.arg("--json").arg(path);
+    }
+    shell::run(&mut bench)
+}
+
+/// Options of `cargo xtask bench budget`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Budget {
+    /// Memory of each engine, in MiB
+    #[arg(long, default_value_t = 2048)]
+    mib: u64,
+    /// Write the result here
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Builds, makes the model, measures.
+pub(crate) fn budget(options: &Budget) -> Result<()> {
+    install_compilers()?;
+    build()?;
+    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
+    bench.arg("budget").arg("--model").arg(synthetic("q4_0")?);
+    bench.args(["--mib", &options.mib.to_string()]);
+    if let Some(path) = &options.json {
+        bench.arg("--json").arg(path);
+    }
+    shell::run(&mut bench)
+}
+
 fn install_compilers() -> Result<()> {
     let mut missing: Vec<&str> = PACKAGES
         .iter()

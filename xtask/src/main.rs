@@ -55,6 +55,10 @@ enum Bench {
     Engine(bench::Engine),
     /// What both engines say about the same tokens, and who is nearer to exact arithmetic
     Agree(bench::Agree),
+    /// What our engine does for many at once and for text that repeats
+    Service(bench::Service),
+    /// A model larger than its memory, beside llama.cpp (root, Linux)
+    Budget(bench::Budget),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +78,8 @@ fn run(cli: Cli) -> Result<bool> {
         Cli::Parity(args) => return parity::run(&args),
         Cli::Bench(Bench::Engine(options)) => bench::engine(&options)?,
         Cli::Bench(Bench::Agree(options)) => bench::agree(&options)?,
+        Cli::Bench(Bench::Service(options)) => bench::service(&options)?,
+        Cli::Bench(Bench::Budget(options)) => bench::budget(&options)?,
         Cli::Dist(options) => dist::run(&options)?,
         Cli::System(options) => system::run(&options)?,
         Cli::Walls => walls::run()?,

@@ -54,6 +54,12 @@ pub(crate) struct SettingArgs {
     /// `auto` packs large models once for fast starts and shared memory; `off` never does
     #[arg(long, global = true, value_name = "MODE")]
     pub(crate) pack: Option<String>,
+    /// Keys and values as `f16`, or as `q8_0` in about half the memory
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub(crate) kv_cache: Option<String>,
+    /// Memory that the model may take, such as `2GiB`; experts that do not fit are read when needed
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) memory_budget: Option<String>,
     /// Mission to answer in
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) mission: Option<String>,

@@ -177,6 +177,8 @@ pub(crate) fn load_options(settings: &Settings) -> LoadOptions {
             notice: Some(say_packing),
             even_small: false,
         },
+        kv: settings.kv_cache,
+        memory_budget: settings.memory_budget,
         ..LoadOptions::default()
     }
 }
@@ -221,10 +223,18 @@ pub(crate) fn not_loaded(path: &std::path::Path, error: &LoadError) -> Failure {
     } else {
         format!("the model `{shown}` cannot be used: {text}")
     };
+    if let LoadError::Budget { context_fits, .. } = error {
+        return Failure::environment(message).hint(match context_fits {
+            Some(tokens) => {
+                format!("`--context {tokens}` or less fits; `--kv-cache q8_0` halves what a context takes")
+            }
+            None => "raise `--memory-budget`".to_owned(),
+        });
+    }
     if let LoadError::Memory { context_fits, .. } = error {
         return Failure::environment(message).hint(match context_fits {
             Some(tokens) => format!("`--context {tokens}` or less fits, or take a file with smaller weights"),
-            None => "close other programs, or take a file with smaller weights (`hanok convert` makes one)"
+            None => "close other programs, take a file with smaller weights (`hanok convert` makes one), or read experts when they are needed: `--memory-budget 2GiB`"
                 .to_owned(),
         });
     }

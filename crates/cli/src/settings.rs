@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 13] = [
+pub(crate) const KEYS: [Key; 15] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -40,6 +40,8 @@ pub(crate) const KEYS: [Key; 13] = [
     text("kernels"),
     number("context"),
     text("pack"),
+    text("kv_cache"),
+    text("memory_budget"),
     text("mission"),
     text("address"),
     number("port"),
@@ -128,6 +130,10 @@ pub(crate) struct Settings {
     pub(crate) context: Option<usize>,
     /// Whether models are packed once for all processes; off keeps weights in each process's memory.
     pub(crate) pack: bool,
+    /// How keys and values are kept.
+    pub(crate) kv_cache: compute::KvDType,
+    /// Bytes that the model may take; `None` keeps all of it in memory.
+    pub(crate) memory_budget: Option<u64>,
     /// Address to serve at.
     pub(crate) address: std::net::IpAddr,
     /// Port to serve at.
@@ -185,6 +191,8 @@ impl Settings {
             kernels: kernels(get("kernels"))?,
             context: (context > 0).then_some(context),
             pack: pack(get("pack"))?,
+            kv_cache: kv_cache(get("kv_cache"))?,
+            memory_budget: memory_budget(get("memory_budget"))?,
             address: parsed(get("address"), "an IP address such as 127.0.0.1")?
                 .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
             port: parsed(get("port"), "a port between 0 and 65535")?.unwrap_or(DEFAULT_PORT),
@@ -203,6 +211,7 @@ impl Settings {
                     "data_dir" => Some(self.data_dir.display().to_string()),
                     "models_dir" => Some(self.models_dir.display().to_string()),
                     "kernels" | "pack" => Some("auto".to_owned()),
+                    "kv_cache" => Some("f16".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
@@ -247,6 +256,8 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "threads" => args.threads.as_deref(),
         "context" => args.context.as_deref(),
         "pack" => args.pack.as_deref(),
+        "kv_cache" => args.kv_cache.as_deref(),
+        "memory_budget" => args.memory_budget.as_deref(),
         "mission" => args.mission.as_deref(),
         "address" => args.address.as_deref(),
         "port" => args.port.as_deref(),
@@ -296,6 +307,51 @@ fn pack(raw: &Raw) -> Result<bool> {
             place(raw)
         ))),
     }
+}
+
+fn kv_cache(raw: &Raw) -> Result<compute::KvDType> {
+    match raw.value.as_deref() {
+        None | Some("f16") => Ok(compute::KvDType::F16),
+        Some("q8_0") => Ok(compute::KvDType::Q8_0),
+        Some(other) => Err(Failure::misuse(format!(
+            "{} is `{other}`, but f16 and q8_0 are known",
+            place(raw)
+        ))),
+    }
+}
+
+fn memory_budget(raw: &Raw) -> Result<Option<u64>> {
+    let Some(value) = raw.value.as_deref().filter(|value| *value != "none") else {
+        return Ok(None);
+    };
+    size(value).map(Some).ok_or_else(|| {
+        Failure::misuse(format!("{} is `{value}`, which is no size", place(raw))).hint(
+            "write it like 2GiB, 1500MB or as a number of bytes; `none` keeps the whole model in memory",
+        )
+    })
+}
+
+/// Bytes of a size such as `2GiB`, `1.5 GB` or `1048576`.
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let bytes = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kib" => 1024.0,
+        "kb" => 1e3,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "mb" => 1e6,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "gb" => 1e9,
+        "tib" => 1024.0_f64.powi(4),
+        "tb" => 1e12,
+        _ => return None,
+    };
+    let number: f64 = number.trim().parse().ok()?;
+    let bytes = number * bytes;
+    // Above that, floating-point numbers skip integers.
+    (1.0..=9e15).contains(&bytes).then_some(bytes as u64)
 }
 
 /// A level by its name; whether this processor has it is checked when it is forced.

@@ -111,6 +111,9 @@ pub struct MatrixRef<'a> {
 }
 
 impl Matrix {
+    /// Rows that lie together in the interleaved bytes: a matrix can be cut after any multiple of so many.
+    pub const ROWS_TOGETHER: usize = LANES;
+
     /// Takes `bytes` as row-major blocks of `dtype`, as GGUF and safetensors hold them, and interleaves
     /// them in place (in a padded copy if `rows` is not a multiple of 16).
     pub fn new(dtype: DType, rows: usize, cols: usize, bytes: AlignedBytes) -> Result<Self, MatrixError> {

@@ -3,6 +3,7 @@
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
 mod lookup;
+mod pace;
 mod prefix;
 mod prefix_cache;
 mod router;
@@ -37,12 +38,13 @@ pub struct EngineConfig {
     pub n_sequences_max: usize,
     /// Requests that may wait; one more is refused with [`SubmitError::QueueFull`].
     pub n_queued_max: usize,
-    /// Prompt tokens processed between two turns, so that a long prompt does not stall the others: between two
-    /// tokens of a sequence lies one step of at most so many tokens and one for each of the others.
+    /// Prompt tokens processed between two turns, at most. While sequences wait for their next token, as many as stretch
+    /// a step to less than three times what it takes without.
     pub prefill_chunk_tokens: usize,
-    /// Bytes of keys and values kept after their sequence, so that a prompt that begins alike need not be
-    /// processed again; at most a quarter of the memory that is free at the start. 0 keeps nothing.
-    pub prefix_cache_bytes: usize,
+    /// Bytes of keys and values kept, those of running sequences included, so that a prompt that begins alike need not
+    /// be processed again; at most a quarter of the memory that is free at the start. `Some(0)` keeps nothing, `None`
+    /// as much as one full context has, and at least 256 MiB.
+    pub prefix_cache_bytes: Option<usize>,
     /// Guess the next tokens from the text so far where that saves time; the output is the same either way.
     pub prompt_lookup: bool,
 }
@@ -53,8 +55,27 @@ impl Default for EngineConfig {
             n_sequences_max: 4,
             n_queued_max: 64,
             prefill_chunk_tokens: 128,
-            prefix_cache_bytes: 1 << 30,
+            prefix_cache_bytes: None,
             prompt_lookup: true,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// A model with a memory budget has room for the keys and values of one sequence, and reads nearly all experts for
+    /// every piece of a prompt, which is why pieces are then large.
+    fn within_budget(self, model: &Model) -> Self {
+        if model.residency().is_none() {
+            return self;
+        }
+        Self {
+            n_sequences_max: 1,
+            prefill_chunk_tokens: self.prefill_chunk_tokens.max(512),
+            prefix_cache_bytes: Some(
+                self.prefix_cache_bytes
+                    .unwrap_or(prefix_cache::context_bytes(model)),
+            ),
+            ..self
         }
     }
 }
@@ -213,6 +234,7 @@ impl Engine {
 
     /// Starts it by another clock.
     fn start_by(model: Arc<Model>, config: &EngineConfig, clock: Clock) -> Self {
+        let config = &config.clone().within_budget(&model);
         let counters = Arc::new(Counters::default());
         // One more than may wait: the thread takes requests out only between two steps.
         let n_queued_max = config.n_queued_max.max(1);

@@ -9,6 +9,14 @@ use crate::prefix::{Lease, PrefixTree};
 /// The cache takes at most one part in so many of the memory that is free at the start.
 const MEMORY_SHARE: usize = 4;
 
+/// What it takes at least where nobody says.
+const DEFAULT_BYTES_MIN: usize = 256 << 20;
+
+/// Bytes of keys and values of one full context.
+pub(crate) fn context_bytes(model: &Model) -> usize {
+    model.context().div_ceil(KV_BLOCK) * model.new_cache().block_bytes()
+}
+
 /// Blocks of texts that were computed, for those that begin alike.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
@@ -17,7 +25,8 @@ pub(crate) struct PrefixCache {
 
 impl PrefixCache {
     /// A cache of at most `bytes`, and at most a share of the memory that is free now.
-    pub(crate) fn new(model: &Model, bytes: usize) -> Self {
+    pub(crate) fn new(model: &Model, bytes: Option<usize>) -> Self {
+        let bytes = bytes.unwrap_or_else(|| context_bytes(model).max(DEFAULT_BYTES_MIN));
         let bytes = available_memory().map_or(bytes, |available| bytes.min(available / MEMORY_SHARE));
         let n_blocks_max = bytes / model.new_cache().block_bytes().max(1);
         Self {

@@ -104,6 +104,11 @@ impl Scheduler {
         self.running.retain(|entry| entry.id != id);
     }
 
+    /// Sequences that wait for their next token.
+    pub(crate) fn n_decoding(&self) -> usize {
+        self.running.iter().filter(|entry| entry.is_prefilled()).count()
+    }
+
     /// Sequences that take turns.
     #[cfg(test)]
     pub(crate) fn n_running(&self) -> usize {
@@ -141,18 +146,19 @@ impl Scheduler {
         }
     }
 
-    /// Plans the next step of those admitted; empty only when there are none.
-    pub(crate) fn step(&mut self) -> Plan {
+    /// Plans the next step of those admitted, with at most `n_prompt_max` prompt tokens (at least one); empty only when
+    /// there are none.
+    pub(crate) fn step(&mut self, n_prompt_max: usize) -> Plan {
         let is_decoding = |entry: &&Entry| entry.is_prefilled();
         let decode = self.running.iter().filter(is_decoding).map(|e| e.id).collect();
         Plan {
             decode,
-            prefill: self.plan_prefill(),
+            prefill: self.plan_prefill(n_prompt_max.max(1)),
         }
     }
 
-    fn plan_prefill(&mut self) -> Vec<Prefill> {
-        let mut budget = self.prefill_chunk_tokens;
+    fn plan_prefill(&mut self, n_max: usize) -> Vec<Prefill> {
+        let mut budget = self.prefill_chunk_tokens.min(n_max);
         let mut planned = Vec::new();
         for _ in 0..self.running.len() {
             let Some(mut entry) = self.running.pop_front() else {
@@ -195,7 +201,7 @@ mod tests {
     /// Admits and plans, as the worker does when nothing is known of any prompt.
     fn step(scheduler: &mut Scheduler) -> Plan {
         scheduler.admit();
-        scheduler.step()
+        scheduler.step(usize::MAX)
     }
 
     #[test]
@@ -279,7 +285,7 @@ mod tests {
         scheduler.skip(2, 4);
         scheduler.skip(3, 1);
         assert_eq!(
-            scheduler.step().prefill,
+            scheduler.step(usize::MAX).prefill,
             [piece(1, 16..20, true), piece(2, 3..4, true)]
         );
     }
@@ -365,7 +371,7 @@ mod tests {
                             seen[id as usize] = prompts[id as usize] / 3;
                             scheduler.skip(id, seen[id as usize]);
                         }
-                        let plan = scheduler.step();
+                        let plan = scheduler.step(usize::MAX);
                         prop_assert!(scheduler.n_running() <= n_running);
                         // Whoever could go on does: nobody is stalled by another's prompt.
                         let ready = (0..prompts.len()).filter(|&i| admitted_and_ready(&scheduler, i, &plan));

@@ -402,7 +402,7 @@ fn a_prompt_in_memory_to_its_end_still_computes_its_last_token() {
 fn without_memory_for_it_nothing_is_kept() {
     let model = tiny_model();
     let config = EngineConfig {
-        prefix_cache_bytes: 0,
+        prefix_cache_bytes: Some(0),
         ..EngineConfig::default()
     };
     let engine = Engine::start(model, config);
@@ -418,7 +418,7 @@ fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
     let config = EngineConfig {
         n_sequences_max: 3,
         prefill_chunk_tokens: 50,
-        prefix_cache_bytes: model.new_cache().block_bytes() * 4,
+        prefix_cache_bytes: Some(model.new_cache().block_bytes() * 4),
         ..EngineConfig::default()
     };
     let engine = Engine::start(Arc::clone(&model), config);

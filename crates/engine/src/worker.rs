@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use model::{ForwardError, Guide, Input, Model, Scratch, WantedLogits};
 
 use crate::lookup::{Gate, Offer};
+use crate::pace::Pace;
 use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
 use crate::sequence::{Goes, Sequence};
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     n_submitted: SequenceId,
     /// Whether guesses pay; `None` where none are made.
     gate: Option<Gate>,
+    pace: Pace,
     clock: Clock,
 }
 
@@ -58,6 +60,7 @@ impl Worker {
     ) -> Self {
         Self {
             gate: config.prompt_lookup.then(Gate::default),
+            pace: Pace::new(config.prefill_chunk_tokens),
             clock,
             scratch: Scratch::default(),
             prefixes: PrefixCache::new(&model, config.prefix_cache_bytes),
@@ -76,7 +79,8 @@ impl Worker {
         while self.receive() {
             self.drop_cancelled();
             self.admit();
-            let plan = self.scheduler.step();
+            let n_prompt_max = self.pace.piece(self.scheduler.n_decoding());
+            let plan = self.scheduler.step(n_prompt_max);
             self.execute(&plan);
         }
     }
@@ -182,12 +186,17 @@ impl Worker {
         kept.sum()
     }
 
-    /// Tells the gate how long a step took that read no prompt.
+    /// Tells the pace how long a step took, and the gate if it read no prompt.
     fn measure(&mut self, turns: &[Turn], n_guessed: usize, start_s: f64) {
+        let s = (self.clock)() - start_s;
+        let prompts = turns.iter().filter_map(|turn| turn.prefill.as_ref());
+        let n_prompt: usize = prompts.clone().map(ExactSizeIterator::len).sum();
+        if n_guessed == 0 {
+            self.pace.measured(turns.len() - prompts.count(), n_prompt, s);
+        }
         if let Some(gate) = &mut self.gate
-            && turns.iter().all(|turn| turn.prefill.is_none())
+            && n_prompt == 0
         {
-            let s = (self.clock)() - start_s;
             gate.measured(turns.len() + n_guessed, n_guessed > 0, s);
         }
     }

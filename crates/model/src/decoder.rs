@@ -9,6 +9,7 @@ mod experts;
 mod load;
 mod names;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use compute::{
@@ -19,6 +20,7 @@ use crate::cache::KvCache;
 use crate::config::{self, Config};
 use crate::error::{ForwardError, LoadError};
 use crate::packed::WeightsIn;
+use crate::residency::{ExpertCache, Pieces, ResidencyStats};
 
 pub use experts::RouterStatistics;
 pub(crate) use load::{Loader, dtype_of};
@@ -50,6 +52,19 @@ struct Layer {
     feed_forward_post_norm: Option<Vec<f32>>, // (D)
 }
 
+impl Layer {
+    /// Where its experts are, if they are read on demand.
+    fn pieces(&self) -> Option<Pieces> {
+        match &self.feed_forward {
+            FeedForward::Experts(Experts {
+                weights: ExpertWeights::OnDemand(pieces),
+                ..
+            }) => Some(*pieces),
+            _ => None,
+        }
+    }
+}
+
 /// SwiGLU, one or many.
 enum FeedForward {
     Dense {
@@ -60,12 +75,31 @@ enum FeedForward {
     Experts(Experts),
 }
 
-/// All experts of a layer, below each other.
+/// All experts of a layer.
 struct Experts {
     router: Matrix, // (E, D)
-    gate: Matrix,   // (E·F, D)
-    up: Matrix,     // (E·F, D)
-    down: Matrix,   // (E·D, F)
+    weights: ExpertWeights,
+}
+
+/// Where the experts' matrices are.
+enum ExpertWeights {
+    /// Below each other.
+    InMemory {
+        gate: Matrix, // (E·F, D)
+        up: Matrix,   // (E·F, D)
+        down: Matrix, // (E·D, F)
+    },
+    /// In the packed file; the decoder's cache has some of them.
+    OnDemand(Pieces),
+}
+
+impl ExpertWeights {
+    fn size_bytes(&self, n_experts: usize) -> usize {
+        match self {
+            Self::InMemory { gate, up, down } => gate.size_bytes() + up.size_bytes() + down.size_bytes(),
+            Self::OnDemand(pieces) => n_experts * pieces.iter().map(|piece| piece.length).sum::<usize>(),
+        }
+    }
 }
 
 /// Which logits a sequence wants from a step.
@@ -170,6 +204,8 @@ pub struct Decoder {
     pool: Arc<Pool>,
     statistics: RouterStatistics,
     weights_in: WeightsIn,
+    /// Where experts are read when they are needed.
+    expert_cache: Option<ExpertCache>,
 }
 
 /// How a decoder computes.
@@ -180,6 +216,8 @@ pub(crate) struct Arithmetic {
     pub(crate) kv: KvDType,
     pub(crate) pool: Arc<Pool>,
     pub(crate) weights_in: WeightsIn,
+    /// The packed file and how many experts of it to keep in memory; `None` keeps all.
+    pub(crate) on_demand: Option<(PathBuf, usize)>,
 }
 
 impl Decoder {
@@ -192,10 +230,20 @@ impl Decoder {
         let layers: Result<Vec<Layer>, LoadError> = (0..config.n_layers)
             .map(|layer| loader.layer(&config, layer))
             .collect();
+        let layers = layers?;
         let context = arithmetic.context.min(config.context);
+        let expert_cache = match arithmetic.on_demand {
+            None => None,
+            Some((path, n_slots)) => {
+                let pieces = layers.iter().map(Layer::pieces).collect();
+                let (n, n_used) = (config.n_experts, config.n_experts_used);
+                Some(ExpertCache::new(path, pieces, n, n_used, n_slots)?)
+            }
+        };
         Ok(Self {
             embedding: loader.embedding(&config)?,
-            layers: layers?,
+            layers,
+            expert_cache,
             norm: loader.norm(&config)?,
             head: loader.head(&config)?,
             rope: Rope::new(config.head_dim, config.rope_theta, context),
@@ -218,6 +266,16 @@ impl Decoder {
         loader.embedding(config)?;
         loader.head(config)?;
         (0..config.n_layers).try_for_each(|layer| loader.layer(config, layer).map(drop))
+    }
+
+    /// The same decoder, its experts in another file.
+    #[cfg(test)]
+    pub(crate) fn with_experts_in(mut self, path: PathBuf) -> Self {
+        let pieces = self.layers.iter().map(Layer::pieces).collect();
+        let (n, n_used) = (self.config.n_experts, self.config.n_experts_used);
+        let cache = ExpertCache::new(path, pieces, n, n_used, crate::residency::EXPERTS_MIN);
+        self.expert_cache = cache.ok();
+        self
     }
 
     /// What the model is.
@@ -252,13 +310,16 @@ impl Decoder {
         &self.weights_in
     }
 
-    /// Bytes of all weights in memory.
+    /// How the experts that are read on demand fare; `None` where all weights are in memory.
+    pub fn residency(&self) -> Option<ResidencyStats> {
+        self.expert_cache.as_ref().map(ExpertCache::stats)
+    }
+
+    /// Bytes of all weights, in memory or not.
     pub fn weight_bytes(&self) -> usize {
         let feed_forward = |layer: &Layer| match &layer.feed_forward {
             FeedForward::Dense { gate, up, down } => gate.size_bytes() + up.size_bytes() + down.size_bytes(),
-            FeedForward::Experts(e) => {
-                e.router.size_bytes() + e.gate.size_bytes() + e.up.size_bytes() + e.down.size_bytes()
-            }
+            FeedForward::Experts(e) => e.router.size_bytes() + e.weights.size_bytes(self.config.n_experts),
         };
         let layer = |layer: &Layer| {
             let attention = [&layer.query, &layer.key, &layer.value, &layer.output];
@@ -275,7 +336,7 @@ impl Decoder {
     /// One step: appends each input's tokens to its cache and computes the logits wanted.
     ///
     /// # Errors
-    /// When tokens are unknown or don't fit the context; then nothing has changed.
+    /// When tokens are unknown or don't fit the context, or an expert cannot be read; then nothing has changed.
     pub fn forward(
         &self,
         inputs: &mut [Input<'_>],
@@ -315,7 +376,7 @@ impl Decoder {
                     if let Some(probe) = &mut probe {
                         probe.router(index, scratch.experts.router_logits());
                     }
-                    self.run_experts(experts, scratch);
+                    self.run_experts(index, experts, scratch)?;
                     if let Some(probe) = &mut probe {
                         probe.input(index, LinearInput::Router, &scratch.normed, n);
                         self.show_experts(index, scratch, &mut **probe);

@@ -104,6 +104,38 @@ pub enum LoadError {
         /// The longest context that fits; `None` if not even the weights do.
         context_fits: Option<usize>,
     },
+    /// The memory budget is too small for what must always be there.
+    #[error(
+        "a memory budget of {} is too small: this model needs at least {}, of which {} are for a context of {context} tokens", memory::shown(*budget_bytes), memory::shown(*needed_bytes), memory::shown(*cache_bytes)
+    )]
+    Budget {
+        /// Bytes that may be taken.
+        budget_bytes: u64,
+        /// The least that works.
+        needed_bytes: u64,
+        /// Bytes of keys and values when the context is full.
+        cache_bytes: u64,
+        /// The context in tokens.
+        context: usize,
+        /// The longest context that fits; `None` if none does.
+        context_fits: Option<usize>,
+    },
+    /// Experts that do not fit into the budget are read from the packed file, and there is none.
+    #[error(
+        "the model does not fit into its memory budget, and its experts cannot be read on demand: {reason}"
+    )]
+    NotOnDemand {
+        /// Why not.
+        reason: String,
+    },
+    /// The experts of a layer cannot be read one by one.
+    #[error(
+        "the experts in `{name}` cannot be read one by one: the packed file lacks them, or their shape forbids it"
+    )]
+    NotApart {
+        /// The matrices' name.
+        name: String,
+    },
     /// Bytes and shape disagree.
     #[error("the tensor `{name}` cannot be used")]
     Matrix {
@@ -123,7 +155,7 @@ pub enum LoadError {
     },
 }
 
-/// Why a step was refused. Nothing has been computed and no cache has changed.
+/// Why a step was refused, or came to nothing half way. No cache has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ForwardError {
     /// A token id that the model has no embedding for.
@@ -147,4 +179,10 @@ pub enum ForwardError {
     /// A sequence without tokens.
     #[error("a sequence of the step has no tokens")]
     NoTokens,
+    /// Weights that are read on demand could not be read.
+    #[error("the model's weights cannot be read: {reason}")]
+    Weights {
+        /// What the system said.
+        reason: String,
+    },
 }

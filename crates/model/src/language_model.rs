@@ -13,6 +13,7 @@ use crate::decoder::{Decoder, Input, RouterStatistics, Scratch, WantedLogits};
 use crate::error::{ForwardError, LoadError};
 use crate::open::{DecoderOptions, Files, Opened};
 use crate::packed::PackOptions;
+use crate::residency::ResidencyStats;
 use crate::template::{ChatTemplate, TemplateError};
 use crate::tokenizer::Tokenizer;
 
@@ -49,6 +50,9 @@ pub struct LoadOptions {
     pub pack: PackOptions,
     /// How keys and values are kept; with [`Precision::F32`] always as f32.
     pub kv: KvDType,
+    /// Bytes that the process may take with one full context; experts that do not fit are read from the packed file
+    /// when they are needed. `None` keeps all in memory.
+    pub memory_budget: Option<u64>,
 }
 
 /// A loaded model. Shared between threads; what belongs to one sequence lies in its [`KvCache`].
@@ -81,6 +85,7 @@ impl Model {
             kv: options.kv,
             recast: None,
             pack: options.pack.clone(),
+            memory_budget: options.memory_budget,
         })?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
@@ -207,6 +212,11 @@ impl Model {
     /// When tokens are unknown or don't fit the context; then nothing has changed.
     pub fn forward(&self, inputs: &mut [Input<'_>], scratch: &mut Scratch) -> Result<(), ForwardError> {
         self.decoder.forward(inputs, scratch, None)
+    }
+
+    /// How the experts that are read on demand fare; `None` where all weights are in memory.
+    pub fn residency(&self) -> Option<ResidencyStats> {
+        self.decoder.residency()
     }
 
     /// How often each expert was chosen since loading.

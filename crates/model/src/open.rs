@@ -17,9 +17,13 @@ use crate::decoder::{Arithmetic, Decoder, Loader, Naming};
 use crate::error::LoadError;
 use crate::memory::{self, Available};
 use crate::packed::{self, PackOptions, Packed, WeightsIn};
+use crate::residency::{self, EXPERTS_MIN, Pieces};
 
 /// Context that is taken when the caller names none: more costs memory that few questions need.
 pub(crate) const CONTEXT_DEFAULT_MAX: usize = 8192;
+/// Bytes that a process takes besides weights, keys and values: the buffers of a step of 512 tokens, the vocabulary,
+/// the program.
+const WORKING_BYTES: u64 = 192 << 20;
 /// Threads at most, whatever the caller asks for.
 const THREADS_MAX: usize = 256;
 /// The configuration of a checkpoint folder.
@@ -40,6 +44,9 @@ pub struct DecoderOptions {
     pub recast: Option<DType>,
     /// Whether and where weights are kept in a packed file.
     pub pack: PackOptions,
+    /// Bytes that the process may take with one full context; experts that do not fit are read from the packed file
+    /// when they are needed. `None` keeps all in memory.
+    pub memory_budget: Option<u64>,
 }
 
 /// The two layouts.
@@ -110,17 +117,78 @@ impl Opened {
         context.map_or(own.min(CONTEXT_DEFAULT_MAX), |wanted| wanted.min(own))
     }
 
-    /// Refuses what would not fit into `memory`: the kernel would end the process half way.
-    fn check_memory(&self, options: &DecoderOptions, memory: Available) -> Result<(), LoadError> {
-        let weight_bytes = self.weight_bytes();
-        let context = self.context(options.context);
+    /// Bytes of keys and values that one token adds.
+    fn token_bytes(&self, options: &DecoderOptions) -> u64 {
         let elements = memory::cache_elements(&self.config);
-        let token_bytes = match (options.precision, options.kv) {
+        match (options.precision, options.kv) {
             (Precision::F32, _) | (_, KvDType::F32) => elements * 4,
             (_, KvDType::F16) => elements * 2,
             // A scale for every 32.
             (_, KvDType::Q8_0) => elements + elements / 8,
-        };
+        }
+    }
+
+    /// How many experts to keep in memory so that the process takes no more than `budget`; `None` if all fit.
+    fn experts_within(
+        &self,
+        budget: u64,
+        options: &DecoderOptions,
+        loader: &Loader<'_>,
+        packed: &Result<Packed, String>,
+    ) -> Result<Option<usize>, LoadError> {
+        let (context, token_bytes) = (self.context(options.context), self.token_bytes(options));
+        let cache_bytes = token_bytes.saturating_mul(context as u64);
+        let others = cache_bytes.saturating_add(WORKING_BYTES);
+        if self.weight_bytes().saturating_add(others) <= budget {
+            return Ok(None);
+        }
+        let config = &self.config;
+        let sparse: Vec<usize> = (0..config.n_layers)
+            .filter(|layer| config.is_sparse_layer(*layer))
+            .collect();
+        if sparse.is_empty() {
+            let reason = "it is a dense model, which needs all weights for every token".to_owned();
+            return Err(LoadError::NotOnDemand { reason });
+        }
+        if let Err(reason) = packed {
+            let reason = reason.clone();
+            return Err(LoadError::NotOnDemand { reason });
+        }
+        let pieces: Result<Vec<Pieces>, LoadError> =
+            sparse.iter().map(|layer| loader.pieces(config, *layer)).collect();
+        let pieces = pieces?;
+        let slot_bytes = residency::slot_bytes(&pieces) as u64;
+        let of_all = pieces
+            .iter()
+            .flatten()
+            .map(|piece| piece.length * config.n_experts);
+        let fixed = self.weight_bytes().saturating_sub(of_all.sum::<usize>() as u64);
+        let least = fixed + EXPERTS_MIN as u64 * slot_bytes;
+        let needed_bytes = least.saturating_add(others);
+        if needed_bytes > budget {
+            let left = budget.saturating_sub(least + WORKING_BYTES) / token_bytes.max(1);
+            return Err(LoadError::Budget {
+                budget_bytes: budget,
+                needed_bytes,
+                cache_bytes,
+                context,
+                context_fits: usize::try_from(left).ok().filter(|tokens| *tokens > 0),
+            });
+        }
+        let n_slots = (budget - fixed - others) / slot_bytes;
+        let n_all = sparse.len() * config.n_experts;
+        Ok(Some(
+            usize::try_from(n_slots)
+                .map_or(n_all, |n| n.min(n_all))
+                .max(EXPERTS_MIN),
+        ))
+    }
+
+    /// Refuses what would not fit into `memory`: the kernel would end the process half way.
+    fn check_memory(&self, options: &DecoderOptions, memory: Available) -> Result<(), LoadError> {
+        let weight_bytes = self.weight_bytes();
+        let context = self.context(options.context);
+        let token_bytes = self.token_bytes(options);
         let cache_bytes = token_bytes.saturating_mul(context as u64);
         if weight_bytes.saturating_add(cache_bytes) <= memory.bytes {
             return Ok(());
@@ -138,7 +206,8 @@ impl Opened {
     }
 
     pub(crate) fn decoder(&self, options: &DecoderOptions) -> Result<Decoder, LoadError> {
-        if let Some(memory) = Available::now() {
+        let available = Available::now();
+        if let (Some(memory), None) = (available, options.memory_budget) {
             self.check_memory(options, memory)?;
         }
         let packed = self.packed(options);
@@ -146,15 +215,42 @@ impl Opened {
             packed: packed.as_ref().ok(),
             ..self.loader(options)
         };
+        let n_kept = match options.memory_budget {
+            None => None,
+            Some(budget) => {
+                let budget = available.map_or(budget, |memory| budget.min(memory.bytes));
+                self.experts_within(budget, options, &loader, &packed)?
+            }
+        };
+        self.keeping(options, &packed, n_kept)
+    }
+
+    /// The decoder with all weights in memory, or with so many experts.
+    pub(crate) fn keeping(
+        &self,
+        options: &DecoderOptions,
+        packed: &Result<Packed, String>,
+        n_kept: Option<usize>,
+    ) -> Result<Decoder, LoadError> {
+        let loader = Loader {
+            packed: packed.as_ref().ok(),
+            on_demand: n_kept.is_some(),
+            ..self.loader(options)
+        };
         let arithmetic = Arithmetic {
             context: self.context(options.context),
             precision: options.precision,
             kv: options.kv,
             pool: Arc::new(pool(options.threads)),
-            weights_in: match &packed {
+            weights_in: match packed {
                 Ok(packed) => WeightsIn::PackedFile(packed.path().to_owned()),
                 Err(reason) => WeightsIn::Memory(reason.clone()),
             },
+            on_demand: packed
+                .as_ref()
+                .ok()
+                .map(|packed| packed.path().to_owned())
+                .zip(n_kept),
         };
         Decoder::load(self.config.clone(), &loader, arithmetic)
     }
@@ -168,12 +264,13 @@ impl Opened {
             },
             recast: options.recast,
             packed: None,
+            on_demand: false,
             sink: None,
         }
     }
 
     /// The packed file, made first where it is missing; the error says why there is none.
-    fn packed(&self, options: &DecoderOptions) -> Result<Packed, String> {
+    pub(crate) fn packed(&self, options: &DecoderOptions) -> Result<Packed, String> {
         if options.recast.is_some() {
             return Err("re-encoded weights are never packed".into());
         }

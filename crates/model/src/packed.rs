@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use stdx::fs::{self, FsError};
 use stdx::mmap::Mmap;
 
+use crate::residency::Piece;
+
 const MAGIC: [u8; 8] = *b"HANOKPK1";
 /// Changes whenever the interleaving of any type does; files of another layout are made anew.
 const LAYOUT: u32 = 1;
@@ -113,6 +115,31 @@ impl Packed {
         let end = start.checked_add(usize::try_from(entry.length).ok()?)?;
         let owner: Arc<Mmap> = Arc::clone(&self.map);
         Matrix::from_interleaved(dtype, rows, cols, owner, start..end).ok()
+    }
+}
+
+impl Packed {
+    /// Where the matrices of `n_experts` experts are, if each can be read on its own: groups of rows must not hold rows of
+    /// two of them.
+    pub(crate) fn piece(
+        &self,
+        name: &str,
+        dtype: DType,
+        n_experts: usize,
+        (rows, cols): (usize, usize),
+    ) -> Option<Piece> {
+        let entry = self.matrices.get(name)?;
+        let is_it = (entry.dtype.as_str(), entry.rows, entry.cols) == (dtype.name(), n_experts * rows, cols);
+        let length = dtype.row_bytes(cols)?.checked_mul(rows)?;
+        let is_whole =
+            rows.is_multiple_of(Matrix::ROWS_TOGETHER) && entry.length == (length * n_experts) as u64;
+        (is_it && is_whole).then_some(Piece {
+            dtype,
+            rows,
+            cols,
+            offset: entry.offset,
+            length,
+        })
     }
 }
 

@@ -214,6 +214,11 @@ fn write_engine(out: &mut String, app: &App) {
             stats.prompt_tokens_total,
         ),
         (
+            "hanok_cached_prompt_tokens_total",
+            "Prompt tokens that were in memory already.",
+            stats.cached_tokens_total,
+        ),
+        (
             "hanok_generation_tokens_total",
             "Tokens generated.",
             stats.generation_tokens_total,
@@ -242,7 +247,34 @@ fn write_engine(out: &mut String, app: &App) {
     for (name, help, value) in counters {
         counter(out, name, help, value);
     }
+    if let Some(residency) = engine.model().residency() {
+        write_residency(out, residency);
+    }
     write_router(out, &engine.router_statistics());
+}
+
+/// Of a model with a memory budget.
+fn write_residency(out: &mut String, residency: model::ResidencyStats) {
+    let counters = [
+        (
+            "hanok_experts_needed_total",
+            "Experts needed, once a step and layer.",
+            residency.needed,
+        ),
+        (
+            "hanok_experts_hit_total",
+            "Experts that were in memory or on their way when they were needed.",
+            residency.hits,
+        ),
+        (
+            "hanok_experts_read_bytes_total",
+            "Bytes of experts read from the disk.",
+            residency.bytes_read,
+        ),
+    ];
+    for (name, help, value) in counters {
+        counter(out, name, help, value);
+    }
 }
 
 /// Two numbers a layer; the counts of each expert are at `/api/router`.

@@ -1,6 +1,7 @@
 //! What the standard library lacks, for every room above.
 //!
-//! Files whose errors name the path ([`fs`]), read-only maps of files Hanok wrote itself ([`mmap`]),
+//! Files whose errors name the path ([`fs`]), read-only maps of files Hanok wrote itself ([`mmap`]), reads past the
+//! file cache ([`direct`]),
 //! the lock of a data directory ([`lock`]), limits of a child that reads hostile input ([`process`]),
 //! content hashes and ids ([`hash`]), a clock that tests can hold still ([`clock`]) and seeded
 //! randomness ([`rng`]).
@@ -8,6 +9,7 @@
 //! Knows nothing of models, documents, HTTP or any other room.
 
 pub mod clock;
+pub mod direct;
 pub mod fs;
 pub mod hash;
 pub mod lock;

@@ -40,7 +40,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
     ))?;
     for raw in &settings.raw {
         let value = shown(raw).unwrap_or_else(|| "(not set)".to_owned());
-        print::line(&format!("{:<11} = {value}  ({})", raw.key.name, origin(raw)))?;
+        print::line(&format!("{:<13} = {value}  ({})", raw.key.name, origin(raw)))?;
     }
     Ok(())
 }

@@ -25,7 +25,20 @@ struct GenerateJson {
     prompt_tokens: usize,
     completion_tokens: usize,
     stop: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts: Option<ExpertsJson>,
     ms: MsJson,
+}
+
+/// How experts fared that are read on demand; bytes read and `hit_rate` are those of this generation.
+#[derive(Serialize)]
+struct ExpertsJson {
+    needed: u64,
+    hit_rate: f64,
+    bytes_read: u64,
+    bytes_read_per_token: f64,
+    bytes_kept_max: u64,
+    bytes_total: u64,
 }
 
 /// `first` and `total` count from the moment the model was loaded.
@@ -67,6 +80,27 @@ pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Resul
     let engine = Engine::start(model, config);
     let mut result = generate(&engine, request, json)?;
     result.ms.load = load_ms;
+    if let Some(stats) = engine.model().residency() {
+        let n_tokens = (result.prompt_tokens + result.completion_tokens).max(1);
+        let experts = ExpertsJson {
+            needed: stats.needed,
+            hit_rate: stats.hits as f64 / stats.needed.max(1) as f64,
+            bytes_read: stats.bytes_read,
+            bytes_read_per_token: stats.bytes_read as f64 / n_tokens as f64,
+            bytes_kept_max: stats.bytes_kept_max,
+            bytes_total: stats.bytes_total,
+        };
+        if !json {
+            print::stderr_line(&format!(
+                "\nexperts: {} of {} fit, {:.0} % were there when they were needed, {} read a token",
+                print::bytes(stats.bytes_kept_max),
+                print::bytes(stats.bytes_total),
+                experts.hit_rate * 100.0,
+                print::bytes(experts.bytes_read_per_token as u64)
+            ));
+        }
+        result.experts = Some(experts);
+    }
     if json {
         print::json(&result)
     } else {
@@ -175,6 +209,7 @@ fn generate(engine: &Engine, request: Request, json: bool) -> Result<GenerateJso
         prompt_tokens: n_prompt,
         completion_tokens: 0,
         stop: "cancelled",
+        experts: None,
         ms: MsJson {
             load: 0.0,
             first: 0.0,

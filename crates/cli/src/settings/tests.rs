@@ -14,6 +14,34 @@ fn resolve(args: &SettingArgs, variables: &[(&str, &str)]) -> Result<Settings> {
 }
 
 #[test]
+fn sizes_are_read_as_people_write_them() {
+    let known = [
+        ("2GiB", 2 << 30),
+        ("2 gib", 2 << 30),
+        ("1.5G", 3 << 29),
+        ("1500MB", 1_500_000_000),
+        (" 4096 ", 4096),
+        ("64k", 65_536),
+    ];
+    for (text, bytes) in known {
+        assert_eq!(size(text), Some(bytes), "{text}");
+    }
+    for text in [
+        "",
+        "GiB",
+        "-2GiB",
+        "2 parsecs",
+        "0",
+        "1e400",
+        "nan",
+        "2GiB!",
+        "9e99GB",
+    ] {
+        assert_eq!(size(text), None, "{text}");
+    }
+}
+
+#[test]
 fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");

@@ -68,19 +68,21 @@ fn config_says_where_each_value_came_from() {
     let expected = "\
 configuration file: [HOME]/.config/hanok/config.toml
 
-data_dir    = [HOME]/.local/share/hanok  (default)
-models_dir  = [HOME]/.local/share/hanok/models  (default)
-model       = (not set)  (default)
-embedder    = (not set)  (default)
-threads     = 3  (file)
-kernels     = auto  (default)
-context     = 512  (flag --context)
-pack        = auto  (default)
-mission     = default  (default)
-address     = 127.0.0.1  (default)
-port        = 7001  (environment HANOK_PORT)
-token       = (set, not shown)  (environment HANOK_TOKEN)
-log         = (not set)  (default)
+data_dir      = [HOME]/.local/share/hanok  (default)
+models_dir    = [HOME]/.local/share/hanok/models  (default)
+model         = (not set)  (default)
+embedder      = (not set)  (default)
+threads       = 3  (file)
+kernels       = auto  (default)
+context       = 512  (flag --context)
+pack          = auto  (default)
+kv_cache      = f16  (default)
+memory_budget = (not set)  (default)
+mission       = default  (default)
+address       = 127.0.0.1  (default)
+port          = 7001  (environment HANOK_PORT)
+token         = (set, not shown)  (environment HANOK_TOKEN)
+log           = (not set)  (default)
 ";
     assert_eq!(
         (ended.code, ended.stdout.as_str()),

@@ -6,9 +6,18 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compute::{Job, Precision, matmul, matmul_jobs, ops};
+use compute::{Job, MatrixRef, Precision, matmul, matmul_jobs, ops};
 
-use super::{Decoder, Experts, LinearInput, Probe, Scratch, for_each_row, resize};
+use super::{
+    Decoder, ExpertWeights, Experts, FeedForward, LinearInput, Probe, Scratch, for_each_row, resize,
+};
+use crate::error::ForwardError;
+use crate::residency::ExpertCache;
+
+/// Tokens of a step up to which the next layer's experts are guessed from them; more need nearly all experts anyway.
+const GUESS_TOKENS_MAX: usize = 4;
+/// Experts that are guessed for a layer.
+const GUESSES: usize = 8;
 
 /// How often each expert was chosen, by layer.
 #[derive(Debug)]
@@ -62,6 +71,14 @@ pub(super) struct Buffers {
     /// The token of each choice.
     tokens: Vec<u32>, // (T·K)
     results: Vec<f32>,       // (T·K, D)
+    guess: Guess,
+}
+
+/// Buffers for guessing what the next layer will choose.
+#[derive(Debug, Default)]
+struct Guess {
+    normed: Vec<f32>, // (T, D)
+    logits: Vec<f32>, // (T, E)
 }
 
 impl Buffers {
@@ -129,13 +146,146 @@ impl Decoder {
     }
 
     /// projected = Σ over the chosen experts of weight · down(silu(gate(normed)) * up(normed)).
-    pub(super) fn run_experts(&self, experts: &Experts, scratch: &mut Scratch) {
-        let f = self.config.d_ff_expert;
-        let runs = runs(&scratch.experts.choices);
-        self.gate_and_up(experts, &runs, scratch);
-        self.silu_mul(&mut scratch.gate, &scratch.up, f);
-        self.down(experts, &runs, scratch);
+    ///
+    /// # Errors
+    /// When an expert that is not in memory cannot be read.
+    pub(super) fn run_experts(
+        &self,
+        layer: usize,
+        experts: &Experts,
+        scratch: &mut Scratch,
+    ) -> Result<(), ForwardError> {
+        let (d, f) = (self.config.d_model, self.config.d_ff_expert);
+        let Buffers {
+            choices,
+            tokens,
+            results,
+            ..
+        } = &mut scratch.experts;
+        let runs = runs(choices);
+        tokens.clear();
+        tokens.extend(choices.iter().map(|choice| choice.token as u32));
+        resize(results, choices.len() * d); // (T·K, D)
+        resize(&mut scratch.gate, choices.len() * f); // (T·K, F)
+        resize(&mut scratch.up, choices.len() * f); // (T·K, F)
+        match &experts.weights {
+            ExpertWeights::InMemory { gate, up, down } => {
+                let of_run = |(expert, rows): Run| Use {
+                    gate: gate.rows_view(expert * f..(expert + 1) * f),
+                    up: up.rows_view(expert * f..(expert + 1) * f),
+                    down: down.rows_view(expert * d..(expert + 1) * d),
+                    rows,
+                };
+                self.use_experts(&runs.into_iter().map(of_run).collect::<Vec<_>>(), scratch);
+            }
+            ExpertWeights::OnDemand(_) => {
+                if let Some(cache) = &self.expert_cache {
+                    self.use_from_disk(cache, layer, &runs, scratch)?;
+                }
+            }
+        }
         self.sum(scratch);
+        Ok(())
+    }
+
+    /// Computes with those experts that are in memory while others are read, and guesses what the next layer needs.
+    fn use_from_disk(
+        &self,
+        cache: &ExpertCache,
+        layer: usize,
+        runs: &[Run],
+        scratch: &mut Scratch,
+    ) -> Result<(), ForwardError> {
+        let _turn = cache.turn();
+        let used: Vec<usize> = runs.iter().map(|(expert, _)| *expert).collect();
+        let plan = cache.plan(layer, &used);
+        let mut plan = plan.iter();
+        let mut next = plan.next().map(|experts| (experts, cache.wave(layer, experts)));
+        while let Some((experts, wave)) = next {
+            next = plan.next().map(|experts| (experts, cache.wave(layer, experts)));
+            if next.is_none() {
+                self.guess_next(cache, layer, scratch);
+            }
+            let loaded = wave.wait().map_err(|reason| ForwardError::Weights { reason })?;
+            let mut uses = Vec::with_capacity(loaded.len());
+            for (expert, weights) in experts.iter().zip(&loaded) {
+                let run = runs.iter().find(|(of, _)| of == expert);
+                uses.extend(run.map(|(_, rows)| Use {
+                    gate: weights.gate.as_ref(),
+                    up: weights.up.as_ref(),
+                    down: weights.down.as_ref(),
+                    rows: rows.clone(),
+                }));
+            }
+            uses.sort_by_key(|part| part.rows.start);
+            self.use_experts(&uses, scratch);
+        }
+        Ok(())
+    }
+
+    /// Tells the cache what the next layer will probably choose: what its router says of this layer's input, or, of
+    /// many tokens, what it chose most.
+    fn guess_next(&self, cache: &ExpertCache, layer: usize, scratch: &mut Scratch) {
+        let next = layer + 1;
+        let Some(of_next) = self.layers.get(next) else {
+            return;
+        };
+        let FeedForward::Experts(experts) = &of_next.feed_forward else {
+            return;
+        };
+        let Scratch {
+            x,
+            compute,
+            experts:
+                Buffers {
+                    guess: Guess { normed, logits },
+                    ..
+                },
+            ..
+        } = scratch;
+        let (d, n_experts) = (self.config.d_model, self.config.n_experts);
+        let n = x.len() / d;
+        if n > GUESS_TOKENS_MAX {
+            let mut guesses = cache.most_used(next);
+            guesses.truncate(GUESSES);
+            return cache.likely(next, &guesses);
+        }
+        normed.clear();
+        normed.extend_from_slice(x);
+        if let Some(weight) = &of_next.feed_forward_norm {
+            ops::rms_norm_rows(normed, weight, self.config.rms_eps);
+        }
+        resize(logits, n * n_experts);
+        matmul(
+            &self.pool,
+            experts.router.as_ref(),
+            normed,
+            n,
+            logits,
+            Precision::F32,
+            compute,
+        );
+        let mut total = vec![0.0; n_experts];
+        for row in logits.chunks_exact_mut(n_experts) {
+            ops::softmax(row);
+            ops::add(row, &mut total);
+        }
+        let guesses = ops::top_k(&total, GUESSES.min(n_experts));
+        cache.likely(
+            next,
+            &guesses.into_iter().map(|(expert, _)| expert).collect::<Vec<_>>(),
+        );
+    }
+
+    /// results = down(silu(gate(normed)) * up(normed)) for the choices of these experts, which are in ascending order.
+    fn use_experts(&self, uses: &[Use<'_>], scratch: &mut Scratch) {
+        self.gate_and_up(uses, scratch);
+        let f = self.config.d_ff_expert;
+        for rows in joined(uses) {
+            let values = rows.start * f..rows.end * f;
+            self.silu_mul(&mut scratch.gate[values.clone()], &scratch.up[values], f);
+        }
+        self.down(uses, scratch);
     }
 
     /// Shows a probe what each expert in use was multiplied by in the step that just ran.
@@ -155,31 +305,27 @@ impl Decoder {
     }
 
     /// gate, up = their products for every expert in use, in one fork-join.
-    fn gate_and_up(&self, experts: &Experts, runs: &[Run], scratch: &mut Scratch) {
+    fn gate_and_up(&self, uses: &[Use<'_>], scratch: &mut Scratch) {
         let (d, f) = (self.config.d_model, self.config.d_ff_expert);
         let Scratch {
             normed,
             gate,
             up,
             compute,
-            experts: Buffers { choices, tokens, .. },
+            experts: Buffers { tokens, .. },
             ..
         } = scratch;
-        tokens.clear();
-        tokens.extend(choices.iter().map(|choice| choice.token as u32));
-        resize(gate, choices.len() * f); // (T·K, F)
-        resize(up, choices.len() * f); // (T·K, F)
-        let mut jobs = Vec::with_capacity(2 * runs.len());
-        let parts = split(gate, runs, f).into_iter().zip(split(up, runs, f));
-        for ((expert, rows), (gate, up)) in runs.iter().zip(parts) {
-            let (n, of_expert) = (rows.len(), expert * f..(expert + 1) * f);
+        let mut jobs = Vec::with_capacity(2 * uses.len());
+        let parts = split(gate, uses, f).into_iter().zip(split(up, uses, f));
+        for (of_expert, (gate, up)) in uses.iter().zip(parts) {
+            let rows = of_expert.rows.clone();
             // A single token is the same input to all its experts: no rows to choose from.
             let of_x = (normed.len() > d).then_some(&tokens[rows.clone()]);
-            for (matrix, out) in [(&experts.gate, gate), (&experts.up, up)] {
+            for (w, out) in [(of_expert.gate, gate), (of_expert.up, up)] {
                 jobs.push(Job {
-                    w: matrix.rows_view(of_expert.clone()),
+                    w,
                     x: normed,
-                    n,
+                    n: rows.len(),
                     rows: of_x,
                     out,
                 });
@@ -189,21 +335,20 @@ impl Decoder {
     }
 
     /// results = down(gate) for every expert in use, in one fork-join.
-    fn down(&self, experts: &Experts, runs: &[Run], scratch: &mut Scratch) {
+    fn down(&self, uses: &[Use<'_>], scratch: &mut Scratch) {
         let (d, f) = (self.config.d_model, self.config.d_ff_expert);
         let Scratch {
             gate,
             compute,
-            experts: Buffers { choices, results, .. },
+            experts: Buffers { results, .. },
             ..
         } = scratch;
-        resize(results, choices.len() * d); // (T·K, D)
-        let mut jobs = Vec::with_capacity(runs.len());
-        for ((expert, rows), out) in runs.iter().zip(split(results, runs, d)) {
-            let x = &gate[rows.start * f..rows.end * f];
+        let mut jobs = Vec::with_capacity(uses.len());
+        for (of_expert, out) in uses.iter().zip(split(results, uses, d)) {
+            let rows = &of_expert.rows;
             jobs.push(Job {
-                w: experts.down.rows_view(expert * d..(expert + 1) * d),
-                x,
+                w: of_expert.down,
+                x: &gate[rows.start * f..rows.end * f],
                 n: rows.len(),
                 rows: None,
                 out,
@@ -240,6 +385,26 @@ impl Decoder {
 /// An expert in use and its choices.
 type Run = (usize, Range<usize>);
 
+/// An expert's weights and the choices to compute with them.
+struct Use<'a> {
+    rows: Range<usize>,
+    gate: MatrixRef<'a>, // (F, D)
+    up: MatrixRef<'a>,   // (F, D)
+    down: MatrixRef<'a>, // (D, F)
+}
+
+/// The choices of all, neighbours joined.
+fn joined(uses: &[Use<'_>]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for rows in uses.iter().map(|of_expert| of_expert.rows.clone()) {
+        match ranges.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => ranges.push(rows),
+        }
+    }
+    ranges
+}
+
 /// The experts in use, each with its range of choices.
 fn runs(choices: &[Choice]) -> Vec<Run> {
     let mut start = 0;
@@ -254,13 +419,16 @@ fn runs(choices: &[Choice]) -> Vec<Run> {
         .collect()
 }
 
-/// Cuts a buffer with `width` values for each choice into the runs' parts.
-fn split<'a>(mut buffer: &'a mut [f32], runs: &[Run], width: usize) -> Vec<&'a mut [f32]> {
-    let mut parts = Vec::with_capacity(runs.len());
-    for (_, rows) in runs {
-        let (part, rest) = buffer.split_at_mut(rows.len() * width);
+/// Takes out of a buffer with `width` values for each choice the parts of these experts, which are in ascending order.
+fn split<'a>(mut buffer: &'a mut [f32], uses: &[Use<'_>], width: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(uses.len());
+    let mut at = 0;
+    for rows in uses.iter().map(|of_expert| &of_expert.rows) {
+        let (_, from_here) = buffer.split_at_mut((rows.start - at) * width);
+        let (part, rest) = from_here.split_at_mut(rows.len() * width);
         parts.push(part);
         buffer = rest;
+        at = rows.end;
     }
     parts
 }

@@ -7,10 +7,11 @@ use weights::gguf::GgmlType;
 use weights::{Source, Tensor};
 
 use super::names::{Global, Naming, Part};
-use super::{Experts, FeedForward, Layer, Linear};
+use super::{ExpertWeights, Experts, FeedForward, Layer, Linear};
 use crate::config::{Config, NormPlacement, QkNorm};
 use crate::error::LoadError;
 use crate::packed::{PackWriter, Packed};
+use crate::residency::{Piece, Pieces};
 
 /// Reads weights from one file or folder.
 pub(crate) struct Loader<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) recast: Option<DType>,
     /// Where matrices are taken from instead, if they are there.
     pub(crate) packed: Option<&'a Packed>,
+    /// Leave experts in the packed file.
+    pub(crate) on_demand: bool,
     /// Gets every matrix that is read.
     pub(crate) sink: Option<&'a PackWriter>,
 }
@@ -90,10 +93,40 @@ impl Loader<'_> {
         };
         Ok(FeedForward::Experts(Experts {
             router: exact.matrix(&router_name, e, d)?,
-            gate: self.stack(layer, Part::ExpertGate, [e, f, d])?,
-            up: self.stack(layer, Part::ExpertUp, [e, f, d])?,
-            down: self.stack(layer, Part::ExpertDown, [e, d, f])?,
+            weights: if self.on_demand {
+                ExpertWeights::OnDemand(self.pieces(config, layer)?)
+            } else {
+                ExpertWeights::InMemory {
+                    gate: self.stack(layer, Part::ExpertGate, [e, f, d])?,
+                    up: self.stack(layer, Part::ExpertUp, [e, f, d])?,
+                    down: self.stack(layer, Part::ExpertDown, [e, d, f])?,
+                }
+            },
         }))
+    }
+
+    /// Where the packed file has the experts of a sparse layer.
+    pub(crate) fn pieces(&self, config: &Config, layer: usize) -> Result<Pieces, LoadError> {
+        let (e, f, d) = (config.n_experts, config.d_ff_expert, config.d_model);
+        Ok([
+            self.piece(layer, Part::ExpertGate, [e, f, d])?,
+            self.piece(layer, Part::ExpertUp, [e, f, d])?,
+            self.piece(layer, Part::ExpertDown, [e, d, f])?,
+        ])
+    }
+
+    /// Where the packed file has all experts' matrices: `shape` is experts, rows of one, columns.
+    fn piece(&self, layer: usize, part: Part, shape: [usize; 3]) -> Result<Piece, LoadError> {
+        let [n_experts, rows, cols] = shape;
+        let whole = format!("{}.weight", self.naming.stem(layer, part));
+        let (_, dtype) = match self.naming.expert(layer, part, 0) {
+            None => self.tensor(&whole, &shape)?,
+            Some(first) => self.tensor(&first, &[rows, cols])?,
+        };
+        let piece = self
+            .packed
+            .and_then(|packed| packed.piece(&whole, dtype, n_experts, (rows, cols)));
+        piece.ok_or(LoadError::NotApart { name: whole })
     }
 
     fn linear(
