@@ -55,6 +55,9 @@ struct Row {
     top1_ours_peer: f64,
     top1_ours_reference: f64,
     top1_peer_reference: f64,
+    /// The reference's lead, in logits, at the clearest choice that ours and llama.cpp make differently; 0 if there is
+    /// none.
+    widest_disagreement: f64,
     /// Mean Kullback-Leibler divergence from the reference's distribution, in nats.
     kl_ours: f64,
     kl_peer: f64,
@@ -67,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let row = compare(path, options)?;
         println!(
             "{}: {} tokens ({} ties), logits' deviation {:.2}; same first choice: ours and llama.cpp {:.4}, ours and reference {:.4}, \
-             llama.cpp and reference {:.4}; KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
+             llama.cpp and reference {:.4}; ours and llama.cpp differ up to a lead of {:.3}; KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
             row.model,
             row.tokens,
             row.ties,
@@ -75,6 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             row.top1_ours_peer,
             row.top1_ours_reference,
             row.top1_peer_reference,
+            row.widest_disagreement,
             row.kl_ours,
             row.kl_peer
         );
@@ -152,7 +156,7 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
             .collect::<Vec<_>>()
     };
     let (reference, native, theirs) = (rows(reference), rows(native), rows(theirs));
-    let mut ties = 0;
+    let (mut ties, mut widest) = (0, 0.0_f64);
     let (mut ours_peer, mut ours_exact, mut peer_exact) = (0, 0, 0);
     let (mut kl_ours, mut kl_peer, mut variance) = (0.0, 0.0, 0.0);
     for ((exact, ours), peer) in reference.iter().zip(&native).zip(&theirs) {
@@ -166,6 +170,9 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
         }
         let (a, b) = (first(ours).0, first(peer).0);
         ours_peer += usize::from(a == b);
+        if a != b {
+            widest = widest.max(margin);
+        }
         ours_exact += usize::from(a == best);
         peer_exact += usize::from(b == best);
     }
@@ -179,6 +186,7 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
         top1_ours_peer: ours_peer as f64 / decided,
         top1_ours_reference: ours_exact as f64 / decided,
         top1_peer_reference: peer_exact as f64 / decided,
+        widest_disagreement: widest,
         kl_ours: kl_ours / n,
         kl_peer: kl_peer / n,
     }

@@ -55,7 +55,13 @@ impl Ours {
 
     /// Decodes all prompts together; tokens per second from the moment each sequence has its first new token to
     /// the moment the first of them ends.
+    ///
+    /// The prompts are processed before: while some decode, others' prompts come along in small pieces, and the first
+    /// would be over before the last begins.
     pub(crate) fn generate_together(&self, prompts: &[Vec<u32>], n_new: usize) -> Result<f64> {
+        for prompt in prompts {
+            self.generate(prompt, 0, 1)?;
+        }
         let generations: Result<Vec<_>, _> = prompts
             .iter()
             .map(|prompt| self.engine.submit(request(prompt, n_new + 1)))

@@ -22,6 +22,8 @@ const RUNNING_PROMPT: usize = 128;
 /// Tokens that each of them chooses alone, and while prompts arrive.
 const ALONE: usize = 48;
 const DISTURBED: usize = 96;
+/// Tokens after which nobody's own prompt is in the way.
+const SETTLED: usize = 4;
 /// Long prompts that arrive.
 const ARRIVING: usize = 2;
 const ARRIVING_PROMPT: usize = 1024;
@@ -212,11 +214,16 @@ fn stalls(model: &Arc<Model>, rounds: usize, rows: &mut Vec<Row>) -> Result<()> 
             arrived.push(first[0]);
         }
         let until = arrived.last().copied().unwrap_or(from);
+        let mut of_all = Vec::new();
         for sequence in running {
-            let times = joined(sequence.join())?;
+            of_all.push(joined(sequence.join())?);
+        }
+        // Their own prompts are over when each has chosen a few tokens.
+        let settled = of_all.iter().map(|times| times[SETTLED]).max().unwrap_or(from);
+        for times in of_all {
             for pair in times.windows(2) {
                 let s = (pair[1] - pair[0]).as_secs_f64();
-                if pair[1] <= from {
+                if pair[0] >= settled && pair[1] <= from {
                     alone.push(s);
                 } else if pair[0] >= from && pair[0] <= until {
                     disturbed.push(s);

@@ -12,8 +12,8 @@ use crate::ours::Ours;
 use crate::peer::{Peer, Settings};
 use crate::quiet;
 
-/// Context of each sequence when several are decoded together.
-const TOGETHER_CONTEXT: usize = 128;
+/// Context of each sequence when several are decoded together: two of our blocks and a token to begin with.
+const TOGETHER_CONTEXT: usize = 129;
 
 /// What a held worker prints when it has measured.
 pub(crate) const HELD: &str = "held";

@@ -48,6 +48,8 @@ pub(crate) struct PrefixTree<B> {
     block_len: usize,
     n_blocks_max: usize,
     n_blocks: usize,
+    /// Blocks that running sequences have and the tree has not.
+    n_elsewhere: usize,
     nodes: Vec<Option<Node<B>>>,
     free: Vec<NodeId>,
     roots: BTreeMap<u64, BTreeMap<Arc<[u32]>, NodeId>>,
@@ -64,11 +66,23 @@ impl<B: Clone> PrefixTree<B> {
             block_len: block_len.max(1),
             n_blocks_max,
             n_blocks: 0,
+            n_elsewhere: 0,
             nodes: Vec::new(),
             free: Vec::new(),
             roots: BTreeMap::new(),
             idle: BTreeSet::new(),
             now: 0,
+        }
+    }
+
+    /// Leaves room for `n_elsewhere` blocks beside the tree: gives up what nobody holds.
+    pub(crate) fn reserve(&mut self, n_elsewhere: usize) {
+        self.n_elsewhere = n_elsewhere;
+        while self.n_blocks + n_elsewhere > self.n_blocks_max {
+            let Some((_, id)) = self.idle.pop_first() else {
+                return;
+            };
+            self.evict(id);
         }
     }
 
@@ -192,7 +206,7 @@ impl<B: Clone> PrefixTree<B> {
 
     /// Makes place for one more block, if blocks that nobody holds are in the way.
     fn make_room(&mut self) -> bool {
-        while self.n_blocks >= self.n_blocks_max {
+        while self.n_blocks + self.n_elsewhere >= self.n_blocks_max {
             let Some((_, id)) = self.idle.pop_first() else {
                 return false;
             };

@@ -54,6 +54,11 @@ impl PrefixCache {
         }
     }
 
+    /// Leaves room for what running sequences have for themselves.
+    pub(crate) fn reserve(&mut self, n_blocks: usize) {
+        self.tree.reserve(n_blocks);
+    }
+
     /// The sequence is over; what it has computed stays until its place is needed.
     pub(crate) fn end(&mut self, lease: Lease) {
         self.tree.release(lease);

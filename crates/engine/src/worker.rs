@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use model::{ForwardError, Guide, Input, Model, Scratch, WantedLogits};
+use model::{ForwardError, Guide, Input, KV_BLOCK, Model, Scratch, WantedLogits};
 
 use crate::lookup::{Gate, Offer};
 use crate::pace::Pace;
@@ -152,6 +152,7 @@ impl Worker {
         }
         let mut over = Vec::new();
         let n_guessed = self.guess(&turns);
+        self.reserve(&turns);
         let start_s = (self.clock)();
         let attempted = self.attempt(&turns);
         self.measure(&turns, n_guessed, start_s);
@@ -184,6 +185,20 @@ impl Worker {
             running[turn.place].pending.len() - 1
         });
         kept.sum()
+    }
+
+    /// Keeps room for the keys and values that nobody shares: blocks being filled, and what this step adds.
+    fn reserve(&mut self, turns: &[Turn]) {
+        let own = self.running.iter().enumerate().map(|(place, sequence)| {
+            let turn = turns.iter().find(|turn| turn.place == place);
+            let n_new = turn.map_or(0, |turn| match &turn.prefill {
+                Some(piece) => piece.len(),
+                None => sequence.pending.len(),
+            });
+            let n_blocks = (sequence.cache.len() + n_new).div_ceil(KV_BLOCK);
+            n_blocks.saturating_sub(sequence.lease.n_blocks())
+        });
+        self.prefixes.reserve(own.sum());
     }
 
     /// Tells the pace how long a step took, and the gate if it read no prompt.

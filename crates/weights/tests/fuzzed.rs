@@ -6,7 +6,7 @@
     unreachable_pub,
     reason = "public for the fuzz targets, which are crates of their own"
 )]
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/files.rs"]
 mod bodies;
 
 use stdx::rng::Rng;

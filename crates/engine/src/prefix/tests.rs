@@ -55,6 +55,27 @@ fn partitions_do_not_share_equal_texts() {
 }
 
 #[test]
+fn blocks_of_running_sequences_take_the_room_of_what_nobody_holds() {
+    let mut tree = PrefixTree::new(LEN, 6);
+    let (held, _) = run(&mut tree, 1, &[1, 2, 3, 4]);
+    let (idle, _) = run(&mut tree, 1, &[5, 6, 7, 8, 9, 9]);
+    tree.release(idle);
+    assert_eq!(tree.n_blocks(), 5);
+    tree.reserve(2);
+    assert_eq!(tree.n_blocks(), 4);
+    tree.reserve(100);
+    assert_eq!(tree.n_blocks(), 2, "what is held stays");
+    // Nothing new is kept while there is no room.
+    let (other, _) = run(&mut tree, 1, &[7, 7, 7, 7]);
+    assert_eq!((other.n_blocks(), tree.n_blocks()), (0, 2));
+    tree.reserve(0);
+    tree.release(other);
+    tree.release(held);
+    let (_, found) = tree.lease(1, &[1, 2, 3, 4, 5]);
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
 fn what_was_used_longest_ago_goes_first_and_ends_before_beginnings() {
     let mut tree = PrefixTree::new(LEN, 4);
     for text in [[1, 2, 3, 4], [5, 6, 7, 8]] {
