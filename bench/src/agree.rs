@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// Tokens of the text
     #[arg(long, default_value_t = 192)]
     tokens: usize,
+    /// Take the tokens of this text instead of random ones, and compare perplexities too
+    #[arg(long)]
+    text: Option<PathBuf>,
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -61,6 +64,8 @@ struct Row {
     /// Mean Kullback-Leibler divergence from the reference's distribution, in nats.
     kl_ours: f64,
     kl_peer: f64,
+    /// On a text: of the reference, ours and llama.cpp's.
+    perplexity: Option<[f64; 3]>,
 }
 
 /// Compares and prints.
@@ -82,6 +87,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             row.kl_ours,
             row.kl_peer
         );
+        if let Some([reference, ours, peer]) = row.perplexity {
+            println!(
+                "{}: perplexity {ours:.3}, llama.cpp {peer:.3} ({:+.2} %), reference {reference:.3}",
+                row.model,
+                (ours / peer - 1.0) * 100.0
+            );
+        }
         rows.push(row);
     }
     if let Some(path) = &options.json {
@@ -101,13 +113,21 @@ fn compare(path: &Path, options: &Options) -> Result<Row> {
     let mut rng = stdx::rng::Rng::new(options.seed);
     // The last rows of OLMoE's embedding belong to no token.
     let vocabulary = traffic.n_vocabulary.saturating_sub(24).max(1);
-    let tokens: Vec<u32> = (0..options.tokens)
-        .map(|_| u32::try_from(rng.below(vocabulary)).unwrap_or(0))
-        .collect();
+    let tokens: Vec<u32> = match &options.text {
+        None => (0..options.tokens)
+            .map(|_| u32::try_from(rng.below(vocabulary)).unwrap_or(0))
+            .collect(),
+        Some(text) => {
+            let model = Model::load(path, &LoadOptions::default())?;
+            let mut tokens = model.tokenize(&stdx::fs::read_to_string(text)?);
+            tokens.truncate(options.tokens);
+            tokens
+        }
+    };
     let theirs = {
         let settings = Settings {
             n_threads: i32::try_from(options.threads)?,
-            n_context: u32::try_from(options.tokens + 8)?,
+            n_context: u32::try_from(tokens.len() + 8)?,
             repack: false,
             n_sequences: 1,
         };
@@ -123,7 +143,11 @@ fn compare(path: &Path, options: &Options) -> Result<Row> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    Ok(judge(name, &tokens, [&reference, &native, &theirs]))
+    let mut row = judge(name, &tokens, [&reference, &native, &theirs]);
+    if options.text.is_some() {
+        row.perplexity = Some([&reference, &native, &theirs].map(|logits| perplexity(&tokens, logits)));
+    }
+    Ok(row)
 }
 
 /// Logits after each token, one row after another.
@@ -145,6 +169,14 @@ fn ours(path: &Path, tokens: &[u32], threads: usize, precision: Precision) -> Re
     Ok((0..tokens.len())
         .flat_map(|row| scratch.logits(row).to_vec())
         .collect())
+}
+
+/// The exponential of the mean surprise at each token after the first.
+fn perplexity(tokens: &[u32], logits: &[f32]) -> f64 {
+    let width = logits.len() / tokens.len();
+    let rows = logits.chunks_exact(width).zip(&tokens[1..]);
+    let surprise: f64 = rows.map(|(row, next)| -log_softmax(row)[*next as usize]).sum();
+    (surprise / (tokens.len() - 1) as f64).exp()
 }
 
 fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]) -> Row {
@@ -189,6 +221,7 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
         widest_disagreement: widest,
         kl_ours: kl_ours / n,
         kl_peer: kl_peer / n,
+        perplexity: None,
     }
 }
 

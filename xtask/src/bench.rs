@@ -69,7 +69,7 @@ pub(crate) struct Agree {
     /// Model files; without any: the synthetic OLMoE in Q8_0
     models: Vec<PathBuf>,
     /// Tokens of the text
-    #[arg(long, default_value_t = 192)]
+    #[arg(long, default_value_t = 512)]
     tokens: usize,
     /// Write the result here
     #[arg(long)]
@@ -91,7 +91,16 @@ pub(crate) fn agree(options: &Agree) -> Result<()> {
     if let Some(path) = &options.json {
         bench.arg("--json").arg(path);
     }
-    shell::run(&mut bench)
+    shell::run(&mut bench)?;
+    // A trained model on a text that does not change.
+    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if options.models.is_empty() && smollm2.is_file() {
+        let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
+        bench.args(["agree", "--tokens", "1024", "--text"]);
+        bench.arg(shell::root().join("LICENSE")).arg(smollm2);
+        shell::run(&mut bench)?;
+    }
+    Ok(())
 }
 
 /// Options of `cargo xtask bench service`.

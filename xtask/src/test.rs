@@ -29,6 +29,13 @@ const TOOLS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
 ];
 
+/// What running the kernels of another processor needs, and the Debian package each comes from.
+const AARCH64_TOOLS: &[(&str, &str)] = &[
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("qemu-aarch64-static", "qemu-user-static"),
+];
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -99,6 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     run.find_data();
     run.find_models(options.no_install);
     run.rust_steps();
+    run.aarch64(options.no_install);
     run.step("walls", || walls::run().map(|()| Outcome::one()));
     run.step("tidy", || tidy::run().map(|()| Outcome::one()));
     run.step("licences", || licences::run().map(|()| Outcome::one()));
@@ -121,14 +129,31 @@ pub(crate) fn build_release() -> Result<PathBuf> {
 }
 
 fn install_tools() -> Result<Outcome> {
-    let missing: Vec<&str> = TOOLS
-        .iter()
-        .filter(|(program, _)| shell::which(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
-    shell::apt_install(&missing)?;
+    shell::apt_install(&missing(TOOLS))?;
     shell::apt_lists()?;
     Ok(Outcome::one())
+}
+
+/// Packages of those programs that are not here.
+fn missing(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let missing = tools
+        .iter()
+        .filter(|(program, _)| shell::which(program).is_none());
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Compiler, linker and emulator for aarch64; the error says what is missing.
+fn prepare_aarch64(no_install: bool) -> Result<()> {
+    if !no_install {
+        shell::apt_install(&missing(AARCH64_TOOLS))?;
+        shell::capture(Command::new("rustup").args(["target", "add", AARCH64]))?;
+    }
+    let missing = missing(AARCH64_TOOLS);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} not installed", missing.join(" and "))
+    }
 }
 
 impl Run {
@@ -237,6 +262,31 @@ impl Run {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         self.logged("doc", doc, |_| Outcome::one());
+    }
+
+    /// The kernels of aarch64 against the scalar reference, under emulation where this machine is another.
+    fn aarch64(&mut self, no_install: bool) {
+        if cfg!(target_arch = "aarch64") {
+            return;
+        }
+        if let Err(error) = prepare_aarch64(no_install) {
+            return self.total.skipped.push(format!("kernels of aarch64: {error:#}"));
+        }
+        let mut tests = cargo(&["test", "--locked", "-p", "compute", "--lib", "--target", AARCH64]);
+        tests
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+                "aarch64-linux-gnu-gcc",
+            )
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                "qemu-aarch64-static -L /usr/aarch64-linux-gnu",
+            );
+        // Emulated code takes ten times as long.
+        if !self.long {
+            tests.env("PROPTEST_CASES", "24");
+        }
+        self.logged("aarch64", tests, count_tests);
     }
 
     fn parity_and_system(&mut self) {

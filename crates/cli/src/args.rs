@@ -60,6 +60,10 @@ pub(crate) struct SettingArgs {
     /// Memory that the model may take, such as `2GiB`; experts that do not fit are read when needed
     #[arg(long, global = true, value_name = "SIZE")]
     pub(crate) memory_budget: Option<String>,
+    /// Disk for beginnings of prompts, such as `4GB`, so that they need not be processed again after a restart; it
+    /// holds what they said
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) prompt_cache: Option<String>,
     /// Mission to answer in
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) mission: Option<String>,

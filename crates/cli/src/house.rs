@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
-use engine::{Engine, EngineConfig};
+use engine::{Engine, EngineConfig, SpillConfig};
 use knowledge::{Access, Embed, Store, StoreError};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
@@ -183,6 +183,17 @@ pub(crate) fn load_options(settings: &Settings) -> LoadOptions {
     }
 }
 
+/// How the engine runs.
+pub(crate) fn engine_config(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        spill: settings.prompt_cache.map(|bytes_max| SpillConfig {
+            folder: settings.data_dir.join("prompts"),
+            bytes_max,
+        }),
+        ..EngineConfig::default()
+    }
+}
+
 fn say_packing(n_bytes: u64) {
     print::stderr_line(&format!(
         "packing the model once for fast starts ({:.1} GB in the models folder; `--pack off` does without) …",
@@ -201,7 +212,7 @@ pub(crate) fn engine_or_quotes(settings: &Settings) -> Result<Option<Engine>> {
         return Ok(None);
     };
     match Model::load(&path, &load_options(settings)) {
-        Ok(model) => Ok(Some(Engine::start(model, EngineConfig::default()))),
+        Ok(model) => Ok(Some(Engine::start(model, engine_config(settings)))),
         Err(error) if settings.model.is_none() => {
             print::stderr_line(&format!(
                 "note: the model `{}` cannot be used ({}), so answers are quotes; see `hanok doctor`",

@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 15] = [
+pub(crate) const KEYS: [Key; 16] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -42,6 +42,7 @@ pub(crate) const KEYS: [Key; 15] = [
     text("pack"),
     text("kv_cache"),
     text("memory_budget"),
+    text("prompt_cache"),
     text("mission"),
     text("address"),
     number("port"),
@@ -134,6 +135,8 @@ pub(crate) struct Settings {
     pub(crate) kv_cache: compute::KvDType,
     /// Bytes that the model may take; `None` keeps all of it in memory.
     pub(crate) memory_budget: Option<u64>,
+    /// Bytes of the disk that beginnings of prompts may take; `None` keeps none there.
+    pub(crate) prompt_cache: Option<u64>,
     /// Address to serve at.
     pub(crate) address: std::net::IpAddr,
     /// Port to serve at.
@@ -192,7 +195,8 @@ impl Settings {
             context: (context > 0).then_some(context),
             pack: pack(get("pack"))?,
             kv_cache: kv_cache(get("kv_cache"))?,
-            memory_budget: memory_budget(get("memory_budget"))?,
+            memory_budget: bytes(get("memory_budget"))?,
+            prompt_cache: bytes(get("prompt_cache"))?,
             address: parsed(get("address"), "an IP address such as 127.0.0.1")?
                 .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
             port: parsed(get("port"), "a port between 0 and 65535")?.unwrap_or(DEFAULT_PORT),
@@ -258,6 +262,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "pack" => args.pack.as_deref(),
         "kv_cache" => args.kv_cache.as_deref(),
         "memory_budget" => args.memory_budget.as_deref(),
+        "prompt_cache" => args.prompt_cache.as_deref(),
         "mission" => args.mission.as_deref(),
         "address" => args.address.as_deref(),
         "port" => args.port.as_deref(),
@@ -320,14 +325,14 @@ fn kv_cache(raw: &Raw) -> Result<compute::KvDType> {
     }
 }
 
-fn memory_budget(raw: &Raw) -> Result<Option<u64>> {
+/// A size, or none.
+fn bytes(raw: &Raw) -> Result<Option<u64>> {
     let Some(value) = raw.value.as_deref().filter(|value| *value != "none") else {
         return Ok(None);
     };
     size(value).map(Some).ok_or_else(|| {
-        Failure::misuse(format!("{} is `{value}`, which is no size", place(raw))).hint(
-            "write it like 2GiB, 1500MB or as a number of bytes; `none` keeps the whole model in memory",
-        )
+        Failure::misuse(format!("{} is `{value}`, which is no size", place(raw)))
+            .hint("write it like 2GiB, 1500MB or as a number of bytes; `none` sets none")
     })
 }
 

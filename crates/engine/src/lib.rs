@@ -9,6 +9,7 @@ mod prefix_cache;
 mod router;
 mod scheduler;
 mod sequence;
+mod spill;
 mod worker;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use sequence::Chosen;
 use worker::{Clock, Submission, Worker};
 
 pub use router::{LayerRouting, RouterStatistics};
+pub use spill::SpillConfig;
 
 /// Stack of the engine's thread: the rules of a grammar may nest as deep as its text is long.
 const STACK_BYTES: usize = 64 << 20;
@@ -45,6 +47,8 @@ pub struct EngineConfig {
     /// be processed again; at most a quarter of the memory that is free at the start. `Some(0)` keeps nothing, `None`
     /// as much as one full context has, and at least 256 MiB.
     pub prefix_cache_bytes: Option<usize>,
+    /// Keep beginnings of prompts on the disk too; `None` forgets them with the process.
+    pub spill: Option<SpillConfig>,
     /// Guess the next tokens from the text so far where that saves time; the output is the same either way.
     pub prompt_lookup: bool,
 }
@@ -56,6 +60,7 @@ impl Default for EngineConfig {
             n_queued_max: 64,
             prefill_chunk_tokens: 128,
             prefix_cache_bytes: None,
+            spill: None,
             prompt_lookup: true,
         }
     }

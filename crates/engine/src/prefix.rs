@@ -39,6 +39,11 @@ impl Lease {
     pub(crate) fn n_blocks(&self) -> usize {
         self.path.len()
     }
+
+    /// Whose they are.
+    pub(crate) fn partition(&self) -> u64 {
+        self.partition
+    }
 }
 
 /// The tree; see the module.

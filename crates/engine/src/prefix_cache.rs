@@ -5,6 +5,7 @@
 use model::{KV_BLOCK, KvBlock, KvCache, Model};
 
 use crate::prefix::{Lease, PrefixTree};
+use crate::spill::{Spill, SpillConfig};
 
 /// The cache takes at most one part in so many of the memory that is free at the start.
 const MEMORY_SHARE: usize = 4;
@@ -21,36 +22,82 @@ pub(crate) fn context_bytes(model: &Model) -> usize {
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
     tree: PrefixTree<KvBlock>,
+    /// Where more of them are.
+    spill: Option<Spill>,
 }
 
 impl PrefixCache {
     /// A cache of at most `bytes`, and at most a share of the memory that is free now.
-    pub(crate) fn new(model: &Model, bytes: Option<usize>) -> Self {
+    pub(crate) fn new(model: &Model, bytes: Option<usize>, spill: Option<&SpillConfig>) -> Self {
         let bytes = bytes.unwrap_or_else(|| context_bytes(model).max(DEFAULT_BYTES_MIN));
         let bytes = available_memory().map_or(bytes, |available| bytes.min(available / MEMORY_SHARE));
         let n_blocks_max = bytes / model.new_cache().block_bytes().max(1);
+        let block_bytes = model.new_cache().block_bytes();
         Self {
             tree: PrefixTree::new(KV_BLOCK, n_blocks_max),
+            spill: spill.and_then(|config| Spill::open(config, model.kv_identity(), block_bytes)),
         }
     }
 
     /// Fills an empty cache with what is known of the beginning of a prompt; the cache's length says how much.
     pub(crate) fn begin(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache) -> Lease {
-        let (lease, blocks) = self.tree.lease(partition, prompt);
+        let (mut lease, blocks) = self.tree.lease(partition, prompt);
         let n_attached = blocks
             .into_iter()
             .take_while(|block| cache.attach(block.clone()))
             .count();
         debug_assert_eq!(n_attached, lease.n_blocks(), "one model's blocks fit its caches");
+        self.reload(partition, prompt, cache, &mut lease);
         lease
     }
 
-    /// Keeps the blocks that a sequence has filled since it was last asked. `tokens` are those in the cache, and
-    /// are only asked for when there is something to keep.
-    pub(crate) fn keep(&mut self, lease: &mut Lease, cache: &KvCache, tokens: impl FnOnce() -> Vec<u32>) {
-        if cache.len() / KV_BLOCK > lease.n_blocks() {
-            self.tree
-                .extend(lease, &tokens(), |index| cache.full_block(index));
+    /// Goes on with what the disk has.
+    fn reload(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache, lease: &mut Lease) {
+        let Some(spill) = &self.spill else {
+            return;
+        };
+        let first = lease.n_blocks();
+        // The last token is always computed.
+        let n_most = prompt.len().saturating_sub(1) / KV_BLOCK;
+        let keys = spill.keys(partition, prompt, n_most);
+        let mut found = Vec::new();
+        for key in keys.iter().skip(first) {
+            match spill.read(key) {
+                Some(block) if cache.attach(block.clone()) => found.push(block),
+                _ => break,
+            }
+        }
+        let n_tokens = (first + found.len()) * KV_BLOCK;
+        self.tree.extend(lease, &prompt[..n_tokens], |index| {
+            found.get(index - first).cloned()
+        });
+    }
+
+    /// Keeps the blocks that a sequence has filled since it was last asked; those of its prompt, the first `n_prompt`
+    /// tokens, on the disk too. `tokens` are those in the cache, and are only asked for when there is something to
+    /// keep.
+    pub(crate) fn keep(
+        &mut self,
+        lease: &mut Lease,
+        cache: &KvCache,
+        n_prompt: usize,
+        tokens: impl FnOnce() -> Vec<u32>,
+    ) {
+        let n_before = lease.n_blocks();
+        if cache.len() / KV_BLOCK <= n_before {
+            return;
+        }
+        let tokens = tokens();
+        self.tree.extend(lease, &tokens, |index| cache.full_block(index));
+        let Some(spill) = &self.spill else {
+            return;
+        };
+        let n_now = lease.n_blocks().min(n_prompt / KV_BLOCK);
+        let keys = spill.keys(lease.partition(), &tokens, n_now);
+        for (index, key) in keys.iter().enumerate().skip(n_before) {
+            if let Some(block) = cache.full_block(index) {
+                spill.keep(*key, block);
+            }
         }
     }
 

@@ -227,7 +227,7 @@ impl Sequence {
     pub(crate) fn share(&mut self, prefixes: &mut PrefixCache) {
         let (history, n) = (&self.history, self.cache.len());
         let tokens = || history[..n].to_vec();
-        prefixes.keep(&mut self.lease, &self.cache, tokens);
+        prefixes.keep(&mut self.lease, &self.cache, self.prompt.len(), tokens);
     }
 
     /// Says that the generation failed.

@@ -413,6 +413,56 @@ fn without_memory_for_it_nothing_is_kept() {
 }
 
 #[test]
+fn a_prompt_is_found_on_the_disk_after_a_restart_by_its_own_partition() {
+    let model = tiny_model();
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let config = EngineConfig {
+            spill: Some(SpillConfig {
+                folder: folder.path().to_owned(),
+                bytes_max: 1 << 30,
+            }),
+            prompt_lookup: false,
+            ..EngineConfig::default()
+        };
+        Engine::start(Arc::clone(&model), config)
+    };
+    let prompt: Vec<u32> = (0..200u32).map(|i| i * 7 % 500).collect();
+    let run = |engine: &Engine, prompt: &[u32], partition| {
+        let request = Request {
+            partition,
+            ..request(prompt, 5)
+        };
+        let events: Vec<Event> = engine.submit(request).unwrap().collect();
+        assert_eq!(ids(&events), expected(&model, prompt, 5));
+        cached(&events)
+    };
+    let engine = start();
+    assert_eq!(run(&engine, &prompt, 1), 0);
+    drop(engine);
+    // The thread writes what is left before it ends; the files are all there when a new engine has started.
+    let n_files = || {
+        let files = stdx::fs::read_dir(folder.path()).unwrap_or_default();
+        let whole = files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|e| e == "kv"));
+        whole.count()
+    };
+    for _ in 0..5000 {
+        if n_files() == 3 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(n_files(), 3);
+    let engine = start();
+    assert_eq!(run(&engine, &prompt, 2), 0, "another partition's");
+    assert_eq!(run(&engine, &[&prompt[..150], &[3; 20]].concat(), 1), 128);
+    assert_eq!(run(&engine, &prompt, 1), 192);
+    assert_eq!(engine.stats().cached_tokens_total, 320);
+}
+
+#[test]
 fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
     let model = tiny_model();
     let config = EngineConfig {

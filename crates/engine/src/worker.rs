@@ -63,7 +63,7 @@ impl Worker {
             pace: Pace::new(config.prefill_chunk_tokens),
             clock,
             scratch: Scratch::default(),
-            prefixes: PrefixCache::new(&model, config.prefix_cache_bytes),
+            prefixes: PrefixCache::new(&model, config.prefix_cache_bytes, config.spill.as_ref()),
             model,
             inbox,
             counters,

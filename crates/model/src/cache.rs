@@ -42,6 +42,11 @@ impl KvCache {
         self.kv.size_bytes()
     }
 
+    /// How keys and values are kept.
+    pub fn dtype(&self) -> KvDType {
+        self.kv.dtype()
+    }
+
     /// Bytes of one block.
     pub fn block_bytes(&self) -> usize {
         self.kv.block_bytes()

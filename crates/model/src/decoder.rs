@@ -290,6 +290,11 @@ impl Decoder {
             .map_or(self.embedding.dtype(), |layer| layer.query.matrix.dtype())
     }
 
+    /// Arithmetic of the matrix products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Context in tokens.
     pub fn context(&self) -> usize {
         self.context

@@ -60,6 +60,8 @@ pub struct Model {
     path: PathBuf,
     name: String,
     sha256: OnceLock<String>,
+    /// Of the weights; see `open::identity`.
+    identity: String,
     languages: Vec<String>,
     n_parameters: u64,
     decoder: Decoder,
@@ -91,6 +93,7 @@ impl Model {
             path: path.to_owned(),
             name: described.name,
             sha256: OnceLock::new(),
+            identity: crate::open::identity(path)?,
             languages: described.languages,
             n_parameters: opened.n_parameters(),
             end_ids: opened.config.end_ids(Some(&described.tokenizer)),
@@ -212,6 +215,20 @@ impl Model {
     /// When tokens are unknown or don't fit the context; then nothing has changed.
     pub fn forward(&self, inputs: &mut [Input<'_>], scratch: &mut Scratch) -> Result<(), ForwardError> {
         self.decoder.forward(inputs, scratch, None)
+    }
+
+    /// A hash of all that keys and values depend on besides the tokens: weights, arithmetic, type.
+    pub fn kv_identity(&self) -> [u8; 32] {
+        let (cache, level) = (self.new_cache(), compute::Isa::active().level());
+        let told = format!(
+            "{} {} {} {} {:?}",
+            self.identity,
+            cache.dtype().name(),
+            cache.block_bytes(),
+            level.name(),
+            self.decoder.precision()
+        );
+        stdx::hash::sha256(told.as_bytes())
     }
 
     /// How the experts that are read on demand fare; `None` where all weights are in memory.

@@ -23,7 +23,7 @@ use crate::residency::{self, EXPERTS_MIN, Pieces};
 pub(crate) const CONTEXT_DEFAULT_MAX: usize = 8192;
 /// Bytes that a process takes besides weights, keys and values: the buffers of a step of 512 tokens, the vocabulary,
 /// the program.
-const WORKING_BYTES: u64 = 192 << 20;
+const WORKING_BYTES: u64 = 256 << 20;
 /// Threads at most, whatever the caller asks for.
 const THREADS_MAX: usize = 256;
 /// The configuration of a checkpoint folder.
@@ -278,7 +278,7 @@ impl Opened {
             return Err("no folder for packed files is set".into());
         }
         let source = stdx::fs::canonicalize(&self.path).map_err(|error| error.to_string())?;
-        let identity = self.identity().map_err(|error| error.to_string())?;
+        let identity = identity(&self.path).map_err(|error| error.to_string())?;
         packed::open_or_make(&options.pack, &identity, &source, self.weight_bytes(), |writer| {
             let loader = Loader {
                 sink: Some(writer),
@@ -287,31 +287,31 @@ impl Opened {
             Decoder::pack(&self.config, &loader).map_err(|error| error.to_string())
         })
     }
-
-    /// A hash that changes when the weights do: of each file's name, length, time of change, first bytes (where its
-    /// tables are) and samples. Hashing all of it would take longer than loading it.
-    fn identity(&self) -> Result<String, stdx::fs::FsError> {
-        let mut files = match self.path.is_dir() {
-            true => stdx::fs::read_dir(&self.path)?,
-            false => vec![self.path.clone()],
-        };
-        files.retain(|file| {
-            file.extension()
-                .is_some_and(|e| e == "safetensors" || e == "gguf")
-        });
-        if files.is_empty() {
-            files.push(self.path.clone());
-        }
-        files.sort();
-        let mut told = Vec::new();
-        for file in &files {
-            describe(file, &mut told)?;
-        }
-        Ok(stdx::hash::sha256_hex(&told))
-    }
 }
 
-/// Appends what [`Opened::identity`] looks at in one file.
+/// A hash that changes when the weights of a model's file or folder do: of each file's name, length, time of change, first
+/// bytes (where its tables are) and samples. Hashing all of it would take longer than loading it.
+pub(crate) fn identity(path: &Path) -> Result<String, stdx::fs::FsError> {
+    let mut files = match path.is_dir() {
+        true => stdx::fs::read_dir(path)?,
+        false => vec![path.to_owned()],
+    };
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|e| e == "safetensors" || e == "gguf")
+    });
+    if files.is_empty() {
+        files.push(path.to_owned());
+    }
+    files.sort();
+    let mut told = Vec::new();
+    for file in &files {
+        describe(file, &mut told)?;
+    }
+    Ok(stdx::hash::sha256_hex(&told))
+}
+
+/// Appends what [`identity`] looks at in one file.
 fn describe(path: &Path, told: &mut Vec<u8>) -> Result<(), stdx::fs::FsError> {
     const HEAD_BYTES: u64 = 64 << 10;
     const SAMPLES: u64 = 64;

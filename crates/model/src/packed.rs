@@ -8,7 +8,8 @@
 //! when it does not fit. Vectors (norms, biases) stay in the model file.
 //!
 //! Layout: 64 bytes of preamble (magic, then offset and length of the header, then the header's SHA-256), matrices
-//! from 2 MiB on (large ones on 2 MiB boundaries, so that huge pages can hold them), the header as JSON at the end.
+//! from 2 MiB on (on boundaries of disk blocks, so that parts of them can be read past the file cache), the header as
+//! JSON at the end.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,18 +20,21 @@ use std::sync::Arc;
 
 use compute::{DType, Matrix};
 use serde::{Deserialize, Serialize};
+use stdx::direct::DIRECT_ALIGN;
 use stdx::fs::{self, FsError};
 use stdx::mmap::Mmap;
 
 use crate::residency::Piece;
 
 const MAGIC: [u8; 8] = *b"HANOKPK1";
-/// Changes whenever the interleaving of any type does; files of another layout are made anew.
-const LAYOUT: u32 = 1;
+/// Changes whenever the interleaving of any type or the order of the file does; files of another layout are made anew.
+const LAYOUT: u32 = 2;
 const PREAMBLE: usize = 64;
-/// Size of a huge page, and the length from which a matrix starts on one.
-const HUGE: u64 = 2 << 20;
+/// Where matrices begin: at the first boundary of a huge page.
+const FIRST: u64 = 2 << 20;
+/// Where small matrices, and larger ones, start.
 const ALIGN: u64 = 64;
+const ALIGN_LARGE: u64 = DIRECT_ALIGN as u64;
 /// Bytes written at a time: whole huge pages, so that the page cache can hold them as such.
 const WRITE_BYTES: usize = 4 << 20;
 /// Room that must stay free on the disk.
@@ -61,7 +65,7 @@ pub struct PackOptions {
 #[derive(Serialize, Deserialize)]
 struct Header {
     layout: u32,
-    /// Of the model file; see `open::Opened::identity`.
+    /// Of the model file; see `open::identity`.
     identity: String,
     /// For people who look at the folder.
     source: PathBuf,
@@ -192,7 +196,7 @@ impl PackWriter {
             state: RefCell::new(WriterState {
                 file: fs::create(&temporary)?,
                 temporary,
-                at: HUGE,
+                at: FIRST,
                 matrices: BTreeMap::new(),
                 failed: None,
             }),
@@ -236,7 +240,11 @@ impl PackWriter {
 impl WriterState {
     fn append(&mut self, name: &str, matrix: &Matrix) -> std::io::Result<()> {
         let bytes = matrix.interleaved();
-        let align = if bytes.len() as u64 >= HUGE { HUGE } else { ALIGN };
+        let align = if bytes.len() as u64 >= ALIGN_LARGE {
+            ALIGN_LARGE
+        } else {
+            ALIGN
+        };
         let offset = self.at.next_multiple_of(align);
         self.file.seek(SeekFrom::Start(offset))?;
         for part in bytes.chunks(WRITE_BYTES) {

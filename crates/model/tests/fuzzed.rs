@@ -53,7 +53,7 @@ fn char_of_byte(byte: u8) -> char {
         return char::from(byte);
     }
     let before = (0..byte).filter(|byte| !is_printable(*byte)).count() as u32;
-    char::from_u32(256 + before).unwrap()
+    char::from_u32(256 + before).expect("a character below the surrogates")
 }
 
 #[test]

@@ -109,6 +109,17 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(
     sync_parent(path)
 }
 
+/// Lets nobody but this user into a folder.
+pub fn make_private(folder: impl AsRef<Path>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let only_owner = std::fs::Permissions::from_mode(0o700);
+    wrap(
+        "protect",
+        folder.as_ref(),
+        std::fs::set_permissions(folder.as_ref(), only_owner),
+    )
+}
+
 /// Makes a rename or a new file in `path`'s folder durable.
 pub fn sync_parent(path: impl AsRef<Path>) -> Result<()> {
     let parent = match path.as_ref().parent() {

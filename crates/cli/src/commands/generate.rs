@@ -7,7 +7,7 @@ use stdx::clock::Stopwatch;
 
 use crate::args::GenerateArgs;
 use crate::exit::{Failure, OrFail, Result, chain};
-use crate::house::{load_options, not_loaded};
+use crate::house::{engine_config, load_options, not_loaded};
 use crate::models::Finder;
 use crate::print;
 use crate::settings::Settings;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &GenerateArgs, settings: &Settings, json: bool) -> Resul
     };
     let config = EngineConfig {
         prompt_lookup: !args.no_lookup,
-        ..EngineConfig::default()
+        ..engine_config(settings)
     };
     let engine = Engine::start(model, config);
     let mut result = generate(&engine, request, json)?;

@@ -183,7 +183,7 @@ fn start(app: &App, request: ChatRequest) -> Result<Vec<Generation>, ApiError> {
         ignore_eos: false,
         constraint,
         n_top_logprobs: request.n_top_logprobs,
-        ..Request::default()
+        partition: request.partition,
     };
     let refused = |error| match (error, field) {
         (SubmitError::Constraint(error), Some(field)) => ApiError::bad_field(field, error.to_string()),

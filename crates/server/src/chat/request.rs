@@ -1,5 +1,6 @@
 //! `POST /v1/chat/completions`, read: parsed once into types that cannot hold a wrong value.
 
+use engine::PARTITION_DEFAULT;
 use model::{ChatMessage, Constraint, SamplingParams};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ const N_CHOICES_MAX: u64 = 16;
 const N_TOP_LOGPROBS_MAX: u64 = 20;
 /// Tokens with a bias.
 const N_BIASES_MAX: usize = 1024;
+/// Bytes of a user's name.
+const USER_BYTES_MAX: usize = 256;
 /// Largest bias either way, as OpenAI's limit.
 const BIAS_MAX: f64 = 100.0;
 
@@ -41,6 +44,8 @@ pub(crate) struct ChatRequest {
     pub(crate) n_top_logprobs: Option<usize>,
     /// The form that the output must have, and the field that says so.
     pub(crate) constraint: Option<(&'static str, Constraint)>,
+    /// Whose request it is: those of different users share nothing in the engine's memory and take turns.
+    pub(crate) partition: u64,
 }
 
 impl ChatRequest {
@@ -61,6 +66,7 @@ impl ChatRequest {
             n_choices: n_choices(&fields)?,
             n_top_logprobs: n_top_logprobs(&fields)?,
             constraint: form::constraint(&fields)?,
+            partition: partition(&fields)?,
         })
     }
 
@@ -106,6 +112,24 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
     fields.refuse("ignore_eos", |value| value == &Value::Bool(false))?;
     fields.refuse("bad_words", empty)?;
     fields.refuse("prompt_logprobs", none)
+}
+
+/// Of the field `user`; without one, all share.
+fn partition(fields: &Fields<'_>) -> Result<u64, ApiError> {
+    let Some(user) = fields.text("user")?.filter(|user| !user.is_empty()) else {
+        return Ok(PARTITION_DEFAULT);
+    };
+    if user.len() > USER_BYTES_MAX {
+        let message = format!(
+            "`user` has {} bytes; at most {USER_BYTES_MAX} are taken",
+            user.len()
+        );
+        return Err(ApiError::bad_field("user", message));
+    }
+    let hash = stdx::hash::sha256(user.as_bytes());
+    let first = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    // Never the one of those who don't say who they are.
+    Ok(first.max(PARTITION_DEFAULT + 1))
 }
 
 fn n_choices(fields: &Fields<'_>) -> Result<usize, ApiError> {
@@ -307,6 +331,11 @@ mod tests {
     #[test]
     fn defaults_are_openais() {
         let request = with(&json!({"temperature": null, "user": "x", "n": 1, "tools": []})).unwrap();
+        let of = |user: &str| with(&json!({"user": user})).unwrap().partition;
+        assert_eq!((request.partition, of("")), (of("x"), PARTITION_DEFAULT));
+        assert!(of("x") != of("y") && of("x") != PARTITION_DEFAULT);
+        assert!(with(&json!({"user": "x".repeat(257)})).is_err());
+        assert!(with(&json!({"user": 7})).is_err());
         assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));
         assert_eq!(
             (request.stream, request.include_usage, request.max_tokens),

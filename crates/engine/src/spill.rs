@@ -1,0 +1,366 @@
+//! Blocks of prompts on the disk, for prompts that begin alike after a restart or when memory had no room.
+//!
+//! A file's name is a hash of everything its content depends on: weights, arithmetic, partition and all tokens up to
+//! its end. Its content is checked by a hash of its own, so a torn or foreign file is a file that is not there.
+//! Reading happens on the engine's thread, which would have to compute otherwise; writing on a thread of its own,
+//! and what comes too fast for it is not written. Files hold what prompts said, in numbers: they are as secret as
+//! the documents.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use model::{KV_BLOCK, KvBlock};
+use stdx::hash::sha256;
+
+/// First bytes of a file; the hash of the rest follows.
+const MAGIC: &[u8; 8] = b"HANOKKV1";
+const HEADER: usize = MAGIC.len() + 32;
+const SUFFIX: &str = "kv";
+/// Blocks that may wait to be written; more are left out.
+const WAITING_MAX: usize = 16;
+/// Age from which a half-written file is nobody's any more.
+const STALE: Duration = Duration::from_mins(10);
+
+/// Where blocks are kept on the disk, and how much of it they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpillConfig {
+    /// A folder for this alone; made where it is missing.
+    pub folder: PathBuf,
+    /// Bytes of all files together; the ones not used for longest go first.
+    pub bytes_max: u64,
+}
+
+/// Names a block.
+type Key = [u8; 32];
+
+enum Message {
+    Keep(Key, KvBlock),
+    Used(Key),
+}
+
+/// The disk's side of the prefix cache.
+#[derive(Debug)]
+pub(crate) struct Spill {
+    folder: PathBuf,
+    /// Hash of what blocks depend on besides partition and tokens.
+    origin: Key,
+    block_bytes: usize,
+    /// None once it is closed.
+    messages: Option<SyncSender<Message>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Spill {
+    /// Opens the folder. `None`, and a line in the log, where that is not possible: then nothing is kept.
+    pub(crate) fn open(config: &SpillConfig, origin: Key, block_bytes: usize) -> Option<Self> {
+        let (messages, inbox) = sync_channel(WAITING_MAX);
+        let mut writer = match Writer::open(config) {
+            Ok(writer) => writer,
+            Err(error) => {
+                tracing::warn!(%error, "beginnings of prompts are not kept on the disk");
+                return None;
+            }
+        };
+        let thread = std::thread::Builder::new().name("spill".into());
+        let started = thread.spawn(move || writer.run(&inbox)).ok()?;
+        Some(Self {
+            folder: config.folder.clone(),
+            origin,
+            block_bytes,
+            messages: Some(messages),
+            writer: Some(started),
+        })
+    }
+
+    /// The names of a text's first `n` blocks.
+    pub(crate) fn keys(&self, partition: u64, tokens: &[u32], n: usize) -> Vec<Key> {
+        let mut key = sha256(&[&self.origin[..], &partition.to_le_bytes()].concat());
+        let blocks = tokens.chunks_exact(KV_BLOCK).take(n);
+        blocks
+            .map(|block| {
+                let ids = block.iter().flat_map(|id| id.to_le_bytes());
+                key = sha256(&key.into_iter().chain(ids).collect::<Vec<u8>>());
+                key
+            })
+            .collect()
+    }
+
+    /// Reads a block; `None` if it is not there, or not what it should be.
+    pub(crate) fn read(&self, key: &Key) -> Option<KvBlock> {
+        let path = path(&self.folder, key);
+        let mut bytes = Vec::with_capacity(HEADER + self.block_bytes);
+        let mut file = stdx::fs::open(&path).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
+        let (header, content) = bytes.split_at(HEADER.min(bytes.len()));
+        let is_whole = header.starts_with(MAGIC)
+            && content.len() == self.block_bytes
+            && sha256(content)[..] == header[MAGIC.len()..];
+        if !is_whole {
+            // It would be found again and again.
+            let _ = stdx::fs::remove_file(&path);
+            return None;
+        }
+        self.tell(Message::Used(*key));
+        Some(KvBlock::from_bytes(content))
+    }
+
+    /// Writes a block soon, if the disk keeps up.
+    pub(crate) fn keep(&self, key: Key, block: KvBlock) {
+        self.tell(Message::Keep(key, block));
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(messages) = &self.messages {
+            // A full queue leaves it out; a writer that has given up has said so.
+            let _ = messages.try_send(message);
+        }
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        drop(self.messages.take());
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so.
+            let _ = writer.join();
+        }
+    }
+}
+
+fn name(key: &Key) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn path(folder: &Path, key: &Key) -> PathBuf {
+    folder.join(name(key)).with_extension(SUFFIX)
+}
+
+/// Knows the files and keeps their number in bounds.
+struct Writer {
+    folder: PathBuf,
+    bytes_max: u64,
+    n_bytes: u64,
+    /// By name: when it was used last, and its length.
+    files: HashMap<String, (u64, u64)>,
+    /// By time of last use.
+    order: BTreeMap<u64, String>,
+    now: u64,
+}
+
+impl Writer {
+    fn open(config: &SpillConfig) -> Result<Self, stdx::fs::FsError> {
+        stdx::fs::create_dir_all(&config.folder)?;
+        stdx::fs::make_private(&config.folder)?;
+        let mut writer = Self {
+            folder: config.folder.clone(),
+            bytes_max: config.bytes_max,
+            n_bytes: 0,
+            files: HashMap::new(),
+            order: BTreeMap::new(),
+            now: 0,
+        };
+        let mut found: Vec<(SystemTime, String, u64)> = Vec::new();
+        for path in stdx::fs::read_dir(&config.folder)? {
+            let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
+                continue;
+            };
+            let Ok(metadata) = stdx::fs::metadata(&path) else {
+                // Another process has just removed it.
+                continue;
+            };
+            let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if path.extension().is_some_and(|extension| extension == SUFFIX) {
+                found.push((changed, stem.to_owned(), metadata.len()));
+            } else if stem.starts_with('.') && changed.elapsed().is_ok_and(|age| age > STALE) {
+                // What a killed writer has left.
+                let _ = stdx::fs::remove_file(&path);
+            }
+        }
+        found.sort();
+        for (_, name, n_bytes) in found {
+            writer.note(name, n_bytes);
+        }
+        writer.shrink(0);
+        Ok(writer)
+    }
+
+    /// Until nobody asks any more, or a write fails: the disk may be full, and reading goes on without.
+    fn run(&mut self, inbox: &Receiver<Message>) {
+        for message in inbox {
+            match message {
+                Message::Used(key) => self.used(&name(&key)),
+                Message::Keep(key, block) => {
+                    if let Err(error) = self.write(&key, &block) {
+                        tracing::warn!(%error, "beginnings of prompts are no longer kept on the disk");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, key: &Key, block: &KvBlock) -> Result<(), stdx::fs::FsError> {
+        let name = name(key);
+        if self.files.contains_key(&name) {
+            self.used(&name);
+            return Ok(());
+        }
+        let n_bytes = (HEADER + block.bytes().len()) as u64;
+        if n_bytes > self.bytes_max {
+            return Ok(());
+        }
+        self.shrink(n_bytes);
+        let content = [&MAGIC[..], &sha256(block.bytes()), block.bytes()].concat();
+        // Renamed into place but not synced: a file that a crash tears is found out by its hash.
+        let temporary = self.folder.join(format!(".{}.tmp", std::process::id()));
+        if let Err(error) = stdx::fs::write(&temporary, content) {
+            let _ = stdx::fs::remove_file(&temporary);
+            return Err(error);
+        }
+        stdx::fs::rename(&temporary, path(&self.folder, key))?;
+        self.note(name, n_bytes);
+        Ok(())
+    }
+
+    fn note(&mut self, name: String, n_bytes: u64) {
+        self.now += 1;
+        self.n_bytes += n_bytes;
+        self.order.insert(self.now, name.clone());
+        self.files.insert(name, (self.now, n_bytes));
+    }
+
+    fn used(&mut self, name: &str) {
+        if let Some((at, n_bytes)) = self.files.remove(name) {
+            self.order.remove(&at);
+            self.n_bytes -= n_bytes;
+            self.note(name.to_owned(), n_bytes);
+        }
+    }
+
+    /// Removes the files not used for longest until there is room for `n_bytes` more.
+    fn shrink(&mut self, n_bytes: u64) {
+        while self.n_bytes.saturating_add(n_bytes) > self.bytes_max {
+            let Some((_, name)) = self.order.pop_first() else {
+                return;
+            };
+            if let Some((_, of_it)) = self.files.remove(&name) {
+                self.n_bytes -= of_it;
+            }
+            let _ = stdx::fs::remove_file(self.folder.join(name).with_extension(SUFFIX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = 1000;
+
+    fn open(folder: &Path, bytes_max: u64) -> Spill {
+        let config = SpillConfig {
+            folder: folder.to_owned(),
+            bytes_max,
+        };
+        Spill::open(&config, sha256(b"model"), BYTES).unwrap()
+    }
+
+    fn block(fill: u8) -> KvBlock {
+        KvBlock::from_bytes(&[fill; BYTES])
+    }
+
+    fn n_files(folder: &Path) -> usize {
+        stdx::fs::read_dir(folder).unwrap().len()
+    }
+
+    #[test]
+    fn blocks_come_back_after_a_restart_and_only_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens: Vec<u32> = (0..200).collect();
+        let spill = open(folder.path(), 1 << 20);
+        let keys = spill.keys(7, &tokens, 9);
+        assert_eq!(keys.len(), 3, "whole blocks only");
+        assert_ne!(keys, spill.keys(8, &tokens, 9), "another partition");
+        assert_eq!(keys[..2], spill.keys(7, &tokens[..130], 9));
+        assert!(spill.read(&keys[0]).is_none());
+        for (key, fill) in keys.iter().zip(1..) {
+            spill.keep(*key, block(fill));
+        }
+        drop(spill);
+        let spill = open(folder.path(), 1 << 20);
+        for (key, fill) in keys.iter().zip(1..) {
+            assert_eq!(spill.read(key).unwrap().bytes(), [fill; BYTES]);
+        }
+        let file = path(folder.path(), &keys[1]);
+        let whole = stdx::fs::read(&file).unwrap();
+        let flipped = [&whole[..100], b"x", &whole[101..]].concat();
+        for bytes in [whole[..500].to_vec(), Vec::new(), flipped] {
+            stdx::fs::write(&file, bytes).unwrap();
+            assert!(spill.read(&keys[1]).is_none());
+            assert!(!file.exists(), "it is not found again");
+        }
+        assert!(spill.read(&keys[2]).is_some());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = 3 * (BYTES + HEADER) as u64;
+        let keys: Vec<Key> = (0..5u8).map(|i| sha256(&[i])).collect();
+        let spill = open(folder.path(), room);
+        for key in &keys[..3] {
+            spill.keep(*key, block(1));
+        }
+        drop(spill);
+        // Somebody else is writing; of somebody who was killed long ago there is a half.
+        let halves = [".4194998.tmp", ".4194999.tmp"].map(|name| folder.path().join(name));
+        for half in &halves {
+            stdx::fs::write(half, b"half").unwrap();
+        }
+        let long_ago = SystemTime::now() - STALE - STALE;
+        let file = std::fs::OpenOptions::new().write(true).open(&halves[1]).unwrap();
+        file.set_modified(long_ago).unwrap();
+        let spill = open(folder.path(), room);
+        assert_eq!(n_files(folder.path()), 4);
+        assert!(halves[0].exists() && !halves[1].exists());
+        for used in [1, 2, 0] {
+            assert!(spill.read(&keys[used]).is_some());
+        }
+        spill.keep(keys[3], block(1));
+        drop(spill);
+        let spill = open(folder.path(), room);
+        let is_there = keys.iter().map(|key| spill.read(key).is_some());
+        assert_eq!(is_there.collect::<Vec<_>>(), [true, false, true, true, false]);
+        drop(spill);
+        // A smaller limit is kept from the start on.
+        drop(open(folder.path(), room / 3));
+        assert_eq!(
+            n_files(folder.path()),
+            2,
+            "one block, and the half of somebody else"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_no_reason_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        stdx::fs::write(&file, b"").unwrap();
+        let config = SpillConfig {
+            folder: file.join("below"),
+            bytes_max: 1,
+        };
+        assert!(Spill::open(&config, [0; 32], BYTES).is_none());
+        // The folder goes while it is open.
+        let below = folder.path().join("gone");
+        let spill = open(&below, 1 << 20);
+        stdx::fs::remove_dir_all(&below).unwrap();
+        spill.keep([1; 32], block(1));
+        spill.keep([2; 32], block(1));
+        assert!(spill.read(&[1; 32]).is_none());
+    }
+}
