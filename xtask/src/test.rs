@@ -34,6 +34,8 @@ const AARCH64_TOOLS: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("qemu-aarch64-static", "qemu-user-static"),
 ];
+/// The C library to link with, by a file of it.
+const AARCH64_LIBC: (&str, &str) = ("/usr/aarch64-linux-gnu/lib/crti.o", "libc6-dev-arm64-cross");
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
 /// Options of `cargo xtask test`.
@@ -144,11 +146,18 @@ fn missing(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
 
 /// Compiler, linker and emulator for aarch64; the error says what is missing.
 fn prepare_aarch64(no_install: bool) -> Result<()> {
+    let missing = || {
+        let mut packages = missing(AARCH64_TOOLS);
+        if !Path::new(AARCH64_LIBC.0).is_file() {
+            packages.push(AARCH64_LIBC.1);
+        }
+        packages
+    };
     if !no_install {
-        shell::apt_install(&missing(AARCH64_TOOLS))?;
+        shell::apt_install(&missing())?;
         shell::capture(Command::new("rustup").args(["target", "add", AARCH64]))?;
     }
-    let missing = missing(AARCH64_TOOLS);
+    let missing = missing();
     if missing.is_empty() {
         Ok(())
     } else {

@@ -51,12 +51,14 @@ pub(crate) struct Layout {
     pub(crate) scale_range: (i16, i16),
 }
 
-/// A K type as a type, so that kernels are compiled for its layout.
+/// A K type as a type, so that kernels are compiled for its layout; only those of x86-64 are.
+#[cfg(target_arch = "x86_64")]
 pub(crate) trait SuperBlock {
     /// Its layout.
     const LAYOUT: Layout;
 }
 
+#[cfg(target_arch = "x86_64")]
 macro_rules! super_blocks {
     ($($name:ident = $dtype:ident),*) => {
         $(
@@ -69,6 +71,7 @@ macro_rules! super_blocks {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
 super_blocks!(Q2K = Q2_K, Q3K = Q3_K, Q4K = Q4_K, Q5K = Q5_K, Q6K = Q6_K);
 
 /// Integer scales and offsets of the sub-blocks of `N` rows; a scale is a signed byte for every type.
