@@ -182,6 +182,10 @@ struct WriterState {
     file: File,
     temporary: PathBuf,
     at: u64,
+    /// End of what is written, a boundary of huge pages until the last write.
+    written: u64,
+    /// What lies between `written` and `at`.
+    waiting: Vec<u8>,
     matrices: BTreeMap<String, Entry>,
     /// The first failure; nothing is written after it.
     failed: Option<FsError>,
@@ -197,6 +201,8 @@ impl PackWriter {
                 file: fs::create(&temporary)?,
                 temporary,
                 at: FIRST,
+                written: FIRST,
+                waiting: Vec::with_capacity(WRITE_BYTES),
                 matrices: BTreeMap::new(),
                 failed: None,
             }),
@@ -246,11 +252,9 @@ impl WriterState {
             ALIGN
         };
         let offset = self.at.next_multiple_of(align);
-        self.file.seek(SeekFrom::Start(offset))?;
-        for part in bytes.chunks(WRITE_BYTES) {
-            self.file.write_all(part)?;
-        }
-        self.at = offset + bytes.len() as u64;
+        let gap = (offset - self.at) as usize;
+        self.put(&[0; DIRECT_ALIGN][..gap])?;
+        self.put(bytes)?;
         let entry = Entry {
             dtype: matrix.dtype().name().to_owned(),
             rows: matrix.rows(),
@@ -262,6 +266,29 @@ impl WriterState {
         Ok(())
     }
 
+    /// Appends bytes; they are written in whole huge pages, wherever matrices begin.
+    fn put(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        self.at += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = WRITE_BYTES - self.waiting.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.waiting.extend_from_slice(now);
+            bytes = later;
+            if self.waiting.len() == WRITE_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.written))?;
+        self.file.write_all(&self.waiting)?;
+        self.written += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+
     fn seal(&mut self, identity: &str, source: &Path) -> std::io::Result<()> {
         let header = Header {
             layout: LAYOUT,
@@ -269,6 +296,7 @@ impl WriterState {
             source: source.to_owned(),
             matrices: std::mem::take(&mut self.matrices),
         };
+        self.flush()?;
         let json = serde_json::to_vec(&header).map_err(std::io::Error::other)?;
         let offset = self.at.next_multiple_of(ALIGN);
         self.file.seek(SeekFrom::Start(offset))?;
