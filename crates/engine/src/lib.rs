@@ -270,8 +270,8 @@ impl Engine {
         RouterStatistics::of(&self.model)
     }
 
-    /// Queues a generation. Its constraint is compiled first, on the caller's time: within some tens of
-    /// milliseconds it is accepted or refused.
+    /// Queues a generation. Its constraint is compiled first, on the caller's time: within a second
+    /// it is accepted or refused.
     ///
     /// # Errors
     /// When the request can never run, the queue is full or the engine has stopped.

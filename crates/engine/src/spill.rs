@@ -1,4 +1,4 @@
-//! Blocks of prompts on the disk, for prompts that begin alike after a restart or when memory had no room.
+//! Blocks of prompts on the disk, for prompts that begin alike after a restart, or when memory has forgotten them.
 //!
 //! A file's name is a hash of everything its content depends on: weights, arithmetic, partition and all tokens up to
 //! its end. Its content is checked by a hash of its own, so a torn or foreign file is a file that is not there.
