@@ -84,7 +84,7 @@ impl Loaded {
 pub struct ResidencyStats {
     /// Experts needed, each counted once a step and layer.
     pub needed: u64,
-    /// Those that were in memory or on their way when they were needed.
+    /// Those that were in memory or being read when they were needed.
     pub hits: u64,
     /// Bytes read from the disk.
     pub bytes_read: u64,
@@ -102,7 +102,7 @@ type Failure = Arc<str>;
 
 enum Place {
     OnDisk,
-    /// Asked for, or being read.
+    /// In a queue, or being read.
     Coming,
     Here(Arc<Loaded>),
     /// The next one who needs it is told, and it is read anew after that.
@@ -212,21 +212,20 @@ impl ExpertCache {
             hits: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
         });
-        let mut readers = Vec::new();
-        for number in 0..N_READERS {
-            let shared_too = Arc::clone(&shared);
-            let reader = thread::Builder::new().name(format!("expert-reader-{number}"));
-            let started = reader.spawn(move || shared_too.read_until_closed());
-            readers.push(
-                started.map_err(|source| FsError::new("start a thread to read", &shared.path, source))?,
-            );
-        }
-        Ok(Self {
+        let mut cache = Self {
             shared,
-            readers,
+            readers: Vec::with_capacity(N_READERS),
             n_slots,
             turn: Mutex::new(()),
-        })
+        };
+        for number in 0..N_READERS {
+            let shared = Arc::clone(&cache.shared);
+            let reader = thread::Builder::new().name(format!("expert-reader-{number}"));
+            let started = reader.spawn(move || shared.read_until_closed());
+            let failed = |source| FsError::new("start a thread to read", &cache.shared.path, source);
+            cache.readers.push(started.map_err(failed)?);
+        }
+        Ok(cache)
     }
 
     /// What it has done since loading.
@@ -252,8 +251,17 @@ impl ExpertCache {
     /// first those that are there.
     pub(crate) fn plan(&self, layer: usize, experts: &[usize]) -> Vec<Vec<usize>> {
         let mut state = self.shared.lock();
-        let State { places, forecast, .. } = &mut *state;
+        let State {
+            places,
+            forecast,
+            likely,
+            ..
+        } = &mut *state;
         forecast.used(layer, experts);
+        // Guesses that nobody has begun to read: now it is known what is needed.
+        for key in likely.drain(..) {
+            places[key] = Place::OnDisk;
+        }
         let is_here =
             |expert: &usize| !matches!(places[self.key(layer, *expert)], Place::OnDisk | Place::Failed(_));
         let (here, missing): (Vec<usize>, Vec<usize>) = experts.iter().partition(|expert| is_here(expert));
@@ -276,9 +284,7 @@ impl ExpertCache {
                     state.places[key] = Place::Coming;
                     state.urgent.push_back(key);
                 }
-                // Perhaps only a guess until now.
-                Place::Coming => state.make_urgent(key),
-                Place::Here(_) => {}
+                Place::Coming | Place::Here(_) => {}
             }
         }
         drop(state);
@@ -289,10 +295,6 @@ impl ExpertCache {
     /// Guesses that a layer will soon need `experts`, the likeliest first: they are read when nothing else is to read.
     pub(crate) fn likely(&self, layer: usize, experts: &[usize]) {
         let mut state = self.shared.lock();
-        // Older guesses have had their time.
-        for key in std::mem::take(&mut state.likely) {
-            state.places[key] = Place::OnDisk;
-        }
         for expert in experts {
             let key = self.key(layer, *expert);
             state.forecast.expect(key);
@@ -366,13 +368,6 @@ impl Drop for Wave<'_> {
 }
 
 impl State {
-    fn make_urgent(&mut self, key: Key) {
-        if let Some(at) = self.likely.iter().position(|waiting| *waiting == key) {
-            self.likely.remove(at);
-            self.urgent.push_back(key);
-        }
-    }
-
     /// What to read next, and the memory to read it to; none if it has to be made.
     fn next_read(&mut self) -> Option<(Key, Option<AlignedBytes>)> {
         let is_urgent = !self.urgent.is_empty();

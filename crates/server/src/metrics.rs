@@ -263,7 +263,7 @@ fn write_residency(out: &mut String, residency: model::ResidencyStats) {
         ),
         (
             "hanok_experts_hit_total",
-            "Experts that were in memory or on their way when they were needed.",
+            "Experts that were in memory or being read when they were needed.",
             residency.hits,
         ),
         (
