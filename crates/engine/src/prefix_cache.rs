@@ -31,10 +31,9 @@ impl PrefixCache {
     pub(crate) fn new(model: &Model, bytes: Option<usize>, spill: Option<&SpillConfig>) -> Self {
         let bytes = bytes.unwrap_or_else(|| context_bytes(model).max(DEFAULT_BYTES_MIN));
         let bytes = available_memory().map_or(bytes, |available| bytes.min(available / MEMORY_SHARE));
-        let n_blocks_max = bytes / model.new_cache().block_bytes().max(1);
         let block_bytes = model.new_cache().block_bytes();
         Self {
-            tree: PrefixTree::new(KV_BLOCK, n_blocks_max),
+            tree: PrefixTree::new(KV_BLOCK, bytes / block_bytes.max(1)),
             spill: spill.and_then(|config| Spill::open(config, model.kv_identity(), block_bytes)),
         }
     }

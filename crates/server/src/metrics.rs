@@ -207,7 +207,7 @@ fn write_engine(out: &mut String, app: &App) {
         "Requests in the engine's queue.",
         stats.waiting,
     );
-    let counters = [
+    let all = [
         (
             "hanok_prompt_tokens_total",
             "Prompt tokens processed.",
@@ -244,9 +244,7 @@ fn write_engine(out: &mut String, app: &App) {
             stats.guessed_right_total,
         ),
     ];
-    for (name, help, value) in counters {
-        counter(out, name, help, value);
-    }
+    counters(out, &all);
     if let Some(residency) = engine.model().residency() {
         write_residency(out, residency);
     }
@@ -255,7 +253,7 @@ fn write_engine(out: &mut String, app: &App) {
 
 /// Of a model with a memory budget.
 fn write_residency(out: &mut String, residency: model::ResidencyStats) {
-    let counters = [
+    let all = [
         (
             "hanok_experts_needed_total",
             "Experts needed, once a step and layer.",
@@ -272,9 +270,7 @@ fn write_residency(out: &mut String, residency: model::ResidencyStats) {
             residency.bytes_read,
         ),
     ];
-    for (name, help, value) in counters {
-        counter(out, name, help, value);
-    }
+    counters(out, &all);
 }
 
 /// Two numbers a layer; the counts of each expert are at `/api/router`.
@@ -306,6 +302,13 @@ fn write_router(out: &mut String, router: &engine::RouterStatistics) {
 
 fn head(out: &mut String, name: &str, help: &str, kind: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+/// Counters by name, with what they count.
+fn counters(out: &mut String, all: &[(&str, &str, u64)]) {
+    for (name, help, value) in all {
+        counter(out, name, help, *value);
+    }
 }
 
 fn counter(out: &mut String, name: &str, help: &str, value: u64) {
