@@ -409,7 +409,7 @@ pub(crate) fn line(measured: &Measured) -> String {
 }
 
 /// The middle value; the mean of the two middle ones of an even number; 0 of none.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

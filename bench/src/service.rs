@@ -13,6 +13,8 @@ use model::{ChatMessage, Constraint, LoadOptions, Model, PackOptions, SamplingPa
 use serde::Serialize;
 use stdx::rng::Rng;
 
+use crate::report::median;
+
 /// Tokens of system prompt and passages that questions share, and of a question.
 const SHARED: usize = 1536;
 const QUESTION: usize = 48;
@@ -368,8 +370,4 @@ fn percentile(values: &[f64], share: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let at = ((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1);
     sorted.get(at).copied().unwrap_or(f64::NAN)
-}
-
-fn median(values: &[f64]) -> f64 {
-    percentile(values, 0.5)
 }

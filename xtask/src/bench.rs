@@ -36,8 +36,7 @@ pub(crate) struct Engine {
 
 /// Builds, makes the models, measures.
 pub(crate) fn engine(options: &Engine) -> Result<()> {
-    install_compilers()?;
-    build()?;
+    let mut bench = program("engine")?;
     let mut models = options.models.clone();
     if models.is_empty() {
         let all: &[&str] = if options.quick {
@@ -49,18 +48,14 @@ pub(crate) fn engine(options: &Engine) -> Result<()> {
         models = default_models(if given.is_empty() { all } else { &given })?;
     }
     let repetitions = options.repetitions.unwrap_or(if options.quick { 3 } else { 5 });
-    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
-    bench.args(["engine", "--repetitions", &repetitions.to_string()]);
+    bench.args(["--repetitions", &repetitions.to_string()]);
     for model in &models {
         bench.args(["--model", model]);
     }
     if !options.quick {
         bench.arg("--deep");
     }
-    if let Some(path) = &options.json {
-        bench.arg("--json").arg(path);
-    }
-    shell::run(&mut bench)
+    run(bench, options.json.as_deref())
 }
 
 /// Options of `cargo xtask bench agree`.
@@ -78,27 +73,21 @@ pub(crate) struct Agree {
 
 /// Builds, makes the model, compares.
 pub(crate) fn agree(options: &Agree) -> Result<()> {
-    install_compilers()?;
-    build()?;
+    let mut bench = program("agree")?;
     let mut models = options.models.clone();
     if models.is_empty() {
         models.push(synthetic("q8_0")?);
     }
-    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
     bench
-        .args(["agree", "--tokens", &options.tokens.to_string()])
+        .args(["--tokens", &options.tokens.to_string()])
         .args(&models);
-    if let Some(path) = &options.json {
-        bench.arg("--json").arg(path);
-    }
-    shell::run(&mut bench)?;
+    run(bench, options.json.as_deref())?;
     // A trained model on a text that does not change.
-    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if options.models.is_empty() && smollm2.is_file() {
-        let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
-        bench.args(["agree", "--tokens", "1024", "--text"]);
+    if let (true, Some(smollm2)) = (options.models.is_empty(), smollm2()) {
+        let mut bench = program("agree")?;
+        bench.args(["--tokens", "1024", "--text"]);
         bench.arg(shell::root().join("LICENSE")).arg(smollm2);
-        shell::run(&mut bench)?;
+        run(bench, None)?;
     }
     Ok(())
 }
@@ -113,18 +102,12 @@ pub(crate) struct Service {
 
 /// Builds, makes the model, measures.
 pub(crate) fn service(options: &Service) -> Result<()> {
-    install_compilers()?;
-    build()?;
-    let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
-    bench.arg("service").arg("--model").arg(synthetic("q4_0")?);
-    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if smollm2.is_file() {
+    let mut bench = program("service")?;
+    bench.arg("--model").arg(synthetic("q4_0")?);
+    if let Some(smollm2) = smollm2() {
         bench.arg("--text-model").arg(smollm2);
     }
-    if let Some(path) = &options.json {
-        bench.arg("--json").arg(path);
-    }
-    shell::run(&mut bench)
+    run(bench, options.json.as_deref())
 }
 
 /// Options of `cargo xtask bench budget`.
@@ -140,15 +123,33 @@ pub(crate) struct Budget {
 
 /// Builds, makes the model, measures.
 pub(crate) fn budget(options: &Budget) -> Result<()> {
+    let mut bench = program("budget")?;
+    bench.arg("--model").arg(synthetic("q4_0")?);
+    bench.args(["--mib", &options.mib.to_string()]);
+    run(bench, options.json.as_deref())
+}
+
+/// The program in `bench/`, built, to be told what `of` its measurements to make.
+fn program(of: &str) -> Result<Command> {
     install_compilers()?;
     build()?;
     let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
-    bench.arg("budget").arg("--model").arg(synthetic("q4_0")?);
-    bench.args(["--mib", &options.mib.to_string()]);
-    if let Some(path) = &options.json {
+    bench.arg(of);
+    Ok(bench)
+}
+
+/// Runs it; the result goes to `json` too.
+fn run(mut bench: Command, json: Option<&Path>) -> Result<()> {
+    if let Some(path) = json {
         bench.arg("--json").arg(path);
     }
     shell::run(&mut bench)
+}
+
+/// The small trained model, where the tests have fetched it.
+fn smollm2() -> Option<PathBuf> {
+    let path = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    path.is_file().then_some(path)
 }
 
 fn install_compilers() -> Result<()> {
@@ -199,14 +200,9 @@ fn build() -> Result<()> {
 /// SmolLM2 where it is, and OLMoE-1B-7B of true shape with random weights of these types.
 fn default_models(types: &[&str]) -> Result<Vec<String>> {
     let mut models = Vec::new();
-    let smollm2 = test::models_dir().join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if smollm2.is_file() {
-        models.push(format!("{}=Q4_1", smollm2.display()));
-    } else {
-        println!(
-            "SmolLM2 is not measured: {} is not there (`cargo xtask test` fetches it)",
-            smollm2.display()
-        );
+    match smollm2() {
+        Some(path) => models.push(format!("{}=Q4_1", path.display())),
+        None => println!("SmolLM2 is not measured: `cargo xtask test` fetches it"),
     }
     for weight_type in types {
         let olmoe = synthetic(weight_type)?;
