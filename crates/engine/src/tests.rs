@@ -413,6 +413,29 @@ fn without_memory_for_it_nothing_is_kept() {
 }
 
 #[test]
+fn a_long_prompt_comes_along_in_small_pieces_while_somebody_waits() {
+    let model = tiny_model();
+    // Every step seems to take much longer than the one before, so that pieces shrink or stay as small as at first.
+    let n_calls = Arc::new(AtomicUsize::new(0));
+    let calls = Arc::clone(&n_calls);
+    let clock: Clock = Box::new(move || 4f64.powi(calls.fetch_add(1, Ordering::AcqRel) as i32));
+    let config = EngineConfig {
+        prompt_lookup: false,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start_by(Arc::clone(&model), &config, clock);
+    let long: Vec<u32> = (0..500u32).map(|i| i * 3 % 500).collect();
+    let running =
+        [(&[1u32, 2][..], 12), (&long, 1)].map(|(prompt, n)| engine.submit(request(prompt, n)).unwrap());
+    for (generation, (prompt, n)) in running.into_iter().zip([(&[1u32, 2][..], 12), (&long, 1)]) {
+        assert_eq!(ids(&generation.collect::<Vec<_>>()), expected(&model, prompt, n));
+    }
+    // In pieces of 128 it would be through before the other has its twelve tokens.
+    let n_steps = n_calls.load(Ordering::Acquire) / 2;
+    assert!(n_steps >= 14, "{n_steps} steps");
+}
+
+#[test]
 fn a_prompt_is_found_on_the_disk_after_a_restart_by_its_own_partition() {
     let model = tiny_model();
     let folder = tempfile::tempdir().unwrap();
