@@ -234,25 +234,28 @@ pub(crate) fn not_loaded(path: &std::path::Path, error: &LoadError) -> Failure {
     } else {
         format!("the model `{shown}` cannot be used: {text}")
     };
-    if let LoadError::Budget { context_fits, .. } = error {
-        return Failure::environment(message).hint(match context_fits {
-            Some(tokens) => {
-                format!("`--context {tokens}` or less fits; `--kv-cache q8_0` halves what a context takes")
-            }
-            None => "raise `--memory-budget`".to_owned(),
-        });
-    }
-    if let LoadError::Memory { context_fits, .. } = error {
-        return Failure::environment(message).hint(match context_fits {
-            Some(tokens) => format!("`--context {tokens}` or less fits, or take a file with smaller weights"),
-            None => "close other programs, take a file with smaller weights (`hanok convert` makes one), or read experts when they are needed: `--memory-budget 2GiB`"
-                .to_owned(),
-        });
-    }
-    Failure::environment(message).hint(
-        "GGUF files of the families olmoe, olmo2, llama, qwen2, qwen3 and qwen3moe with F32, F16, BF16, Q4_0, Q4_1 or \
-         Q8_0 weights can be read",
-    )
+    Failure::environment(message).hint(match error {
+        LoadError::Budget {
+            context_fits: Some(tokens),
+            ..
+        } => format!("`--context {tokens}` or less fits; `--kv-cache q8_0` halves what a context takes"),
+        LoadError::Budget { .. } => "raise `--memory-budget`".to_owned(),
+        LoadError::NotOnDemand { .. } | LoadError::NotApart { .. } => {
+            "raise `--memory-budget`; only the experts of a large mixture are read on demand, and only from the packed \
+             file (no `--pack off`)"
+                .to_owned()
+        }
+        LoadError::Memory {
+            context_fits: Some(tokens),
+            ..
+        } => format!("`--context {tokens}` or less fits, or take a file with smaller weights"),
+        LoadError::Memory { .. } => "close other programs, take a file with smaller weights (`hanok convert` makes one), \
+                                     or read experts when they are needed: `--memory-budget 2GiB`"
+            .to_owned(),
+        _ => "GGUF files of the families olmoe, olmo2, llama, qwen2, qwen3 and qwen3moe with F32, F16, BF16, Q4_0, Q4_1, \
+              Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K weights can be read"
+            .to_owned(),
+    })
 }
 
 type Loading = JoinHandle<Option<Arc<dyn Embed>>>;

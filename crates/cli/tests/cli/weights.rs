@@ -108,3 +108,24 @@ fn conversions_that_cannot_be_say_why_and_leave_nothing() {
     }
     assert!(stdx::fs::metadata(&out).is_err());
 }
+
+#[test]
+fn a_memory_budget_that_cannot_be_kept_says_what_would_help() {
+    let home = Home::new();
+    let model = synthetic(&home, "tiny-olmoe");
+    let generate = ["generate", "--model", &model, "--ids", "1,2", "--max-tokens", "2"];
+    let with = |flags: &[&str]| home.run(&[&generate[..], flags].concat());
+    assert_eq!(with(&["--memory-budget", "1GiB"]).code, 0, "all of it fits");
+    let small = with(&["--memory-budget", "1MB"]);
+    assert_eq!(small.code, 3, "{}", small.stderr);
+    assert!(small.stderr.contains("memory budget"), "{}", small.stderr);
+    assert!(
+        small.stderr.contains("raise `--memory-budget`"),
+        "{}",
+        small.stderr
+    );
+    let nonsense = with(&["--memory-budget", "lots"]);
+    assert_eq!(nonsense.code, 2, "{}", nonsense.stderr);
+    assert!(nonsense.stderr.contains("2GiB"), "{}", nonsense.stderr);
+    assert_eq!(with(&["--kv-cache", "q8_0"]).code, 0);
+}
