@@ -64,6 +64,7 @@ pub(crate) type Sums<const T: usize> = [[f32; LANES]; T];
 ///
 /// # Panics
 /// If `dtype` is not quantised.
+#[inline]
 pub(crate) fn native_tile<const T: usize>(
     isa: Isa,
     dtype: DType,
@@ -82,6 +83,7 @@ pub(crate) fn native_tile<const T: usize>(
 }
 
 /// `out = group · x` in f32; `x` holds one array of `T` values per column.
+#[inline]
 pub(crate) fn float_tile<const T: usize>(isa: Isa, dtype: DType, group: &[u8], x: &[[f32; T]]) -> Sums<T> {
     match isa.proof() {
         #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,10 @@
 //! Matrix products: how the work of one or many is cut and shared, not how it is multiplied.
 //!
 //! `out[t][r] = Σ_c w[r][c] · x[t][c]`. Activations are brought once per call into the form the kernels
-//! read, shared by all jobs with the same `x`; then threads take runs of row groups from one counter, so
-//! a call with many products (the experts of a token) costs a single fork-join.
+//! read, shared by all jobs with the same `x`; then threads take runs of row groups from one counter, long
+//! ones first and ever shorter ones towards the end (guided self-scheduling, Polychronopoulos & Kuck 1987),
+//! so that a call with many products (the experts of a token) costs a single fork-join and all threads end
+//! at about the same time.
 
 #![expect(unsafe_code, reason = "threads write disjoint rows of one output")]
 
@@ -70,15 +72,15 @@ struct Input {
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     input: Input,
-    /// Chunks of all jobs up to and with this one.
-    chunks_end: usize,
-    groups_per_chunk: usize,
+    /// Row groups of all jobs up to and with this one.
+    groups_end: usize,
 }
 
-/// Weight bytes of a chunk below which handing it out costs more than balance gains.
-const CHUNK_BYTES_MIN: usize = 16 << 10;
-/// Chunks for each thread, so that a slow core gets fewer.
-const CHUNKS_PER_THREAD: usize = 6;
+/// Weight bytes below which handing out a run of groups costs more than balance gains.
+const RUN_BYTES_MIN: usize = 32 << 10;
+/// A thread takes what is left, divided by the number of threads and by this: what a slow core has taken
+/// last then holds up the others but little.
+const RUN_DIVISOR: usize = 3;
 /// Bytes of prepared activations that are multiplied with a group before the next group: they should
 /// stay in the second-level cache.
 const INPUT_BYTES_MAX: usize = 256 << 10;
@@ -159,7 +161,7 @@ pub fn matmul_many(
 pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scratch: &mut Scratch) {
     jobs.iter().for_each(check);
     prepare(pool, jobs, precision, scratch);
-    let chunks = plan(pool, jobs, scratch);
+    let (n_groups, run_min) = plan(jobs, scratch);
     let jobs: Vec<(MatrixRef<'_>, usize, OutPtr<'_>)> = jobs
         .iter_mut()
         .map(|job| (job.w, job.n, OutPtr::new(job)))
@@ -167,23 +169,44 @@ pub fn matmul_jobs(pool: &Pool, jobs: &mut [Job<'_>], precision: Precision, scra
     let scratch = &*scratch;
     let next = AtomicUsize::new(0);
     let work = || {
-        loop {
-            let chunk = next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= chunks {
-                return;
-            }
-            let idx = scratch.plans.partition_point(|plan| plan.chunks_end <= chunk);
-            let first_chunk = idx
-                .checked_sub(1)
-                .map_or(0, |before| scratch.plans[before].chunks_end);
-            let ((w, n, out), plan) = (&jobs[idx], scratch.plans[idx]);
-            let all = group_range(*w);
-            let start = all.start + (chunk - first_chunk) * plan.groups_per_chunk;
-            let share = start..(start + plan.groups_per_chunk).min(all.end);
-            multiply(scratch, plan.input, *w, *n, share, out);
+        while let Some(run) = take_run(&next, n_groups, run_min, pool.threads()) {
+            multiply_run(scratch, &jobs, run);
         }
     };
-    if chunks <= 1 { work() } else { pool.join_in(&work) }
+    if n_groups <= run_min {
+        work()
+    } else {
+        pool.join_in(&work)
+    }
+}
+
+/// The next run of groups for a thread; `None` when all are taken.
+fn take_run(next: &AtomicUsize, n_groups: usize, run_min: usize, n_threads: usize) -> Option<Range<usize>> {
+    let mut start = next.load(Ordering::Relaxed);
+    loop {
+        let left = n_groups.checked_sub(start).filter(|left| *left > 0)?;
+        let run = (left / (n_threads * RUN_DIVISOR)).max(run_min).min(left);
+        match next.compare_exchange_weak(start, start + run, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(start..start + run),
+            Err(now) => start = now,
+        }
+    }
+}
+
+/// Multiplies a run of groups, which may end in another job than it begins.
+fn multiply_run(scratch: &Scratch, jobs: &[(MatrixRef<'_>, usize, OutPtr<'_>)], mut run: Range<usize>) {
+    let mut idx = scratch.plans.partition_point(|plan| plan.groups_end <= run.start);
+    while !run.is_empty() {
+        let ((w, n, out), plan) = (&jobs[idx], scratch.plans[idx]);
+        let end = run.end.min(plan.groups_end);
+        if run.start < end {
+            let all = group_range(*w);
+            let before = plan.groups_end - all.len();
+            let share = all.start + run.start - before..all.start + end - before;
+            multiply(scratch, plan.input, *w, *n, share, out);
+        }
+        (run.start, idx) = (end, idx + 1);
+    }
 }
 
 fn check(job: &Job<'_>) {
@@ -217,21 +240,17 @@ fn group_range(w: MatrixRef<'_>) -> Range<usize> {
     w.first() / LANES..(w.first() + w.rows()).div_ceil(LANES)
 }
 
-/// Cuts every job into chunks of about the same number of weight bytes; returns how many there are.
-fn plan(pool: &Pool, jobs: &[Job<'_>], scratch: &mut Scratch) -> usize {
-    let bytes = |job: &Job<'_>| group_range(job.w).len() * job.w.matrix().group_bytes() * job.n.min(1);
-    let total: usize = jobs.iter().map(bytes).sum();
-    let chunk_bytes = (total / (pool.threads() * CHUNKS_PER_THREAD)).max(CHUNK_BYTES_MIN);
-    let mut chunks_end = 0;
+/// Numbers the groups of all jobs; returns how many there are and the shortest run worth handing out.
+fn plan(jobs: &[Job<'_>], scratch: &mut Scratch) -> (usize, usize) {
+    let (mut groups_end, mut group_bytes) = (0, 1);
     for (job, plan) in jobs.iter().zip(&mut scratch.plans) {
-        let group_bytes = job.w.matrix().group_bytes();
-        plan.groups_per_chunk = (chunk_bytes / group_bytes.max(1)).max(1);
         if job.n > 0 && job.w.rows() > 0 {
-            chunks_end += group_range(job.w).len().div_ceil(plan.groups_per_chunk);
+            groups_end += group_range(job.w).len();
+            group_bytes = group_bytes.max(job.w.matrix().group_bytes());
         }
-        plan.chunks_end = chunks_end;
+        plan.groups_end = groups_end;
     }
-    chunks_end
+    (groups_end, (RUN_BYTES_MIN / group_bytes).max(1))
 }
 
 /// Brings the activations of every job into kernel form and notes in `plans` where they are.
@@ -268,11 +287,7 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
             works.push((input, job));
             input
         });
-        plans.push(Plan {
-            input,
-            chunks_end: 0,
-            groups_per_chunk: 1,
-        });
+        plans.push(Plan { input, groups_end: 0 });
     }
     acts.resize(n_acts, ActBlock::default());
     floats.resize(n_floats, 0.0);
@@ -429,67 +444,80 @@ fn multiply(
         input.cols * 4
     };
     let run = (INPUT_BYTES_MAX / token_bytes.max(1)).next_multiple_of(TILE_MAX);
+    let group_bytes = w.matrix().group_bytes().max(1);
+    let groups = w.matrix().groups(share.clone());
     for run_start in (0..n).step_by(run) {
         let run_end = (run_start + run).min(n);
-        for group_idx in share.clone() {
-            let group = w.matrix().group(group_idx);
+        for (group_idx, group) in share.clone().zip(groups.chunks_exact(group_bytes)) {
+            let group = Group {
+                scratch,
+                input,
+                w,
+                bytes: group,
+                idx: group_idx,
+            };
+            if n == 1 {
+                group.multiply::<1>(0, out);
+                continue;
+            }
             for tile in tiles(run_end - run_start) {
-                let tile = run_start + tile.start..run_start + tile.end;
-                let tile = Tile {
-                    scratch,
-                    input,
-                    w,
-                    group,
-                    group_idx,
-                    tokens: tile,
-                };
-                match tile.tokens.len() {
-                    1 => tile.store(&tile.sums::<1>(), out),
-                    2 => tile.store(&tile.sums::<2>(), out),
-                    4 => tile.store(&tile.sums::<4>(), out),
-                    _ => tile.store(&tile.sums::<TILE_MAX>(), out),
+                let token = run_start + tile.start;
+                match tile.len() {
+                    1 => group.multiply::<1>(token, out),
+                    2 => group.multiply::<2>(token, out),
+                    4 => group.multiply::<4>(token, out),
+                    _ => group.multiply::<TILE_MAX>(token, out),
                 }
             }
         }
     }
 }
 
-/// One group of rows times a few tokens.
-struct Tile<'a> {
+/// One group of rows.
+struct Group<'a> {
     scratch: &'a Scratch,
     input: Input,
     w: MatrixRef<'a>,
-    group: &'a [u8],
-    group_idx: usize,
-    tokens: Range<usize>,
+    bytes: &'a [u8],
+    idx: usize,
 }
 
-impl Tile<'_> {
-    fn sums<const T: usize>(&self) -> Sums<T> {
+impl Group<'_> {
+    /// Times `T` tokens from `token` on.
+    #[inline]
+    fn multiply<const T: usize>(&self, token: usize, out: &OutPtr<'_>) {
         let (isa, dtype) = (self.scratch.isa, self.w.dtype());
-        if self.input.native {
+        let sums: Sums<T> = if self.input.native {
             let n_blocks = self.input.cols / BLOCK;
-            let at = self.input.at + self.tokens.start * n_blocks;
+            let at = self.input.at + token * n_blocks;
             let x = self.scratch.acts[at..at + T * n_blocks].as_chunks::<T>().0;
-            kernels::native_tile(isa, dtype, self.group, x)
+            kernels::native_tile(isa, dtype, self.bytes, x)
         } else {
-            let at = self.input.at + self.tokens.start * self.input.cols;
+            let at = self.input.at + token * self.input.cols;
             let x = self.scratch.floats[at..at + T * self.input.cols]
                 .as_chunks::<T>()
                 .0;
-            kernels::float_tile(isa, dtype, self.group, x)
-        }
+            kernels::float_tile(isa, dtype, self.bytes, x)
+        };
+        self.store(&sums, token, out);
     }
 
     /// Writes those sums whose rows belong to the view: its first and last group may hold others.
-    fn store<const T: usize>(&self, sums: &Sums<T>, out: &OutPtr<'_>) {
+    #[inline]
+    fn store<const T: usize>(&self, sums: &Sums<T>, token: usize, out: &OutPtr<'_>) {
         let (first, end) = (self.w.first(), self.w.first() + self.w.rows());
-        let group_start = self.group_idx * LANES;
-        let lanes = first.saturating_sub(group_start)..(end - group_start).min(LANES);
-        for (sums, token) in sums.iter().zip(self.tokens.clone()) {
-            // SAFETY: this chunk is the only one that owns this group of this job, and the lanes kept
-            // are rows of the view.
-            unsafe { out.write(token, group_start + lanes.start - first, &sums[lanes.clone()]) };
+        let start = self.idx * LANES;
+        if start >= first && start + LANES <= end {
+            for (sums, token) in sums.iter().zip(token..) {
+                // SAFETY: this run is the only one that owns this group of this job, and all its rows are the view's.
+                unsafe { out.write_all(token, start - first, sums) };
+            }
+            return;
+        }
+        let lanes = first.saturating_sub(start)..(end - start).min(LANES);
+        for (sums, token) in sums.iter().zip(token..) {
+            // SAFETY: as above, and the lanes kept are rows of the view.
+            unsafe { out.write(token, start + lanes.start - first, &sums[lanes.clone()]) };
         }
     }
 }
@@ -513,6 +541,22 @@ impl<'a> OutPtr<'a> {
             n: job.n,
             _borrow: PhantomData,
         }
+    }
+
+    /// [`OutPtr::write`] of a whole group, whose length the compiler knows.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    unsafe fn write_all(&self, token: usize, row: usize, values: &[f32; LANES]) {
+        assert!(
+            token < self.n && row + LANES <= self.rows,
+            "a result outside its matrix"
+        );
+        // SAFETY: the element lies inside the `n` × `rows` slice by the assertion.
+        let to = unsafe { self.start.add(token * self.rows + row) };
+        // SAFETY: in bounds as above, aligned as an f32 is, exclusive by the caller's promise.
+        unsafe { to.cast::<[f32; LANES]>().write(*values) };
     }
 
     /// # Safety

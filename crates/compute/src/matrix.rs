@@ -240,7 +240,7 @@ impl Matrix {
             self.cols,
             "a row has as many values as the matrix has columns"
         );
-        let group = self.group(row / LANES);
+        let group = self.groups(row / LANES..row / LANES + 1);
         let mut block = [0u8; BLOCK_BYTES_MAX];
         let block = &mut block[..self.dtype.block_bytes()];
         let cells = group.chunks_exact(self.dtype.block_bytes() * LANES);
@@ -254,10 +254,10 @@ impl Matrix {
         }
     }
 
-    /// The bytes of group `idx`: rows `16 * idx..16 * idx + 16`.
-    pub(crate) fn group(&self, idx: usize) -> &[u8] {
+    /// The bytes of these groups; group `i` holds rows `16 * i..16 * i + 16`.
+    pub(crate) fn groups(&self, range: Range<usize>) -> &[u8] {
         let group_bytes = self.group_bytes();
-        &self.groups[idx * group_bytes..(idx + 1) * group_bytes]
+        &self.groups[range.start * group_bytes..range.end * group_bytes]
     }
 
     pub(crate) fn group_bytes(&self) -> usize {
