@@ -10,16 +10,27 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 mod builder;
+mod code;
+mod csv;
 mod docx;
+mod email;
 mod encoding;
+mod epub;
 mod error;
+mod hangul;
 mod html;
+mod hwp;
+mod hwpx;
 mod isolate;
 mod markdown;
+mod odf;
+mod office;
 mod package;
 mod pdf;
 mod plain;
+mod pptx;
 mod sniff;
+mod xlsx;
 mod xml;
 
 #[cfg(test)]
@@ -67,6 +78,28 @@ pub enum Format {
     Pdf,
     /// Office Open XML text (Word).
     Docx,
+    /// Office Open XML spreadsheet (Excel).
+    Xlsx,
+    /// Office Open XML presentation (PowerPoint).
+    Pptx,
+    /// Hangul 5 (binary).
+    Hwp,
+    /// Hangul, OWPML.
+    Hwpx,
+    /// OpenDocument text.
+    Odt,
+    /// OpenDocument spreadsheet.
+    Ods,
+    /// OpenDocument presentation.
+    Odp,
+    /// Electronic book.
+    Epub,
+    /// Rows of fields.
+    Csv,
+    /// A mail with its attachments.
+    Email,
+    /// Source code.
+    Code,
 }
 
 impl Format {
@@ -78,12 +111,23 @@ impl Format {
             Self::Html => "html",
             Self::Pdf => "pdf",
             Self::Docx => "docx",
+            Self::Xlsx => "xlsx",
+            Self::Pptx => "pptx",
+            Self::Hwp => "hwp",
+            Self::Hwpx => "hwpx",
+            Self::Odt => "odt",
+            Self::Ods => "ods",
+            Self::Odp => "odp",
+            Self::Epub => "epub",
+            Self::Csv => "csv",
+            Self::Email => "email",
+            Self::Code => "code",
         }
     }
 
     /// Whether its files are programs for their readers, to be opened only where nothing can be harmed.
     fn is_hostile(self) -> bool {
-        matches!(self, Self::Html | Self::Pdf | Self::Docx)
+        !matches!(self, Self::Text | Self::Markdown | Self::Csv | Self::Code)
     }
 }
 
@@ -227,8 +271,8 @@ fn refuse_large(bytes: u64, limits: &Limits) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Tells the format of a document by its content; the name of `path` decides only between Markdown and plain
-/// text and between HTML and plain text, where the content leaves it open.
+/// Tells the format of a document by its content; the name of `path` decides only between kinds of text (plain,
+/// Markdown, HTML fragments, CSV, source code), where the content leaves it open.
 ///
 /// # Errors
 ///
@@ -244,14 +288,26 @@ pub fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
 /// One of [`ReadError`], each a sentence.
 pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
     refuse_large(bytes.len() as u64, limits)?;
-    let format = format_of(path, bytes)?;
-    let run = Run::start(limits);
-    let document = match format {
+    read_within(path, bytes, 0, Run::start(limits))
+}
+
+/// Reads a document that may lie within another one, `depth` deep.
+fn read_within(path: &Path, bytes: &[u8], depth: usize, run: Run<'_>) -> Result<RawDocument, ReadError> {
+    let document = match format_of(path, bytes)? {
         Format::Text => plain::read(bytes, run),
         Format::Markdown => markdown::read(bytes, run),
         Format::Html => html::read(bytes, run),
         Format::Pdf => pdf::read(bytes, run),
         Format::Docx => docx::read(bytes, run),
+        Format::Xlsx => xlsx::read(bytes, run),
+        Format::Pptx => pptx::read(bytes, run),
+        Format::Hwp => hwp::read(bytes, run),
+        Format::Hwpx => hwpx::read(bytes, run),
+        format @ (Format::Odt | Format::Ods | Format::Odp) => odf::read(format, bytes, run),
+        Format::Epub => epub::read(bytes, run),
+        Format::Csv => csv::read(bytes, run),
+        Format::Email => email::read(bytes, depth, run),
+        Format::Code => code::read(bytes, run),
     }?;
     if document.blocks.is_empty() {
         return Err(ReadError::NoText {

@@ -55,7 +55,10 @@ impl NormalText {
 /// Normalises a document.
 pub fn normalise(document: &RawDocument) -> NormalText {
     let joiner = lines::Joiner::new(document);
-    let mut out = Out::default();
+    let mut out = Out {
+        keeps_lines: document.format == Format::Code,
+        ..Out::default()
+    };
     for block in &document.blocks {
         let text = match block.kind {
             BlockKind::Code => block.text.clone(),
@@ -74,7 +77,7 @@ pub fn normalise(document: &RawDocument) -> NormalText {
 
 /// Whether lines of running text of this format may be wrapped ones.
 fn may_be_wrapped(format: Format) -> bool {
-    matches!(format, Format::Pdf | Format::Text)
+    matches!(format, Format::Pdf | Format::Text | Format::Email)
 }
 
 #[derive(Default)]
@@ -84,12 +87,19 @@ struct Out {
     blocks: Vec<BlockSpan>,
     /// Where pages begin: position and number.
     turns: Vec<(usize, u32)>,
+    /// Whether every line stays one, also the blank ones: source code is cited by line.
+    keeps_lines: bool,
 }
 
 impl Out {
     fn block(&mut self, block: &Block, text: &str) {
-        let clean = clean(text, block.kind == BlockKind::Code);
-        let clean = clean.trim_matches(['\n', ' ', PAGE_TURN]);
+        let is_code = block.kind == BlockKind::Code;
+        let clean = if self.keeps_lines && is_code {
+            clean_lines(text)
+        } else {
+            let clean = clean(text, is_code);
+            clean.trim_matches(['\n', ' ', PAGE_TURN]).to_owned()
+        };
         if clean.is_empty() {
             return;
         }
@@ -106,7 +116,7 @@ impl Out {
         if let Some(page) = page {
             self.turns.push((start, page));
         }
-        for (index, segment) in page_segments(clean).into_iter().enumerate() {
+        for (index, segment) in page_segments(&clean).into_iter().enumerate() {
             if index > 0 {
                 page = page.map(|page| page + 1);
                 self.turns.extend(page.map(|page| (self.n_chars, page)));
@@ -184,6 +194,19 @@ fn clean(text: &str, is_code: bool) -> String {
     }
     out.truncate(out.trim_end_matches([' ', '\n', PAGE_TURN]).len());
     out
+}
+
+/// The same lines without control characters and white space at their ends.
+fn clean_lines(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let line: String = line
+            .replace('\t', "    ")
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
+        line.trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Pages from where they begin. Numbers that do not go up are not believed.

@@ -93,7 +93,7 @@ pub struct DocumentInfo {
     pub path: String,
     /// Its title.
     pub title: String,
-    /// Format name ("pdf", "docx", "html", "markdown", "text").
+    /// Format name ("pdf", "docx", "hwp", "text", …), see [`crate::read::Format::as_str`].
     pub format: String,
     /// Pages; `None` where the format has none.
     pub n_pages: Option<u32>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::builder::Builder;
+use super::office;
 use super::package::Package;
 use super::xml::{self, Node};
 use super::{BlockKind, Format, RawDocument, ReadError, Run};
@@ -19,13 +20,11 @@ const MAIN_PART: &str = "word/document.xml";
 /// Reads DOCX.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
     let mut package = Package::open(bytes)?;
-    let main = main_part(&mut package, run)?;
+    let main = office::main_part(&mut package, MAIN_PART, run)?;
     let folder = main
         .rsplit_once('/')
         .map_or(String::new(), |(folder, _)| format!("{folder}/"));
-    let document = package.part(&main, run)?.ok_or_else(|| ReadError::Corrupt {
-        what: format!("its part `{main}` is missing"),
-    })?;
+    let document = office::required(&mut package, &main, run)?;
     let styles = match package.part(&format!("{folder}styles.xml"), run)? {
         Some(part) => styles::read(&part, run)?,
         None => styles::Styles::default(),
@@ -36,51 +35,11 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
             read_notes(&part, element, run, &mut notes)?;
         }
     }
-    let title = core_title(&mut package, run)?;
+    let title = office::title(&mut package, run)?;
     let mut body = body::Body::new(Builder::new(run), &styles, &notes, has_rendered_breaks(&document));
     xml::walk(&document, &main, run, &mut |node| body.node(node))?;
     let (builder, n_pages, styled_title) = body.end()?;
     Ok(builder.finish(Format::Docx, title.or(styled_title), n_pages))
-}
-
-/// The part that holds the text, as the package's relations state it.
-fn main_part(package: &mut Package<'_>, run: Run<'_>) -> Result<String, ReadError> {
-    let mut main = None;
-    if let Some(relations) = package.part("_rels/.rels", run)? {
-        xml::walk(&relations, "_rels/.rels", run, &mut |node| {
-            if let Node::Open("Relationship", attributes) = node
-                && attributes
-                    .get("Type")
-                    .is_some_and(|kind| kind.ends_with("/officeDocument"))
-            {
-                main = attributes
-                    .get("Target")
-                    .map(|target| target.trim_start_matches('/').to_owned());
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-    }
-    Ok(main
-        .filter(|main| package.has(main))
-        .unwrap_or_else(|| MAIN_PART.to_owned()))
-}
-
-fn core_title(package: &mut Package<'_>, run: Run<'_>) -> Result<Option<String>, ReadError> {
-    const PART: &str = "docProps/core.xml";
-    let Some(part) = package.part(PART, run)? else {
-        return Ok(None);
-    };
-    let (mut title, mut is_inside) = (String::new(), false);
-    xml::walk(&part, PART, run, &mut |node| {
-        match node {
-            Node::Open("title", _) => is_inside = true,
-            Node::Close("title") => is_inside = false,
-            Node::Text(text) if is_inside => title.push_str(text),
-            _ => {}
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(Some(title).filter(|title| !title.trim().is_empty()))
 }
 
 /// Notes by kind and number. Word's own separators carry a `type` and no text.

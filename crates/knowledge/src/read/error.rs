@@ -23,7 +23,8 @@ pub enum ReadError {
     },
     /// Not a document that can be read.
     #[error(
-        "this looks like {what}; text, Markdown, HTML, PDF and DOCX can be read, so convert it to one of them"
+        "this looks like {what}; text, Markdown, HTML, PDF, Office, Hangul and OpenDocument files, e-mail, EPUB, CSV \
+         and source code can be read, so convert it to one of them"
     )]
     UnknownFormat {
         /// What it looks like.

@@ -45,6 +45,16 @@ impl<'a> Package<'a> {
             .any(|name| name.starts_with(folder.as_bytes()))
     }
 
+    /// What the part `mimetype` says; empty if there is none.
+    fn media_type(&mut self) -> String {
+        let mut bytes = Vec::new();
+        if let Ok(file) = self.archive.by_name("mimetype") {
+            // What cannot be read is no media type.
+            let _ = file.take(MEDIA_TYPE_BYTES).read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
     /// Unpacks a part; `None` if the package has none of this name.
     pub(super) fn part(&mut self, name: &str, run: Run<'_>) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(index) = self.archive.index_for_name(name) else {
@@ -89,26 +99,51 @@ fn corrupt(error: &ZipError) -> ReadError {
     }
 }
 
+/// The first bytes of the media type that some packages state; longer ones are none that is known.
+const MEDIA_TYPE_BYTES: u64 = 128;
+
 /// The format of a zip file by its contents.
 pub(super) fn format_of(bytes: &[u8]) -> Result<Format, ReadError> {
-    let package = Package::open(bytes)?;
-    if package.has(CONTENT_TYPES) && package.has_folder("word/") {
-        return Ok(Format::Docx);
+    let mut package = Package::open(bytes)?;
+    if package.has("xl/workbook.bin") {
+        return Err(ReadError::UnknownFormat {
+            what: "a binary spreadsheet (XLSB)".to_owned(),
+        });
     }
-    let what = if package.has_folder("xl/") {
-        "a spreadsheet (XLSX)"
-    } else if package.has_folder("ppt/") {
-        "a presentation (PPTX)"
-    } else if package.has("Contents/header.hpf") || package.has_folder("Contents/section") {
-        "a Hangul (HWPX) document"
-    } else if package.has("META-INF/container.xml") && package.has("mimetype") {
-        "an electronic book (EPUB)"
-    } else if package.has("content.xml") && package.has("mimetype") {
-        "an OpenDocument file (ODT, ODS, ODP)"
-    } else {
-        "a ZIP archive"
+    if package.has(CONTENT_TYPES) {
+        for (folder, format) in [
+            ("word/", Format::Docx),
+            ("xl/", Format::Xlsx),
+            ("ppt/", Format::Pptx),
+        ] {
+            if package.has_folder(folder) {
+                return Ok(format);
+            }
+        }
+    }
+    if package.has("Contents/content.hpf") || package.has("Contents/section0.xml") {
+        return Ok(Format::Hwpx);
+    }
+    let media_type = package.media_type();
+    let format = match media_type.as_str() {
+        "application/epub+zip" => Some(Format::Epub),
+        "application/hwp+zip" => Some(Format::Hwpx),
+        kind => kind
+            .strip_prefix("application/vnd.oasis.opendocument.")
+            .and_then(|kind| match kind.trim_end_matches("-template") {
+                "text" => Some(Format::Odt),
+                "spreadsheet" => Some(Format::Ods),
+                "presentation" => Some(Format::Odp),
+                _ => None,
+            }),
     };
+    if let Some(format) = format {
+        return Ok(format);
+    }
+    if package.has("META-INF/container.xml") {
+        return Ok(Format::Epub);
+    }
     Err(ReadError::UnknownFormat {
-        what: what.to_owned(),
+        what: "a ZIP archive".to_owned(),
     })
 }

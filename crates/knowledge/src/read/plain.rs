@@ -12,23 +12,25 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
     })?;
     let mut builder = Builder::new(run);
     warn_of_damage(&mut builder, &decoded);
+    read_into(&decoded.text, &mut builder)?;
+    Ok(builder.finish(Format::Text, None, None))
+}
+
+/// Reads a piece of plain text into a document.
+pub(super) fn read_into(text: &str, builder: &mut Builder<'_>) -> Result<(), ReadError> {
     let mut paragraph: Vec<&str> = Vec::new();
-    for line in decoded
-        .text
-        .split(['\n', '\r', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}'])
-    {
+    for line in text.split(['\n', '\r', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}']) {
         let line = line.trim_end();
         // A carriage return before a line feed leaves an empty piece; it must not part paragraphs.
         if line.is_empty() {
-            if ends_paragraph(&decoded.text, line) {
-                flush(&mut builder, &mut paragraph)?;
+            if ends_paragraph(text, line) {
+                flush(builder, &mut paragraph)?;
             }
         } else {
             paragraph.push(line);
         }
     }
-    flush(&mut builder, &mut paragraph)?;
-    Ok(builder.finish(Format::Text, None, None))
+    flush(builder, &mut paragraph)
 }
 
 /// Whether an empty piece is a blank line, and not the gap within a `\r\n`.

@@ -1,11 +1,11 @@
 //! What a file is, told by its bytes.
 //!
-//! Names lie and change; only between plain text, Markdown and HTML fragments, which are all just text, does
-//! the extension break a tie.
+//! Names lie and change; only between plain text, Markdown, HTML fragments, CSV and source code, which are all just
+//! text, does the extension break a tie.
 
 use std::path::Path;
 
-use super::{Format, ReadError, encoding, package};
+use super::{Format, ReadError, code, csv, email, encoding, package};
 
 /// How far into a file the PDF mark may stand (Adobe's own readers accept 1024 bytes of rubbish before it).
 const PDF_MARK_WITHIN: usize = 1024;
@@ -35,7 +35,7 @@ const FOREIGN: [(&[u8], &str); 22] = [
     (b"RIFF", "sound, film or a WebP image"),
     (b"ID3", "a sound file"),
     (b"OggS", "a sound file"),
-    (b"HWP Document File V", "an old Hangul (HWP) document"),
+    (b"HWP Document File V", "a Hangul document of before 2002 (HWP 3)"),
 ];
 
 /// The header of OLE compound files: Office before 2007, HWP 5, and encrypted DOCX.
@@ -54,7 +54,7 @@ pub(super) fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> 
         return package::format_of(bytes);
     }
     if bytes.starts_with(OLE) {
-        return Err(ole(bytes));
+        return ole(bytes);
     }
     if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| is_foreign(bytes, magic)) {
         return Err(ReadError::UnknownFormat {
@@ -70,25 +70,22 @@ fn is_foreign(bytes: &[u8], magic: &[u8]) -> bool {
     bytes.starts_with(magic) && (alone || encoding::looks_binary(bytes))
 }
 
-fn ole(bytes: &[u8]) -> ReadError {
+/// HWP 5 by its header stream; everything else in such a container is refused by name.
+fn ole(bytes: &[u8]) -> Result<Format, ReadError> {
     let utf16 = |name: &str| {
         name.encode_utf16()
             .flat_map(u16::to_le_bytes)
             .collect::<Vec<u8>>()
     };
     if find(bytes, &utf16("EncryptedPackage")).is_some() {
-        return ReadError::Encrypted;
+        return Err(ReadError::Encrypted);
     }
-    let what = if find(bytes, b"HWP Document File").is_some()
-        || find(bytes, &utf16("HwpSummaryInformation")).is_some()
-    {
-        "a Hangul (HWP) document"
-    } else {
-        "an Office document of before 2007 (.doc, .xls, .ppt)"
-    };
-    ReadError::UnknownFormat {
-        what: what.to_owned(),
+    if find(bytes, b"HWP Document File").is_some() || find(bytes, &utf16("HwpSummaryInformation")).is_some() {
+        return Ok(Format::Hwp);
     }
+    Err(ReadError::UnknownFormat {
+        what: "an Office document of before 2007 (.doc, .xls, .ppt)".to_owned(),
+    })
 }
 
 fn text_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
@@ -117,6 +114,15 @@ fn text_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
         .unwrap_or_default();
     if begins_as_html(text) || (is_html_name(&extension) && has_html_tags(text)) {
         return Ok(Format::Html);
+    }
+    if email::is_mail(bytes) {
+        return Ok(Format::Email);
+    }
+    if code::is_name(&extension) {
+        return Ok(Format::Code);
+    }
+    if matches!(extension.as_str(), "csv" | "tsv") && csv::is_table(text) {
+        return Ok(Format::Csv);
     }
     if matches!(extension.as_str(), "md" | "markdown" | "mdown" | "mkd") || markdown_signs(text) >= 3 {
         return Ok(Format::Markdown);

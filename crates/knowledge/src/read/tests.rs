@@ -6,8 +6,11 @@ use std::time::Duration;
 use super::*;
 
 mod docx;
+mod hangul;
 mod hostile;
 mod made;
+mod office;
+mod other;
 mod pdf;
 mod web;
 

@@ -31,11 +31,20 @@ pub(super) struct Attributes<'a>(&'a BytesStart<'a>);
 impl Attributes<'_> {
     /// The value of the attribute with this local name.
     pub(super) fn get(&self, local: &str) -> Option<String> {
+        self.find(|name| local_name(name) == local)
+    }
+
+    /// The value of the attribute with this local name and some prefix: relations are named `r:id` beside a plain `id`.
+    pub(super) fn get_prefixed(&self, local: &str) -> Option<String> {
+        self.find(|name| name.rsplit_once(':').is_some_and(|(_, name)| name == local))
+    }
+
+    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         let mut attributes = self.0.attributes();
         let found = attributes
             .with_checks(false)
             .flatten()
-            .find(|attribute| local_name(attribute.key.0) == local)?;
+            .find(|attribute| is_wanted(attribute.key.0))?;
         let value = found.normalized_value(XmlVersion::Implicit1_0);
         Some(value.map_or_else(|_| found.value.to_string(), |value| value.into_owned()))
     }

@@ -100,7 +100,7 @@ impl Joiner {
             return text.to_owned();
         }
         let lines: Vec<&str> = text.split('\n').collect();
-        if self.format == Format::Text && !self.is_wrapped(&lines) {
+        if self.format != Format::Pdf && !self.is_wrapped(&lines) {
             return text.to_owned();
         }
         let mut out = String::with_capacity(text.len());
@@ -131,7 +131,7 @@ impl Joiner {
 
     /// Puts between two lines what stood there before they were parted.
     fn glue(&self, out: &mut String, before: &str, after: &str) {
-        if begins_entry(after) && self.format == Format::Text {
+        if begins_entry(after) && self.format != Format::Pdf {
             out.push('\n');
             return;
         }
