@@ -2,6 +2,9 @@
 //!
 //! One text of random tokens; logits after each of them from llama.cpp, from our native kernels and from our f32
 //! reference. One after another, so that one model at a time is in memory.
+//!
+//! llama.cpp runs twice, with its attention in tiles and by rows. Both are right and differ in the order of their sums
+//! alone: how often they choose the same token is what two correct programs can be asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -58,6 +61,8 @@ struct Row {
     top1_ours_peer: f64,
     top1_ours_reference: f64,
     top1_peer_reference: f64,
+    /// The same for llama.cpp and itself with its other attention.
+    top1_peer_itself: f64,
     /// The reference's lead, in logits, at the clearest choice that ours and llama.cpp make differently; 0 if there is
     /// none.
     widest_disagreement: f64,
@@ -75,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let row = compare(path, options)?;
         println!(
             "{}: {} tokens ({} ties), logits' deviation {:.2}; same first choice: ours and llama.cpp {:.4}, ours and reference {:.4}, \
-             llama.cpp and reference {:.4}; ours and llama.cpp differ up to a lead of {:.3}; KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
+             llama.cpp and reference {:.4}, llama.cpp and itself with other attention {:.4}; ours and llama.cpp differ up to a lead of {:.3}; KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
             row.model,
             row.tokens,
             row.ties,
@@ -83,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             row.top1_ours_peer,
             row.top1_ours_reference,
             row.top1_peer_reference,
+            row.top1_peer_itself,
             row.widest_disagreement,
             row.kl_ours,
             row.kl_peer
@@ -124,18 +130,22 @@ fn compare(path: &Path, options: &Options) -> Result<Row> {
             tokens
         }
     };
-    let theirs = {
+    let theirs = |flash_attention: bool| -> Result<Vec<f32>> {
         let settings = Settings {
             n_threads: i32::try_from(options.threads)?,
             n_context: u32::try_from(tokens.len() + 8)?,
             repack: false,
             n_sequences: 1,
+            flash_attention,
         };
-        Peer::load(path, settings)?.all_logits(&tokens)?
+        Peer::load(path, settings)?.all_logits(&tokens)
     };
+    let (theirs, theirs_by_rows) = (theirs(true)?, theirs(false)?);
     let native = ours(path, &tokens, options.threads, Precision::Native)?;
     let reference = ours(path, &tokens, options.threads, Precision::F32)?;
-    if theirs.len() != reference.len() || native.len() != reference.len() {
+    if theirs.len() != reference.len()
+        || theirs_by_rows.len() != reference.len()
+        || native.len() != reference.len() {
         bail!("the engines gave logits of different lengths");
     }
     let name = path
@@ -143,7 +153,7 @@ fn compare(path: &Path, options: &Options) -> Result<Row> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let mut row = judge(name, &tokens, [&reference, &native, &theirs]);
+    let mut row = judge(name, &tokens, [&reference, &native, &theirs, &theirs_by_rows]);
     if options.text.is_some() {
         row.perplexity = Some([&reference, &native, &theirs].map(|logits| perplexity(&tokens, logits)));
     }
@@ -179,7 +189,7 @@ fn perplexity(tokens: &[u32], logits: &[f32]) -> f64 {
     (surprise / (tokens.len() - 1) as f64).exp()
 }
 
-fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]) -> Row {
+fn judge(model: String, tokens: &[u32], [reference, native, theirs, theirs_by_rows]: [&[f32]; 4]) -> Row {
     let width = reference.len() / tokens.len();
     let rows = |logits: &'_ [f32]| {
         logits
@@ -187,11 +197,13 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
             .map(<[f32]>::to_vec)
             .collect::<Vec<_>>()
     };
-    let (reference, native, theirs) = (rows(reference), rows(native), rows(theirs));
+    let (reference, native) = (rows(reference), rows(native));
+    let (theirs, theirs_by_rows) = (rows(theirs), rows(theirs_by_rows));
     let (mut ties, mut widest) = (0, 0.0_f64);
-    let (mut ours_peer, mut ours_exact, mut peer_exact) = (0, 0, 0);
+    let (mut ours_peer, mut ours_exact, mut peer_exact, mut peer_itself) = (0, 0, 0, 0);
     let (mut kl_ours, mut kl_peer, mut variance) = (0.0, 0.0, 0.0);
-    for ((exact, ours), peer) in reference.iter().zip(&native).zip(&theirs) {
+    let all = reference.iter().zip(&native).zip(theirs.iter().zip(&theirs_by_rows));
+    for ((exact, ours), (peer, peer_by_rows)) in all {
         kl_ours += divergence(exact, ours);
         kl_peer += divergence(exact, peer);
         variance += spread(exact);
@@ -207,6 +219,7 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
         }
         ours_exact += usize::from(a == best);
         peer_exact += usize::from(b == best);
+        peer_itself += usize::from(b == first(peer_by_rows).0);
     }
     let n = tokens.len() as f64;
     let decided = (tokens.len() - ties).max(1) as f64;
@@ -218,6 +231,7 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs]: [&[f32]; 3]
         top1_ours_peer: ours_peer as f64 / decided,
         top1_ours_reference: ours_exact as f64 / decided,
         top1_peer_reference: peer_exact as f64 / decided,
+        top1_peer_itself: peer_itself as f64 / decided,
         widest_disagreement: widest,
         kl_ours: kl_ours / n,
         kl_peer: kl_peer / n,

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum as _};
@@ -131,9 +131,13 @@ fn compare(options: &Options) -> Result<()> {
         report.roofs.push(roofs()?);
         if options.deep {
             for which in order(0) {
-                let bytes = shared_memory(&template, which)?;
-                eprintln!("  {PROCESSES} processes {which:?}: {:.2} GB", bytes / 1e9);
-                run.add_shared(which, bytes);
+                match shared_memory(&template, which)? {
+                    Some(bytes) => {
+                        eprintln!("  {PROCESSES} processes {which:?}: {:.2} GB", bytes / 1e9);
+                        run.add_shared(which, bytes);
+                    }
+                    None => eprintln!("  {PROCESSES} processes {which:?}: more than this machine has"),
+                }
             }
         }
         report.add(&run)?;
@@ -202,8 +206,9 @@ fn command(work: &Work) -> Result<Command> {
     Ok(command)
 }
 
-/// Memory of several processes that run one model, in bytes: shared pages count once (PSS).
-fn shared_memory(template: &Work, which: Which) -> Result<f64> {
+/// Memory of several processes that run one model, in bytes: shared pages count once (PSS). `None` if one more would
+/// not fit: a machine that runs out of memory stands still for minutes before it kills anything.
+fn shared_memory(template: &Work, which: Which) -> Result<Option<f64>> {
     let work = Work {
         which,
         prefill: vec![512],
@@ -212,8 +217,15 @@ fn shared_memory(template: &Work, which: Which) -> Result<f64> {
         hold: true,
         ..template.clone()
     };
-    let mut children = Vec::new();
-    for _ in 0..PROCESSES {
+    let mut children: Vec<(Child, BufReader<ChildStdout>)> = Vec::new();
+    let before = available_bytes()?;
+    for n in 0..PROCESSES as u64 {
+        let left = available_bytes()?;
+        // The next will take about as much as those before took each.
+        if n > 0 && left < (before.saturating_sub(left) / n).saturating_mul(5) / 4 {
+            end(children)?;
+            return Ok(None);
+        }
         let mut child = command(&work)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -238,12 +250,28 @@ fn shared_memory(template: &Work, which: Which) -> Result<f64> {
             .context("no Pss in smaps_rollup")?;
         total += kib * 1024.0;
     }
+    end(children)?;
+    Ok(Some(total))
+}
+
+/// Lets held workers end.
+fn end(children: Vec<(Child, BufReader<ChildStdout>)>) -> Result<()> {
     for (mut child, mut output) in children {
         drop(child.stdin.take());
         std::io::copy(&mut output, &mut std::io::sink())?;
         child.wait()?;
     }
-    Ok(total)
+    Ok(())
+}
+
+/// What the kernel could give to a new process without swapping.
+fn available_bytes() -> Result<u64> {
+    let text = stdx::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib: u64 = line
+        .and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .context("no MemAvailable in /proc/meminfo")?;
+    Ok(kib * 1024)
 }
 
 /// A flag with its numbers; nothing of none.

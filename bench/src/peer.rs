@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) repack: bool,
     /// Sequences that may run at once, all in one cache.
     pub(crate) n_sequences: u32,
+    /// Attention in tiles, as the library chooses by itself, or by whole rows of scores.
+    pub(crate) flash_attention: bool,
 }
 
 impl Peer {
@@ -58,6 +60,11 @@ impl Peer {
         params.kv_unified = true;
         params.n_threads = settings.n_threads;
         params.n_threads_batch = settings.n_threads;
+        params.flash_attn_type = if settings.flash_attention {
+            sys::LLAMA_FLASH_ATTN_TYPE_AUTO
+        } else {
+            sys::LLAMA_FLASH_ATTN_TYPE_DISABLED
+        };
         // SAFETY: `model` is loaded; `params` holds the library's defaults with valid numbers.
         let context = unsafe { sys::llama_init_from_model(model.as_ptr(), params) };
         let context = NonNull::new(context).context("llama.cpp cannot make a context")?;

@@ -124,6 +124,7 @@ impl Engine {
             n_threads: i32::try_from(work.threads)?,
             n_context: u32::try_from(work.context)?,
             repack: work.which == Which::PeerRepack,
+            flash_attention: true,
             n_sequences: u32::try_from(work.together.max(1))?,
         };
         Ok(Self::Peer(Peer::load(&work.model, settings)?))

@@ -61,7 +61,7 @@ pub(crate) fn engine(options: &Engine) -> Result<()> {
 /// Options of `cargo xtask bench agree`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Agree {
-    /// Model files; without any: the synthetic OLMoE in Q8_0
+    /// Model files; without any: the synthetic OLMoE in Q8_0, and a small dense model in every type
     models: Vec<PathBuf>,
     /// Tokens of the text
     #[arg(long, default_value_t = 512)]
@@ -71,12 +71,20 @@ pub(crate) struct Agree {
     json: Option<PathBuf>,
 }
 
-/// Builds, makes the model, compares.
+/// All types of weights.
+const TYPES: [&str; 13] = [
+    "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k",
+];
+
+/// Builds, makes the models, compares.
 pub(crate) fn agree(options: &Agree) -> Result<()> {
     let mut bench = program("agree")?;
     let mut models = options.models.clone();
     if models.is_empty() {
-        models.push(synthetic("q8_0")?);
+        models.push(synthetic("olmoe-1b-7b", "q8_0")?);
+        for weight_type in TYPES {
+            models.push(synthetic("tiny-llama-256", weight_type)?);
+        }
     }
     bench
         .args(["--tokens", &options.tokens.to_string()])
@@ -103,7 +111,7 @@ pub(crate) struct Service {
 /// Builds, makes the model, measures.
 pub(crate) fn service(options: &Service) -> Result<()> {
     let mut bench = program("service")?;
-    bench.arg("--model").arg(synthetic("q4_0")?);
+    bench.arg("--model").arg(synthetic("olmoe-1b-7b", "q4_0")?);
     if let Some(smollm2) = smollm2() {
         bench.arg("--text-model").arg(smollm2);
     }
@@ -124,7 +132,7 @@ pub(crate) struct Budget {
 /// Builds, makes the model, measures.
 pub(crate) fn budget(options: &Budget) -> Result<()> {
     let mut bench = program("budget")?;
-    bench.arg("--model").arg(synthetic("q4_0")?);
+    bench.arg("--model").arg(synthetic("olmoe-1b-7b", "q4_0")?);
     bench.args(["--mib", &options.mib.to_string()]);
     run(bench, options.json.as_deref())
 }
@@ -205,25 +213,25 @@ fn default_models(types: &[&str]) -> Result<Vec<String>> {
         None => println!("SmolLM2 is not measured: `cargo xtask test` fetches it"),
     }
     for weight_type in types {
-        let olmoe = synthetic(weight_type)?;
+        let olmoe = synthetic("olmoe-1b-7b", weight_type)?;
         models.push(format!("{}={}", olmoe.display(), weight_type.to_uppercase()));
     }
     Ok(models)
 }
 
-/// OLMoE-1B-7B of true shape with random weights, made where it is missing.
-fn synthetic(weight_type: &str) -> Result<PathBuf> {
+/// A model of this shape with random weights, made where it is missing.
+fn synthetic(shape: &str, weight_type: &str) -> Result<PathBuf> {
     let weight_type = weight_type.to_lowercase();
     let folder = test::target_dir().join("bench-models");
     stdx::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("olmoe-1b-7b.{weight_type}.gguf"));
+    let path = folder.join(format!("{shape}.{weight_type}.gguf"));
     if !path.is_file() {
-        synthesise(&path, &weight_type)?;
+        synthesise(&path, shape, &weight_type)?;
     }
     Ok(path)
 }
 
-fn synthesise(path: &Path, weight_type: &str) -> Result<()> {
+fn synthesise(path: &Path, shape: &str, weight_type: &str) -> Result<()> {
     let folder = path.parent().context("the model lies in a folder")?;
     let free = stdx::fs::free_bytes(folder)?;
     if free < SYNTH_BYTES {
@@ -237,7 +245,7 @@ fn synthesise(path: &Path, weight_type: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     shell::run(
         Command::new(hanok)
-            .args(["synth", "olmoe-1b-7b", "--type", weight_type])
+            .args(["synth", shape, "--type", weight_type])
             .arg(&partial),
     )?;
     stdx::fs::rename(&partial, path)?;

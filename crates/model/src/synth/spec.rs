@@ -17,12 +17,13 @@ pub struct Spec {
 
 impl Spec {
     /// Every name.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "olmoe-1b-7b",
         "tiny-olmoe",
         "tiny-olmoe-256",
         "tiny-olmo2",
         "tiny-llama",
+        "tiny-llama-256",
         "tiny-qwen2",
         "tiny-qwen3",
         "tiny-qwen3moe",
@@ -40,6 +41,7 @@ impl Spec {
             "tiny-olmoe-256" => Some(tiny_olmoe_256()),
             "tiny-olmo2" => Some(tiny(Family::Olmo2)),
             "tiny-llama" => Some(tiny(Family::Llama)),
+            "tiny-llama-256" => Some(tiny_llama_256()),
             "tiny-qwen2" => Some(tiny(Family::Qwen2)),
             "tiny-qwen3" => Some(tiny(Family::Qwen3)),
             "tiny-qwen3moe" => Some(tiny(Family::Qwen3Moe)),
@@ -85,6 +87,21 @@ fn tiny_olmoe_256() -> Config {
         n_experts_used: 2,
         sparse_layers: vec![true; 8],
         ..tiny(Family::Olmoe)
+    }
+}
+
+/// A dense model of such rows: no router turns a rounding of weights or activations into another model, so it shows
+/// what a type of weights itself costs.
+fn tiny_llama_256() -> Config {
+    Config {
+        n_layers: 8,
+        d_model: 512,
+        n_heads: 8,
+        n_kv_heads: 4,
+        head_dim: 64,
+        d_ff: 1024,
+        sparse_layers: vec![false; 8],
+        ..tiny(Family::Llama)
     }
 }
 
