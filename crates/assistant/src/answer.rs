@@ -1,6 +1,6 @@
 //! The way of one question: retrieve, gate, then write or quote, and say what stands.
 
-use knowledge::{Hit, SearchMode, StoreStatus};
+use knowledge::{Hit, SearchMode, StoreStatus, View};
 use stdx::clock::Stopwatch;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -29,13 +29,14 @@ pub(crate) fn ask(
 ) -> Result<Answer, AskError> {
     let question: String = ask.question.trim().nfc().collect();
     check(&question)?;
-    let mut run = Run::start(assistant, Language::of(&question), on_event);
-    let status = assistant.store().status()?;
+    let view = assistant.store().view(&ask.reader)?;
+    let mut run = Run::start(assistant, &view, Language::of(&question), on_event);
+    let status = view.status()?;
     let subject = Subject::of(&question, ask);
     if let Some(cause) = run.refusal_before_search(&status, &subject) {
         return Ok(run.refuse(&cause, Vec::new()));
     }
-    let hits = assistant.store().search(
+    let hits = view.search(
         &subject.query,
         HITS_MAX,
         SearchMode::Hybrid,
@@ -50,7 +51,7 @@ pub(crate) fn ask(
         };
         return Ok(run.refuse(&cause, nearest(&evidence.candidates, NEAREST_MAX)));
     }
-    let sentences = sources::sentences(assistant.store(), &evidence, subject.asks);
+    let sentences = sources::sentences(&view, &evidence, subject.asks);
     run.answer(
         ask,
         &question,
@@ -119,6 +120,7 @@ struct Found {
 /// One question on its way.
 struct Run<'a> {
     assistant: &'a Assistant,
+    view: &'a View<'a>,
     language: Language,
     on_event: &'a mut dyn FnMut(AskEvent) -> Wanted,
     watch: Stopwatch,
@@ -132,11 +134,13 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(
         assistant: &'a Assistant,
+        view: &'a View<'a>,
         language: Language,
         on_event: &'a mut dyn FnMut(AskEvent) -> Wanted,
     ) -> Self {
         Self {
             assistant,
+            view,
             language,
             on_event,
             watch: Stopwatch::start(),
@@ -169,9 +173,8 @@ impl<'a> Run<'a> {
     }
 
     fn gate(&self, status: &StoreStatus, subject: &Subject, hits: Vec<Hit>) -> Result<Evidence, AskError> {
-        let store = self.assistant.store();
-        let sought = weigh(store, status, &subject.words, &subject.from_history)?;
-        Ok(judge(store, sought, hits))
+        let sought = weigh(self.view, status, &subject.words, &subject.from_history)?;
+        Ok(judge(self.view, sought, hits))
     }
 
     fn refuse(mut self, cause: &RefusalCause, nearest: Vec<crate::NearDocument>) -> Answer {
@@ -203,7 +206,7 @@ impl<'a> Run<'a> {
             }
         };
         if !ask.extractive {
-            self.write(question, status, found)?;
+            self.write(ask, question, status, found)?;
         }
         if !self.sentences.is_empty() {
             return Ok(self.finish(outcome, Mode::Generated));
@@ -217,7 +220,13 @@ impl<'a> Run<'a> {
     }
 
     /// Lets the model write, where there is one that speaks the question's language.
-    fn write(&mut self, question: &str, status: &StoreStatus, found: &Found) -> Result<(), AskError> {
+    fn write(
+        &mut self,
+        ask: &Ask,
+        question: &str,
+        status: &StoreStatus,
+        found: &Found,
+    ) -> Result<(), AskError> {
         let Some(engine) = self.assistant.engine() else {
             return Ok(());
         };
@@ -231,8 +240,10 @@ impl<'a> Run<'a> {
         };
         let n_passages = prompt.n_passages;
         let in_prompt = found.sentences.partition_point(|s| s.candidate < n_passages);
+        let partition = engine::partition_of(&format!("grounded {}", ask.reader.key()));
         let writer = Writer {
-            store: self.assistant.store(),
+            store: self.view,
+            partition,
             status,
             evidence: &found.evidence,
             sentences: &found.sentences[..in_prompt],
@@ -280,8 +291,7 @@ impl<'a> Run<'a> {
 
     /// Shows a sentence with its citation; one that cannot be cited character for character is left out.
     fn show(&mut self, found: &Found, text: &str, run: std::ops::Range<usize>) -> Result<(), AskError> {
-        let Some(citation) = sources::cite(self.assistant.store(), &found.evidence, &found.sentences[run])
-        else {
+        let Some(citation) = sources::cite(self.view, &found.evidence, &found.sentences[run]) else {
             return Ok(());
         };
         if self.sentences.is_empty() {

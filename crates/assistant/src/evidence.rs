@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use knowledge::{Hit, Store, StoreError, StoreStatus};
+use knowledge::{Hit, StoreError, StoreStatus, View};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::words::{Word, WordKind};
@@ -49,13 +49,13 @@ pub(crate) struct Haystack {
 }
 
 impl Haystack {
-    pub(crate) fn of(store: &Store, text: &str) -> Self {
+    pub(crate) fn of(store: &View<'_>, text: &str) -> Self {
         let mut haystack = Self::default();
         haystack.add(store, text);
         haystack
     }
 
-    pub(crate) fn add(&mut self, store: &Store, text: &str) {
+    pub(crate) fn add(&mut self, store: &View<'_>, text: &str) {
         self.terms.extend(store.terms(text));
         self.squeezed.extend(text.nfc().filter(|c| !c.is_whitespace()));
         // A border, so that no word is found across two texts.
@@ -92,7 +92,7 @@ impl Haystack {
 
 /// Weighs the words of a question by their rarity in the store.
 pub(crate) fn weigh(
-    store: &Store,
+    store: &View<'_>,
     status: &StoreStatus,
     words: &[Word],
     from_history: &[Word],
@@ -154,7 +154,7 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the hits.
-pub(crate) fn judge(store: &Store, sought: Vec<Sought>, hits: Vec<Hit>) -> Evidence {
+pub(crate) fn judge(store: &View<'_>, sought: Vec<Sought>, hits: Vec<Hit>) -> Evidence {
     let agreed = agreed_passage(&hits);
     let mut candidates: Vec<Candidate> = hits
         .into_iter()
@@ -192,7 +192,7 @@ impl Candidate {
     }
 }
 
-fn candidate(store: &Store, sought: &[Sought], hit: Hit) -> Candidate {
+fn candidate(store: &View<'_>, sought: &[Sought], hit: Hit) -> Candidate {
     let mut context = Haystack::of(store, &hit.title);
     for heading in &hit.heading_path {
         context.add(store, heading);
@@ -267,7 +267,7 @@ fn verdict(sought: &[Sought], coverage: f64, matched: usize) -> Verdict {
     }
 }
 
-fn missing(store: &Store, sought: &[Sought], best: &Candidate) -> Vec<String> {
+fn missing(store: &View<'_>, sought: &[Sought], best: &Candidate) -> Vec<String> {
     let body = Haystack::of(store, &best.hit.text);
     let mut missing: Vec<(&Sought, f64)> = sought
         .iter()

@@ -1,7 +1,7 @@
 //! Letting the model write, and showing only what the check lets through.
 
 use engine::{Engine, Event, Request};
-use knowledge::{Store, StoreStatus};
+use knowledge::{StoreStatus, View};
 use model::SamplingParams;
 
 use crate::evidence::Evidence;
@@ -30,11 +30,13 @@ pub(crate) enum Written {
 
 /// A run of the model over one prompt.
 pub(crate) struct Writer<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a View<'a>,
     pub(crate) status: &'a StoreStatus,
     pub(crate) evidence: &'a Evidence,
     /// Sentences of the passages that are in the prompt.
     pub(crate) sentences: &'a [SourceSentence],
+    /// Whose rights the prompt was made with: beginnings of prompts are shared among equals only.
+    pub(crate) partition: u64,
 }
 
 /// What the writer reports.
@@ -61,6 +63,7 @@ impl Writer<'_> {
             sampling: SamplingParams::greedy(),
             stop: vec!["\n\n\n".into(), "Question:".into(), "질문:".into()],
             ignore_eos: false,
+            partition: self.partition,
             ..Request::default()
         };
         let generation = match engine.submit(request) {

@@ -16,7 +16,7 @@ mod words;
 use std::sync::Arc;
 
 use engine::Engine;
-use knowledge::{Embed, Store};
+use knowledge::{Embed, Reader, Store};
 use thiserror::Error;
 
 pub use language::Language;
@@ -39,6 +39,8 @@ pub struct Ask {
     pub history: Vec<Turn>,
     /// Answer by quoting alone, without the model.
     pub extractive: bool,
+    /// Who asks: only what it may read is looked at. Unless set, what everyone may read.
+    pub reader: Reader,
 }
 
 /// What kind of answer it is.

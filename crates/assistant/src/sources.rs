@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use knowledge::{Store, sentence};
+use knowledge::{View, sentence};
 
 use crate::Citation;
 use crate::evidence::{Candidate, Evidence, Haystack, weighted_share};
@@ -36,7 +36,7 @@ pub(crate) struct SourceSentence {
 }
 
 /// Splits the passages worth quoting into sentences and scores each.
-pub(crate) fn sentences(store: &Store, evidence: &Evidence, asks: Asks) -> Vec<SourceSentence> {
+pub(crate) fn sentences(store: &View<'_>, evidence: &Evidence, asks: Asks) -> Vec<SourceSentence> {
     let mut all = Vec::new();
     for (index, candidate) in evidence.candidates.iter().enumerate() {
         let first = all.len();
@@ -46,7 +46,7 @@ pub(crate) fn sentences(store: &Store, evidence: &Evidence, asks: Asks) -> Vec<S
     all
 }
 
-fn split(store: &Store, index: usize, candidate: &Candidate, all: &mut Vec<SourceSentence>) {
+fn split(store: &View<'_>, index: usize, candidate: &Candidate, all: &mut Vec<SourceSentence>) {
     let chars: Vec<char> = candidate.hit.text.chars().collect();
     for range in sentence::split(&candidate.hit.text) {
         let range = trim(&chars, range);
@@ -132,7 +132,7 @@ fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evi
 }
 
 /// The citation of sentences `first..=last`, which must belong to one passage.
-pub(crate) fn cite(store: &Store, evidence: &Evidence, run: &[SourceSentence]) -> Option<Citation> {
+pub(crate) fn cite(store: &View<'_>, evidence: &Evidence, run: &[SourceSentence]) -> Option<Citation> {
     let (first, last) = (run.first()?, run.last()?);
     let candidate = &evidence.candidates[first.candidate];
     let hit = &candidate.hit;

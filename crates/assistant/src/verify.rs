@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use knowledge::{Store, StoreStatus};
+use knowledge::{StoreStatus, View};
 
 use crate::evidence::{Evidence, Sought, weigh, weighted_share};
 use crate::sources::SourceSentence;
@@ -24,7 +24,7 @@ const RUN_MAX: usize = 2;
 
 /// The run of source sentences that carries `written`, if any.
 pub(crate) fn support(
-    store: &Store,
+    store: &View<'_>,
     status: &StoreStatus,
     evidence: &Evidence,
     sentences: &[SourceSentence],

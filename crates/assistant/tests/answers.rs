@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assistant::{Answer, Ask, AskError, AskEvent, Assistant, Language, Mode, Outcome, Turn, Wanted};
-use knowledge::{Access, Go, Store};
+use knowledge::{Access, Go, Reader, Store};
 use tempfile::TempDir;
 
 const REFUNDS: &str = "# Card refunds\n\n\
@@ -48,6 +48,7 @@ impl House {
             question: question.into(),
             history: history.to_vec(),
             extractive: true,
+            ..Ask::default()
         };
         let answer = self.assistant.ask(&ask, &mut |_| Wanted::Yes).unwrap();
         self.check_citations(&answer);
@@ -64,6 +65,8 @@ impl House {
             let document = self
                 .assistant
                 .store()
+                .view(&Reader::keeper())
+                .unwrap()
                 .document(&c.document_id, Some(&c.version))
                 .unwrap()
                 .unwrap();

@@ -76,6 +76,13 @@ pub(crate) struct SettingArgs {
     /// Token that HTTP clients must send (better set as HANOK_TOKEN: other users can see flags)
     #[arg(long, global = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    /// Groups whose documents may be read, such as `hr,board`; `*` reads everything. Unless set: what everyone may
+    /// read. For the server: the rights of callers without an entry in the file of callers
+    #[arg(long, global = true, value_name = "GROUPS")]
+    pub(crate) groups: Option<String>,
+    /// File of callers with tokens and groups of their own, for the server
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) callers: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

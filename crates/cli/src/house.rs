@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
-use knowledge::{Access, Embed, Store, StoreError};
+use knowledge::{Access, Embed, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AskJson, AskStreamEvent, TurnJson};
@@ -21,10 +21,10 @@ use crate::settings::{Settings, Source};
 
 /// Who answers.
 pub(crate) enum House {
-    /// The server that runs on this data directory.
-    Served(PathBuf),
+    /// The server that runs on this data directory, asked with these rights.
+    Served(PathBuf, Reader),
     /// This process.
-    Own(Box<Assistant>),
+    Own(Box<Assistant>, Reader),
 }
 
 /// One question with what was said before.
@@ -42,10 +42,11 @@ impl House {
     pub(crate) fn for_questions(settings: &Settings, extractive: bool) -> Result<Self> {
         let own_model = settings.source("model") == Source::Flag && !extractive;
         if !own_model && Client::connect(&settings.data_dir).is_some() {
-            return Ok(Self::Served(settings.data_dir.clone()));
+            return Ok(Self::Served(settings.data_dir.clone(), settings.reader.clone()));
         }
         let store = Arc::new(open(settings, Access::Read)?);
-        Ok(Self::Own(Box::new(assistant(settings, store, extractive)?)))
+        let assistant = Box::new(assistant(settings, store, extractive)?);
+        Ok(Self::Own(assistant, settings.reader.clone()))
     }
 
     /// Asks; `on_event` sees each verified sentence as soon as it stands.
@@ -55,7 +56,7 @@ impl House {
         on_event: &mut dyn FnMut(AskStreamEvent) -> Wanted,
     ) -> Result<AskJson> {
         match self {
-            Self::Served(data_dir) => {
+            Self::Served(data_dir, reader) => {
                 let client = Client::connect(data_dir)
                     .ok_or_else(|| Failure::environment("the running server ended").hint("ask again"))?;
                 let call = Call::Ask {
@@ -63,7 +64,7 @@ impl House {
                     history: question.history,
                     extractive: question.extractive,
                 };
-                let outcome = client.call(call, &mut |line| match line {
+                let outcome = client.call(call, reader.to_stated(), &mut |line| match line {
                     EventLine::Ask(event) => on_event(event),
                     EventLine::Ingest(_) => Wanted::Yes,
                 });
@@ -72,11 +73,12 @@ impl House {
                     other => Err(unexpected(&other)),
                 }
             }
-            Self::Own(assistant) => {
+            Self::Own(assistant, reader) => {
                 let ask = Ask {
                     question: question.text,
                     history: question.history.into_iter().map(Into::into).collect(),
                     extractive: question.extractive,
+                    reader: reader.clone(),
                 };
                 let answer = assistant.ask(&ask, &mut |event| on_event((&event).into()));
                 answer.map(|answer| (&answer).into()).map_err(not_asked)
@@ -97,7 +99,11 @@ pub(crate) fn served_with(
     on_event: &mut dyn FnMut(EventLine) -> Wanted,
 ) -> Option<Result<Outcome>> {
     let client = Client::connect(&settings.data_dir)?;
-    Some(client.call(call, on_event).map_err(refused))
+    Some(
+        client
+            .call(call, settings.reader.to_stated(), on_event)
+            .map_err(refused),
+    )
 }
 
 /// A result of another kind than the call's: the server is of another version.
@@ -141,6 +147,11 @@ pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
     Store::open(&settings.data_dir, access).map_err(not_stored)
 }
 
+/// What a store holds, all of it.
+pub(crate) fn status(store: &Store) -> std::result::Result<StoreStatus, StoreError> {
+    store.view(&Reader::keeper())?.status()
+}
+
 /// What the store refused: bad input, or something about the machine.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(crate) fn not_stored(error: StoreError) -> Failure {
@@ -153,7 +164,7 @@ pub(crate) fn not_stored(error: StoreError) -> Failure {
 
 /// Loads model and embedder side by side and joins them with the documents.
 pub(crate) fn assistant(settings: &Settings, store: Arc<Store>, extractive: bool) -> Result<Assistant> {
-    let vectors = store.status().map_or(0, |status| status.vectors);
+    let vectors = status(&store).map_or(0, |status| status.vectors);
     let embedder = match vectors {
         0 => None,
         _ => start_embedder(settings)?,

@@ -4,6 +4,7 @@
 
 mod answer;
 mod args;
+mod callers;
 mod commands;
 mod demo;
 mod embedder;

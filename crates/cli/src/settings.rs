@@ -31,7 +31,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 16] = [
+pub(crate) const KEYS: [Key; 18] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -47,6 +47,8 @@ pub(crate) const KEYS: [Key; 16] = [
     text("address"),
     number("port"),
     text("token"),
+    text("groups"),
+    text("callers"),
     text("log"),
 ];
 
@@ -143,6 +145,10 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     /// Token that HTTP clients must send.
     pub(crate) token: Option<String>,
+    /// Whose documents may be read.
+    pub(crate) reader: knowledge::Reader,
+    /// Callers with tokens of their own.
+    pub(crate) callers: Option<PathBuf>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -201,6 +207,8 @@ impl Settings {
                 .unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()),
             port: parsed(get("port"), "a port between 0 and 65535")?.unwrap_or(DEFAULT_PORT),
             token: get("token").value.clone(),
+            reader: reader(get("groups"))?,
+            callers: get("callers").value.as_deref().map(PathBuf::from),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -267,6 +275,8 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "address" => args.address.as_deref(),
         "port" => args.port.as_deref(),
         "token" => args.token.as_deref(),
+        "groups" => args.groups.as_deref(),
+        "callers" => args.callers.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -290,6 +300,12 @@ fn parsed<T: std::str::FromStr>(raw: &Raw, expected: &str) -> Result<Option<T>> 
         Failure::misuse(format!("{} is `{value}`, but {expected} is needed", place(raw)))
             .hint("`hanok config` prints all settings and where each comes from")
     })
+}
+
+fn reader(raw: &Raw) -> Result<knowledge::Reader> {
+    let stated = raw.value.as_deref().unwrap_or_default();
+    knowledge::Reader::stated(stated)
+        .map_err(|what| Failure::misuse(format!("{} is `{stated}`: {what}", place(raw))))
 }
 
 fn check_mission(raw: &Raw) -> Result<()> {

@@ -88,6 +88,13 @@ impl EngineConfig {
 /// The partition of a caller that keeps nobody apart.
 pub const PARTITION_DEFAULT: u64 = 0;
 
+/// The partition of a caller of this name; never [`PARTITION_DEFAULT`].
+pub fn partition_of(name: &str) -> u64 {
+    let hash = stdx::hash::sha256(name.as_bytes());
+    let first = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    first.max(PARTITION_DEFAULT + 1)
+}
+
 /// One generation to run. What it says depends on nothing but itself and the model: not on what else runs.
 #[derive(Debug, Clone, Default)]
 pub struct Request {

@@ -7,7 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rusqlite::{Connection, params};
 
-use crate::catalog::{Catalog, meta};
+use crate::catalog::{AudienceSet, Catalog, meta};
 use crate::error::StoreError;
 
 /// Vectors are scanned by several threads from this many on.
@@ -19,11 +19,15 @@ pub(crate) struct Dense {
     embedder: i64,
     dim: usize,
     passages: Vec<u64>,
+    /// Of each passage's document.
+    audiences: Vec<u32>,
     values: Vec<f16>,
     /// Vectors up to this id are in.
     watermark: i64,
     /// The catalog's count of removals when the array was last pruned.
     removals: i64,
+    /// The catalog's count of changed audiences when they were last looked up.
+    audience_changes: i64,
     /// A connection of its own: SQLite counts, for each connection, the commits of all others.
     connection: Connection,
     data_version: Option<i64>,
@@ -43,9 +47,11 @@ impl Dense {
             embedder,
             dim,
             passages: Vec::new(),
+            audiences: Vec::new(),
             values: Vec::new(),
             watermark: 0,
             removals: 0,
+            audience_changes: 0,
             connection: catalog.reader()?,
             data_version: None,
         })
@@ -74,13 +80,17 @@ impl Dense {
             return Ok(());
         };
         let removals = meta(&self.connection, "passages_removed")?;
-        if removals != self.removals {
+        let changes = meta(&self.connection, "audience_seq")?;
+        if removals != self.removals || changes != self.audience_changes {
             self.prune()?;
             self.removals = removals;
+            self.audience_changes = changes;
         }
         let mut query = self.connection.prepare_cached(
-            "SELECT vector_id, passage_id, data FROM vectors
-             WHERE embedder_id = ?1 AND vector_id > ?2 ORDER BY vector_id",
+            "SELECT v.vector_id, v.passage_id, v.data, d.audience_id FROM vectors v
+             JOIN passages p ON p.passage_id = v.passage_id
+             JOIN documents d ON d.document_id = p.document_id
+             WHERE v.embedder_id = ?1 AND v.vector_id > ?2 ORDER BY v.vector_id",
         )?;
         let mut rows = query.query(params![self.embedder, self.watermark])?;
         while let Some(row) = rows.next()? {
@@ -89,6 +99,7 @@ impl Dense {
             // A blob of another length is damage; its passage is still found by words.
             if data.len() == self.dim * size_of::<f16>() {
                 self.passages.push(row.get::<_, i64>(1)?.cast_unsigned());
+                self.audiences.push(row.get(3)?);
                 self.values
                     .extend(data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])));
             }
@@ -97,33 +108,40 @@ impl Dense {
         Ok(())
     }
 
-    /// Drops vectors whose passage is gone or was embedded anew.
+    /// Drops vectors whose passage is gone or was embedded anew, and looks the audiences of the others up again.
     fn prune(&mut self) -> rusqlite::Result<()> {
-        let mut alive: Vec<u64> = self
+        let mut alive: Vec<(u64, u32)> = self
             .connection
-            .prepare_cached("SELECT passage_id FROM vectors WHERE embedder_id = ?1 AND vector_id <= ?2")?
+            .prepare_cached(
+                "SELECT v.passage_id, d.audience_id FROM vectors v
+                 JOIN passages p ON p.passage_id = v.passage_id
+                 JOIN documents d ON d.document_id = p.document_id
+                 WHERE v.embedder_id = ?1 AND v.vector_id <= ?2",
+            )?
             .query_map(params![self.embedder, self.watermark], |row| {
-                row.get::<_, i64>(0).map(i64::cast_unsigned)
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
             })?
             .collect::<rusqlite::Result<_>>()?;
         alive.sort_unstable();
         let mut kept = 0;
         for i in 0..self.passages.len() {
-            if alive.binary_search(&self.passages[i]).is_ok() {
+            if let Ok(at) = alive.binary_search_by_key(&self.passages[i], |(passage, _)| *passage) {
                 self.passages[kept] = self.passages[i];
+                self.audiences[kept] = alive[at].1;
                 self.values
                     .copy_within(i * self.dim..(i + 1) * self.dim, kept * self.dim);
                 kept += 1;
             }
         }
         self.passages.truncate(kept);
+        self.audiences.truncate(kept);
         self.values.truncate(kept * self.dim);
         Ok(())
     }
 
-    /// The passages whose vectors are nearest (unit vectors: the dot product is the cosine), best first, equal
+    /// Of the passages of these audiences those whose vectors are nearest (unit vectors: the dot product is the cosine), best first, equal
     /// ones by id.
-    pub(crate) fn search(&self, query: &[f32], limit: usize) -> Vec<(u64, f32)> {
+    pub(crate) fn search(&self, query: &[f32], limit: usize, allowed: &AudienceSet) -> Vec<(u64, f32)> {
         if query.len() != self.dim || self.dim == 0 || limit == 0 {
             return Vec::new();
         }
@@ -138,8 +156,11 @@ impl Dense {
             let scans: Vec<_> = self
                 .passages
                 .chunks(share)
+                .zip(self.audiences.chunks(share))
                 .zip(self.values.chunks(share * self.dim))
-                .map(|(ids, values)| scope.spawn(move || scan(query, ids, values, limit)))
+                .map(|((ids, audiences), values)| {
+                    scope.spawn(move || scan(query, ids, audiences, values, limit, allowed))
+                })
                 .collect();
             scans
                 .into_iter()
@@ -151,11 +172,21 @@ impl Dense {
     }
 }
 
-fn scan(query: &[f32], ids: &[u64], values: &[f16], limit: usize) -> Vec<(u64, f32)> {
+fn scan(
+    query: &[f32],
+    ids: &[u64],
+    audiences: &[u32],
+    values: &[f16],
+    limit: usize,
+    allowed: &AudienceSet,
+) -> Vec<(u64, f32)> {
     let mut row = vec![0.0f32; query.len()];
     let mut best = Vec::with_capacity(limit * 2);
     let mut floor = f32::NEG_INFINITY;
-    for (&id, vector) in ids.iter().zip(values.chunks_exact(query.len())) {
+    for ((&id, &audience), vector) in ids.iter().zip(audiences).zip(values.chunks_exact(query.len())) {
+        if !allowed.has(audience) {
+            continue;
+        }
         vector.convert_to_f32_slice(&mut row);
         let score = dot(query, &row);
         if score > floor || best.len() < limit {

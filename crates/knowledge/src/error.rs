@@ -43,6 +43,28 @@ pub enum StoreError {
         /// The newest version known here.
         known: i64,
     },
+    /// Written by an older program, and opened for reading only.
+    #[error(
+        "`{}` has the layout of an older version of this program ({found}; this one writes {known}); \
+         run `hanok ingest` once to bring it up to date: a copy of it is kept beside it",
+        path.display()
+    )]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The version written here.
+        known: i64,
+    },
+    /// The rules of access cannot be read or understood.
+    #[error("`{}`: {what}; nothing is taken in until the rules of access are right", path.display())]
+    AccessRules {
+        /// The file of rules.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The database's bytes make no sense.
     #[error(
         "`{}` is damaged ({what}); restore it from a backup, \

@@ -12,6 +12,7 @@ use stdx::fs;
 use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::access::{Audience, Rules};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
@@ -48,6 +49,7 @@ struct Run<'a> {
     report: IngestReport,
     on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     stop: bool,
+    rules: Rules,
 }
 
 impl Run<'_> {
@@ -75,9 +77,17 @@ impl Store {
             report: IngestReport::default(),
             on_event,
             stop: false,
+            rules: Rules::load(&self.dir)?,
         };
+        self.refresh_audiences(&mut run.rules)?;
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
+        for (path, what) in std::mem::take(&mut run.rules.faults) {
+            run.report.failed.push(FailedFile {
+                path: path.display().to_string(),
+                reason: format!("who may read this folder is not clear, so nobody may: {what}"),
+            });
+        }
         run.report.s = watch.s();
         Ok(run.report)
     }
@@ -125,6 +135,7 @@ impl Store {
             report: IngestReport::default(),
             on_event: &mut nothing,
             stop: false,
+            rules: Rules::load(&self.dir)?,
         };
         self.one(&entry, &mut run)?;
         self.write(Self::flush)?;
@@ -179,6 +190,40 @@ impl Store {
         self.announce(unchanged, run)
     }
 
+    /// Gives documents the audiences that are stated now, before anything else is done. A file that cannot be seen
+    /// keeps the one it had: so does its folder's own statement.
+    fn refresh_audiences(&self, rules: &mut Rules) -> Result<(), StoreError> {
+        let mut moved = Vec::new();
+        for known in self.catalog.audiences()? {
+            let audience = match known.origin {
+                Origin::Upload => rules.of_upload(&known.path_bytes),
+                Origin::File => {
+                    let path = Path::new(OsStr::from_bytes(&known.path_bytes));
+                    if fs::symlink_metadata(path).is_err() {
+                        continue;
+                    }
+                    rules.of_file(path)
+                }
+            };
+            if audience != known.audience {
+                moved.push((known.document_id, audience));
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.write(|store, writer| {
+            for (document_id, audience) in &moved {
+                let connection = writer.connect(&store.catalog)?;
+                if let Some(seq) = store.catalog.set_audience(connection, document_id, audience)? {
+                    store.fail_point("audience committed")?;
+                    store.index(writer, &[(document_id.clone(), seq)])?;
+                }
+            }
+            store.flush(writer)
+        })
+    }
+
     fn announce(&self, unchanged: Vec<(String, u64)>, run: &mut Run<'_>) -> Result<(), StoreError> {
         let queue = self.catalog.queue()?;
         let bytes = queue
@@ -225,7 +270,11 @@ impl Store {
         if run.stop {
             return Ok(());
         }
-        let outcome = self.take_in(entry, &path, &shown)?;
+        let audience = match entry.origin {
+            Origin::File => run.rules.of_file(&path),
+            Origin::Upload => run.rules.of_upload(&entry.path_bytes),
+        };
+        let outcome = self.take_in(entry, &path, &shown, &audience)?;
         let mut failed = None;
         match outcome {
             Outcome::Unchanged => run.report.unchanged += 1,
@@ -261,7 +310,13 @@ impl Store {
         }
     }
 
-    fn take_in(&self, entry: &QueueEntry, path: &Path, shown: &str) -> Result<Outcome, StoreError> {
+    fn take_in(
+        &self,
+        entry: &QueueEntry,
+        path: &Path,
+        shown: &str,
+        audience: &Audience,
+    ) -> Result<Outcome, StoreError> {
         let known = self.catalog.by_path(&entry.path_bytes)?;
         let read = match read_whole(path, known.as_ref(), &self.read_options()) {
             Ok(read) => read,
@@ -285,6 +340,7 @@ impl Store {
             path_bytes: &entry.path_bytes,
             version: &read.version,
             stat: read.stat,
+            audience,
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {
@@ -398,6 +454,7 @@ impl Store {
                 ctime_ns: 0,
                 device: 0,
             },
+            audience: &Audience::everyone(),
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use stdx::fs;
-use tantivy::collector::TopDocs;
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions,
 };
@@ -16,9 +14,13 @@ use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term};
 
 use crate::analyser::{ANALYSER_NAME, ANALYSER_VERSION, Analyser};
-use crate::catalog::{Catalog, StoredPassage};
+use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
 use crate::question::Question;
+
+mod score;
+
+use score::{Classes, Scored, Scorer};
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;
@@ -36,6 +38,7 @@ const HEADING_BOOST: f32 = 0.3;
 #[derive(Clone, Copy)]
 struct Fields {
     passage: Field,
+    audience: Field,
     document: Field,
     title: Field,
     headings: Field,
@@ -51,6 +54,7 @@ pub(crate) struct Lexical {
     fields: Fields,
     /// The manifest of the commit that the reader shows; `None` in memory.
     seen: Option<Mutex<Vec<u8>>>,
+    classes: Classes,
 }
 
 /// The index, open for writing.
@@ -68,6 +72,7 @@ fn schema() -> (Schema, Fields) {
     let mut builder = Schema::builder();
     let fields = Fields {
         passage: builder.add_u64_field("passage", FAST | INDEXED),
+        audience: builder.add_u64_field("audience", FAST),
         document: builder.add_text_field("document", STRING),
         title: builder.add_text_field("title", text()),
         headings: builder.add_text_field("headings", text()),
@@ -138,6 +143,7 @@ impl Lexical {
             reader,
             fields,
             seen,
+            classes: Classes::default(),
         })
     }
 
@@ -177,6 +183,7 @@ impl Lexical {
             reader,
             fields,
             seen: None,
+            classes: Classes::default(),
         })
     }
 
@@ -209,19 +216,30 @@ impl Lexical {
         self.reader.searcher()
     }
 
-    /// In how many passages' texts a term occurs.
-    pub(crate) fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
+    /// In how many texts of permitted passages a term occurs.
+    pub(crate) fn passage_frequency(&self, term: &str, allowed: &AudienceSet) -> Result<u64, StoreError> {
         self.guarded("look up a word", |lexical| {
-            lexical
-                .searcher()
-                .doc_freq(&Term::from_field_text(lexical.fields.text, term))
+            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let classes = lexical.classes.of(&searcher, &fields)?;
+            Scorer::new(&searcher, classes, allowed, &fields).frequency(lexical.fields.text, term)
         })
     }
 
-    /// The best passages with their scores, best first, equal ones by id.
-    pub(crate) fn search(&self, question: &str, limit: usize) -> Result<Vec<(u64, f32)>, StoreError> {
+    /// The best permitted passages with their scores, best first, equal ones by id.
+    pub(crate) fn search(
+        &self,
+        question: &str,
+        limit: usize,
+        allowed: &AudienceSet,
+    ) -> Result<Vec<(u64, f32)>, StoreError> {
         let question = Question::parse(question);
-        self.guarded("search", |lexical| lexical.try_search(&question, limit.max(1)))
+        self.guarded("search", |lexical| {
+            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let classes = lexical.classes.of(&searcher, &fields)?;
+            let scorer = Scorer::new(&searcher, classes, allowed, &fields);
+            let terms = rarest(&question, &scorer, lexical.fields.text)?;
+            scorer.best(&terms, limit.max(1))
+        })
     }
 
     /// Runs `query`; a damaged index may make the library panic, which is an error here like any other.
@@ -234,72 +252,52 @@ impl Lexical {
             .unwrap_or_else(|_| Err(TantivyError::InternalError("the index is damaged".to_owned())));
         result.map_err(|error| StoreError::index(doing, &self.dir, error))
     }
+}
 
-    fn try_search(&self, question: &Question, limit: usize) -> tantivy::Result<Vec<(u64, f32)>> {
-        let searcher = self.searcher();
-        let query = self.query(question, &searcher)?;
-        let top = searcher.search(&query, &TopDocs::with_limit(limit).order_by_score())?;
-        let mut hits = Vec::with_capacity(top.len());
-        for (score, address) in top {
-            let ids = searcher
-                .segment_reader(address.segment_ord)
-                .fast_fields()
-                .u64("passage")?;
-            hits.extend(ids.first(address.doc_id).map(|id| (id, score)));
-        }
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Ok(hits)
-    }
-
+impl Fields {
     /// Any of the words must stand in the passage, its title or its headings; those around it only add to it.
-    fn query(&self, question: &Question, searcher: &Searcher) -> tantivy::Result<BooleanQuery> {
-        let terms = self.rarest(question, searcher)?;
-        let own = [
-            (self.fields.text, 1.0),
-            (self.fields.title, TITLE_BOOST),
-            (self.fields.headings, HEADING_BOOST),
-        ];
-        let around = [(self.fields.around, AROUND_BOOST)];
-        Ok(BooleanQuery::new(vec![
-            (Occur::Must, Box::new(any_of(&terms, &own))),
-            (Occur::Should, Box::new(any_of(&terms, &around))),
-        ]))
-    }
-
-    /// The question's terms with their weights; of too many the rarest that occur at all.
-    fn rarest<'q>(
-        &self,
-        question: &'q Question,
-        searcher: &Searcher,
-    ) -> tantivy::Result<Vec<(&'q str, f32)>> {
-        let mut terms = Vec::with_capacity(question.terms.len());
-        for (text, weight) in &question.terms {
-            let frequency = searcher.doc_freq(&Term::from_field_text(self.fields.text, text))?;
-            terms.push((frequency, text.as_str(), *weight));
-        }
-        if terms.len() > TERMS_MAX {
-            terms.sort_by(|a, b| (a.0 == 0, a.0, a.1).cmp(&(b.0 == 0, b.0, b.1)));
-            terms.truncate(TERMS_MAX);
-        }
-        Ok(terms
-            .into_iter()
-            .map(|(_, text, weight)| (text, weight))
-            .collect())
+    fn scored(&self) -> [Scored; 4] {
+        let own = |field, boost| Scored {
+            field,
+            boost,
+            is_own: true,
+        };
+        [
+            own(self.text, 1.0),
+            own(self.title, TITLE_BOOST),
+            own(self.headings, HEADING_BOOST),
+            Scored {
+                field: self.around,
+                boost: AROUND_BOOST,
+                is_own: false,
+            },
+        ]
     }
 }
 
-fn any_of(terms: &[(&str, f32)], fields: &[(Field, f32)]) -> BooleanQuery {
-    let mut parts: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(terms.len() * fields.len());
-    for (text, weight) in terms {
-        for (field, boost) in fields {
-            let term = TermQuery::new(Term::from_field_text(*field, text), IndexRecordOption::WithFreqs);
-            parts.push((
-                Occur::Should,
-                Box::new(BoostQuery::new(Box::new(term), weight * boost)),
-            ));
-        }
+/// The question's terms with their weights; of too many the rarest that occur at all.
+fn rarest<'q>(
+    question: &'q Question,
+    scorer: &Scorer<'_>,
+    field: Field,
+) -> tantivy::Result<Vec<(&'q str, f32)>> {
+    let terms = question
+        .terms
+        .iter()
+        .map(|(text, weight)| (text.as_str(), *weight));
+    if question.terms.len() <= TERMS_MAX {
+        return Ok(terms.collect());
     }
-    BooleanQuery::new(parts)
+    let mut counted = Vec::with_capacity(question.terms.len());
+    for (text, weight) in terms {
+        counted.push((scorer.frequency(field, text)?, text, weight));
+    }
+    counted.sort_by(|a, b| (a.0 == 0, a.0, a.1).cmp(&(b.0 == 0, b.0, b.1)));
+    counted.truncate(TERMS_MAX);
+    Ok(counted
+        .into_iter()
+        .map(|(_, text, weight)| (text, weight))
+        .collect())
 }
 
 /// Tantivy's commit record.
@@ -356,6 +354,7 @@ impl LexicalWriter {
     fn add(&mut self, passage: &StoredPassage, around: &str) -> Result<(), StoreError> {
         let mut entry = TantivyDocument::default();
         entry.add_u64(self.fields.passage, passage.passage_id);
+        entry.add_u64(self.fields.audience, u64::from(passage.audience));
         entry.add_text(self.fields.document, &passage.document_id);
         entry.add_text(self.fields.title, &passage.title);
         entry.add_text(self.fields.headings, &passage.headings);

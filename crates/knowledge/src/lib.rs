@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of models: vectors come through [`Embed`], and lexical search works without it.
 
+pub mod access;
 mod analyser;
 mod catalog;
 mod dense;
@@ -22,9 +23,11 @@ mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+mod view;
 mod walk;
 mod writer;
 
+pub use access::{Audience, Reader};
 pub use error::StoreError;
 pub use prepare::ReadOptions;
 pub use store::Store;
@@ -32,3 +35,4 @@ pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, SearchMode, StoreStatus,
 };
+pub use view::View;

@@ -9,16 +9,23 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
 /// What turns layout `i + 1` into layout `i + 2`.
-const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [];
+const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
+    // Version 2: audiences. What was there before is for everyone, as it was.
+    "CREATE TABLE audiences (audience_id INTEGER PRIMARY KEY, groups TEXT NOT NULL UNIQUE);
+     INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
+     ALTER TABLE documents ADD COLUMN audience_id INTEGER NOT NULL DEFAULT 1;
+     INSERT INTO meta (key, value) VALUES ('audience_seq', 0);",
+];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
 /// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
-/// safe on disk.
+/// safe on disk. Documents with the same readers share a row of `audiences` (see [`crate::access`]); rows are never
+/// used for another audience.
 const LAYOUT: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -38,8 +45,11 @@ CREATE TABLE documents (
     ctime_ns INTEGER NOT NULL,
     device INTEGER NOT NULL,
     cutter INTEGER NOT NULL,
-    ingested_ms INTEGER NOT NULL
+    ingested_ms INTEGER NOT NULL,
+    audience_id INTEGER NOT NULL DEFAULT 1
 );
+CREATE TABLE audiences (audience_id INTEGER PRIMARY KEY, groups TEXT NOT NULL UNIQUE);
+INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
 CREATE TABLE versions (
     document_id TEXT NOT NULL,
     version TEXT NOT NULL,
@@ -86,7 +96,8 @@ CREATE TABLE queue (
 );
 CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX index_pending_order ON index_pending (seq);
-INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0);
+INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0),
+    ('audience_seq', 0);
 ";
 
 /// Creates, checks or migrates the layout on a writing connection.
@@ -224,6 +235,6 @@ mod tests {
         back_up(&connection, &path, 1).unwrap();
         back_up(&connection, &path, 1).unwrap();
         let copy = dir.path().join("hanok.v1.backup");
-        assert_eq!(version(&open(&copy), &copy).unwrap(), Some(1));
+        assert_eq!(version(&open(&copy), &copy).unwrap(), Some(SCHEMA_VERSION));
     }
 }

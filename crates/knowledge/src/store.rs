@@ -1,10 +1,8 @@
 //! The store: one data directory with its catalog, word index, vectors and uploads.
 //!
-//! Taking in stands in [`crate::ingest`]; here are opening, searching, reading and removing.
+//! Taking in stands in [`crate::ingest`], searching and reading in [`crate::view`]; here are opening and removing.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,20 +12,15 @@ use stdx::fs;
 use stdx::hash::short_id;
 use stdx::lock::{FileLock, LockError};
 
-use crate::analyser::Analyser;
-use crate::catalog::{Catalog, PassageRow};
+use crate::access::Reader;
+use crate::catalog::Catalog;
 use crate::dense::Dense;
 use crate::error::StoreError;
-use crate::fusion::fuse;
 use crate::lexical::Lexical;
 use crate::prepare::ReadOptions;
-use crate::types::{Access, DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
+use crate::types::{Access, DocumentInfo};
+use crate::view::View;
 use crate::writer::Writer;
-
-/// How deep each list goes into the fusion.
-const LIST_DEPTH: usize = 50;
-/// More passages are never returned.
-const HITS_MAX: usize = 1_000;
 
 /// The documents of one data directory.
 pub struct Store {
@@ -35,7 +28,7 @@ pub struct Store {
     pub(crate) access: Access,
     pub(crate) catalog: Catalog,
     pub(crate) lexical: RwLock<Arc<Lexical>>,
-    dense: Mutex<Option<Dense>>,
+    pub(crate) dense: Mutex<Option<Dense>>,
     pub(crate) writer: Mutex<Writer>,
     /// One ingest at a time; searches do not wait for it.
     pub(crate) ingesting: Mutex<()>,
@@ -81,7 +74,7 @@ impl Store {
                 other => other?,
             }
         }
-        catalog.counts()?;
+        catalog.check()?;
         let lexical = open_lexical(&dir.join("lexical"), access, &catalog)?;
         let store = Self {
             dir,
@@ -150,155 +143,12 @@ impl Store {
         fresh
     }
 
-    /// The best `k` passages. Texts that are equal to the byte are listed once.
-    ///
-    /// # Errors
-    /// When an index or the database cannot be read; never because of the question.
-    pub fn search(
-        &self,
-        question: &str,
-        k: usize,
-        mode: SearchMode,
-        embedder: Option<&dyn Embed>,
-    ) -> Result<Vec<Hit>, StoreError> {
-        let k = k.min(HITS_MAX);
-        let depth = LIST_DEPTH.max(k.saturating_mul(2));
-        let lexical = match mode {
-            SearchMode::Dense => Vec::new(),
-            SearchMode::Lexical | SearchMode::Hybrid => self.search_lexical(question, depth)?,
-        };
-        let dense = match (mode, embedder) {
-            (SearchMode::Dense | SearchMode::Hybrid, Some(embedder)) => {
-                self.search_dense(question, depth, embedder)?
-            }
-            _ => Vec::new(),
-        };
-        let ranked = match mode {
-            SearchMode::Lexical => with_scores(&lexical),
-            SearchMode::Dense => with_scores(&dense),
-            SearchMode::Hybrid => {
-                let ids = |list: &[(u64, f32)]| list.iter().map(|(id, _)| *id).collect();
-                fuse(&[ids(&lexical), ids(&dense)])
-            }
-        };
-        self.hits(&ranked, k, &lexical, &dense)
-    }
-
-    fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        match self.lexical().search(question, depth) {
-            Err(StoreError::Index { source, .. }) => {
-                tracing::warn!(%source, "the word index failed and is made anew");
-                self.heal_index()?;
-                self.lexical().search(question, depth)
-            }
-            other => other,
-        }
-    }
-
-    fn search_dense(
-        &self,
-        question: &str,
-        depth: usize,
-        embedder: &dyn Embed,
-    ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let id = embedder.id();
-        let Some(row) = self.catalog.embedder_row(&id)? else {
-            return Ok(Vec::new());
-        };
-        let vectors = embedder.embed(EmbedKind::Query, &[question]);
-        let Some(vector) = vectors.first() else {
-            return Ok(Vec::new());
-        };
-        let mut guard = held(&self.dense);
-        let dense = match &mut *guard {
-            Some(dense) if dense.is_of(row, id.dim) => dense,
-            other => other.insert(Dense::new(&self.catalog, row, id.dim)?),
-        };
-        dense.refresh(&self.catalog)?;
-        Ok(dense.search(vector, depth))
-    }
-
-    fn hits(
-        &self,
-        ranked: &[(u64, f64)],
-        k: usize,
-        lexical: &[(u64, f32)],
-        dense: &[(u64, f32)],
-    ) -> Result<Vec<Hit>, StoreError> {
-        let score_in = |list: &[(u64, f32)], id| {
-            list.iter()
-                .find(|(other, _)| *other == id)
-                .map(|(_, s)| f64::from(*s))
-        };
-        let mut hits: Vec<Hit> = Vec::with_capacity(k);
-        let mut texts = BTreeSet::new();
-        for batch in ranked.chunks(k.max(1)) {
-            let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
-            let rows = self.catalog.passages(&ids)?;
-            let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
-            for &(id, score) in batch {
-                // An index that lags behind names passages that are gone.
-                let Some(row) = rows.remove(&id) else { continue };
-                if hits.len() < k && texts.insert(row.text.clone()) {
-                    hits.push(hit(row, score, score_in(lexical, id), score_in(dense, id)));
-                }
-            }
-            if hits.len() >= k {
-                break;
-            }
-        }
-        Ok(hits)
-    }
-
-    /// All documents, by path.
+    /// What a reader may see of it: every way to read goes through here.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        self.catalog.documents()
-    }
-
-    /// A document's text: the present version, or an older one by its name; `None` if there is none such.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn document(
-        &self,
-        document_id: &str,
-        version: Option<&str>,
-    ) -> Result<Option<DocumentText>, StoreError> {
-        self.catalog.document(document_id, version)
-    }
-
-    /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
-    ///
-    /// # Errors
-    /// [`StoreError::BadSpan`] for a range that the text does not have.
-    pub fn span(
-        &self,
-        document_id: &str,
-        version: Option<&str>,
-        span: Range<usize>,
-    ) -> Result<Option<String>, StoreError> {
-        let Some(document) = self.document(document_id, version)? else {
-            return Ok(None);
-        };
-        let n_chars = document.text.chars().count();
-        if span.start > span.end || span.end > n_chars {
-            return Err(StoreError::BadSpan {
-                start: span.start,
-                end: span.end,
-                n_chars,
-            });
-        }
-        Ok(Some(
-            document
-                .text
-                .chars()
-                .skip(span.start)
-                .take(span.end - span.start)
-                .collect(),
-        ))
+    pub fn view(&self, reader: &Reader) -> Result<View<'_>, StoreError> {
+        View::new(self, reader)
     }
 
     /// Removes a document with all its versions (and the kept file of an upload); false if there is none.
@@ -307,8 +157,7 @@ impl Store {
     /// When nothing can be written.
     pub fn remove(&self, document_id: &str) -> Result<bool, StoreError> {
         let known = self
-            .catalog
-            .documents()?
+            .all_documents()?
             .into_iter()
             .find(|d| d.document_id == document_id);
         match known {
@@ -338,12 +187,17 @@ impl Store {
                 .map(|d| d.document_id)
                 .collect()
         };
-        let documents = self.catalog.documents()?;
+        let documents = self.all_documents()?;
         let doomed: Vec<DocumentInfo> = documents
             .into_iter()
             .filter(|d| ids.contains(&d.document_id))
             .collect();
         self.erase(&doomed)
+    }
+
+    fn all_documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
+        let all = self.catalog.audiences_of(&Reader::keeper())?;
+        self.catalog.documents(&all)
     }
 
     fn erase(&self, documents: &[DocumentInfo]) -> Result<usize, StoreError> {
@@ -376,34 +230,6 @@ impl Store {
 
     pub(crate) fn uploads(&self) -> PathBuf {
         self.dir.join("uploads")
-    }
-
-    /// Counts and state.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        let counts = self.catalog.counts()?;
-        Ok(StoreStatus {
-            documents: counts.documents,
-            passages: counts.passages,
-            vectors: counts.vectors,
-            queued: counts.queued,
-            read_only: held(&self.read_only).clone(),
-        })
-    }
-
-    /// The index terms of a text in order, as the lexical index sees them (NFC, folded, stemmed; Hangul as bigrams).
-    pub fn terms(&self, text: &str) -> Vec<String> {
-        Analyser::terms(text).into_iter().map(|term| term.text).collect()
-    }
-
-    /// In how many passages a term occurs.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
-        self.lexical().passage_frequency(term)
     }
 }
 
@@ -441,32 +267,5 @@ fn open_lexical(dir: &Path, access: Access, catalog: &Catalog) -> Result<Lexical
     match Lexical::rebuild(dir, catalog) {
         Err(error) if error.is_no_space() => Lexical::in_memory(dir, catalog),
         other => other,
-    }
-}
-
-fn with_scores(list: &[(u64, f32)]) -> Vec<(u64, f64)> {
-    let mut scored: Vec<(u64, f64)> = list.iter().map(|(id, score)| (*id, f64::from(*score))).collect();
-    scored.sort_by(|a, b| match b.1.total_cmp(&a.1) {
-        Ordering::Equal => a.0.cmp(&b.0),
-        unequal => unequal,
-    });
-    scored
-}
-
-fn hit(row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
-    Hit {
-        passage_id: row.passage_id,
-        document_id: row.document_id,
-        version: row.version,
-        path: row.path,
-        title: row.title,
-        page: row.page,
-        start: row.start,
-        end: row.end,
-        heading_path: row.heading_path,
-        text: row.text,
-        score,
-        lexical_score,
-        dense_score,
     }
 }

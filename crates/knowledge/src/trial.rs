@@ -14,6 +14,7 @@ use stdx::clock::Stopwatch;
 use stdx::{fs, rng};
 
 use crate::Store;
+use crate::access::Reader;
 use crate::error::StoreError;
 use crate::types::{Access, Embed, SearchMode};
 use baseline::Baseline;
@@ -100,6 +101,7 @@ pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialRep
         while store.embed_pending(embedder, usize::MAX)? > 0 {}
     }
     let index_s = watch.s();
+    let view = store.view(&Reader::keeper())?;
     let ids: BTreeMap<(&str, u32), &str> = pages
         .iter()
         .map(|p| ((p.document.as_str(), p.page), p.id.as_str()))
@@ -108,7 +110,7 @@ pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialRep
     let mut times = Vec::with_capacity(questions.len());
     for question in &questions {
         let watch = Stopwatch::start();
-        let hits = store.search(&question.question, HITS, trial.mode, embedder)?;
+        let hits = view.search(&question.question, HITS, trial.mode, embedder)?;
         times.push(watch.ms());
         let found = hits
             .iter()

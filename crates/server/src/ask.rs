@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use assistant::{Ask, AskError, AskEvent, Turn, Wanted};
-use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
+use knowledge::Reader;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -153,9 +154,13 @@ pub(crate) fn keep_alive() -> KeepAlive {
 }
 
 /// `POST /api/ask`.
-pub(crate) async fn api_ask(State(app): State<App>, body: JsonBody) -> Result<Response, ApiError> {
+pub(crate) async fn api_ask(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let fields = Fields::of(&body.0)?;
-    let ask = parse(&fields)?;
+    let ask = parse(&fields, reader)?;
     if !fields.flag("stream")?.unwrap_or(false) {
         return Ok(Json(answered(&app, ask).await?).into_response());
     }
@@ -184,7 +189,7 @@ pub(crate) fn to_text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
-fn parse(fields: &Fields<'_>) -> Result<Ask, ApiError> {
+fn parse(fields: &Fields<'_>, reader: Reader) -> Result<Ask, ApiError> {
     let question = fields.text("question")?;
     let question = question.ok_or_else(|| ApiError::bad_field("question", "`question` is missing"))?;
     if question.trim().is_empty() {
@@ -194,6 +199,7 @@ fn parse(fields: &Fields<'_>) -> Result<Ask, ApiError> {
         question: question.to_owned(),
         history: history(fields.list("history")?)?,
         extractive: fields.flag("extractive")?.unwrap_or(false),
+        reader,
     })
 }
 

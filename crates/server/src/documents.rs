@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
-use knowledge::{DocumentText, SearchMode, StoreError};
+use knowledge::{DocumentText, Reader, SearchMode, StoreError};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -40,27 +40,31 @@ where
 /// The best passages, as HTTP and the local socket both give them.
 pub(crate) fn find(
     app: &Shared,
+    reader: &Reader,
     question: &str,
     k: usize,
     mode: SearchModeJson,
 ) -> Result<SearchJson, StoreError> {
     let embedder = app.assistant.embedder().map(AsRef::as_ref);
-    let store = app.assistant.store();
-    let hits = store.search(question, k.clamp(1, K_MAX), SearchMode::from(mode), embedder)?;
+    let view = app.assistant.store().view(reader)?;
+    let hits = view.search(question, k.clamp(1, K_MAX), SearchMode::from(mode), embedder)?;
     Ok(SearchJson::from(hits.as_slice()))
 }
 
-/// Removes a document, and its file if it was uploaded here; false if there is none.
-pub(crate) fn remove(app: &Shared, id: &str) -> Result<bool, StoreError> {
+/// Removes a document, and its file if it was uploaded here; false if there is none that the reader may see.
+pub(crate) fn remove(app: &Shared, reader: &Reader, id: &str) -> Result<bool, StoreError> {
     let store = app.assistant.store();
-    let path = store
-        .documents()?
+    let seen = store.view(reader)?.documents()?;
+    let Some(path) = seen
         .into_iter()
         .find(|info| info.document_id == id)
-        .map(|info| info.path);
+        .map(|info| info.path)
+    else {
+        return Ok(false);
+    };
+    let path = std::path::PathBuf::from(path);
     let removed = store.remove(id)?;
-    if let Some(path) = path.map(std::path::PathBuf::from)
-        && removed
+    if removed
         && path.parent() == Some(app.uploads_dir.as_path())
         && let Err(error) = stdx::fs::remove_file(&path)
     {
@@ -70,7 +74,11 @@ pub(crate) fn remove(app: &Shared, id: &str) -> Result<bool, StoreError> {
 }
 
 /// `GET /api/search?q=&k=&mode=`.
-pub(crate) async fn search(State(app): State<App>, values: Values) -> Result<Response, ApiError> {
+pub(crate) async fn search(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    values: Values,
+) -> Result<Response, ApiError> {
     let question = values.get("q").cloned().unwrap_or_default();
     if question.trim().is_empty() {
         return Err(ApiError::bad_field("q", "`q` is missing: what to search for"));
@@ -105,7 +113,7 @@ pub(crate) async fn search(State(app): State<App>, values: Values) -> Result<Res
     let place = crate::ask::take_place(&app)?;
     let found = off_reactor(move || {
         let _held = place;
-        Ok(find(&app, &question, k, mode)?)
+        Ok(find(&app, &reader, &question, k, mode)?)
     });
     Ok(Json(found.await?).into_response())
 }
@@ -125,40 +133,60 @@ pub(crate) fn number(
 }
 
 /// `GET /api/documents`.
-pub(crate) async fn list(State(app): State<App>) -> Result<Response, ApiError> {
-    let documents = off_reactor(move || Ok(app.assistant.store().documents()?)).await?;
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+) -> Result<Response, ApiError> {
+    let documents = off_reactor(move || Ok(app.assistant.store().view(&reader)?.documents()?)).await?;
     Ok(Json(DocumentsJson::from(documents.as_slice())).into_response())
 }
 
 /// The document, or a 404 that says which part is missing.
-pub(crate) async fn load(app: &App, id: String, version: Option<String>) -> Result<DocumentText, ApiError> {
-    let app = app.clone();
+pub(crate) async fn load(
+    app: &App,
+    reader: &Reader,
+    id: String,
+    version: Option<String>,
+) -> Result<DocumentText, ApiError> {
+    let (app, reader) = (app.clone(), reader.clone());
     let missing = ApiError::not_found(
         "document_not_found",
         "there is no such document, or not in this version",
     );
-    let found = off_reactor(move || Ok(app.assistant.store().document(&id, version.as_deref())?)).await?;
+    let read = move || {
+        Ok(app
+            .assistant
+            .store()
+            .view(&reader)?
+            .document(&id, version.as_deref())?)
+    };
+    let found = off_reactor(read).await?;
     found.ok_or(missing)
 }
 
 /// `GET /api/documents/{id}?version=&start=&end=`: the text, or the part between two positions.
 pub(crate) async fn one(
     State(app): State<App>,
+    Extension(reader): Extension<Reader>,
     Path(id): Path<String>,
     values: Values,
 ) -> Result<Response, ApiError> {
     let start = number(&values, "start")?.unwrap_or(0);
     let end = number(&values, "end")?.unwrap_or(usize::MAX);
     let version = values.get("version").filter(|v| !v.is_empty()).cloned();
-    let document = load(&app, id, version).await?;
+    let document = load(&app, &reader, id, version).await?;
     Ok(Json(DocumentTextJson::part(&document, start, end)).into_response())
 }
 
 /// `DELETE /api/documents/{id}`.
-pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let removed = {
         let id = id.clone();
-        off_reactor(move || Ok(remove(&app, &id)?)).await?
+        off_reactor(move || Ok(remove(&app, &reader, &id)?)).await?
     };
     if !removed {
         return Err(ApiError::not_found(
@@ -170,22 +198,27 @@ pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// `GET /api/jobs`.
-pub(crate) async fn jobs(State(app): State<App>) -> Json<JobsJson> {
-    Json(app.jobs.list())
+pub(crate) async fn jobs(State(app): State<App>, Extension(reader): Extension<Reader>) -> Json<JobsJson> {
+    Json(app.jobs.list(&reader))
 }
 
 /// `GET /api/jobs/events`: the whole board, then each change.
-pub(crate) async fn job_events(State(app): State<App>) -> Response {
+pub(crate) async fn job_events(State(app): State<App>, Extension(reader): Extension<Reader>) -> Response {
     // Subscribed before the board is read: a change may come twice, never not at all.
     let watch = app.jobs.watch();
-    let board = board_event(&app);
-    let changes = futures_util::stream::unfold((watch, app), |(mut watch, app)| async move {
-        let event = match watch.recv().await {
-            Ok(job) => Event::default().event("job").data(crate::ask::to_text(&job)),
-            Err(RecvError::Lagged(_)) => board_event(&app),
-            Err(RecvError::Closed) => return None,
+    let board = board_event(&app, &reader);
+    let changes = futures_util::stream::unfold((watch, app, reader), |(mut watch, app, reader)| async move {
+        let event = loop {
+            match watch.recv().await {
+                Ok(job) if app.jobs.is_shown(&reader, job.id) => {
+                    break Event::default().event("job").data(crate::ask::to_text(&job));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => break board_event(&app, &reader),
+                Err(RecvError::Closed) => return None,
+            }
         };
-        Some((event, (watch, app)))
+        Some((event, (watch, app, reader)))
     });
     let events = futures_util::stream::once(async { board }).chain(changes);
     Sse::new(fallible(events))
@@ -193,10 +226,10 @@ pub(crate) async fn job_events(State(app): State<App>) -> Response {
         .into_response()
 }
 
-fn board_event(app: &App) -> Event {
+fn board_event(app: &App, reader: &Reader) -> Event {
     Event::default()
         .event("jobs")
-        .data(crate::ask::to_text(&app.jobs.list()))
+        .data(crate::ask::to_text(&app.jobs.list(reader)))
 }
 
 fn fallible(

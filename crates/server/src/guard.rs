@@ -12,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use knowledge::Reader;
+
 use crate::error::ApiError;
 use crate::state::App;
 
@@ -23,9 +25,12 @@ const WRONG_TOKEN_DELAY: std::time::Duration = std::time::Duration::from_millis(
 const PUBLIC: [&str; 4] = ["/health", "/healthz", "/readyz", "/login"];
 
 /// The layer in front of every route.
-pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     match admit(&app, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(reader) => {
+            request.extensions_mut().insert(reader);
+            next.run(request).await
+        }
         Err(Refused::Error(error)) => error.into_response(),
         Err(Refused::SignIn(next)) => Redirect::to(&format!("/login?next={next}")).into_response(),
     }
@@ -42,7 +47,8 @@ impl From<ApiError> for Refused {
     }
 }
 
-fn admit(app: &App, request: &Request) -> Result<(), Refused> {
+/// What the caller may read, if it is let in.
+fn admit(app: &App, request: &Request) -> Result<Reader, Refused> {
     let headers = request.headers();
     let host = host_of(request)?;
     if !app.needs_token() {
@@ -53,8 +59,11 @@ fn admit(app: &App, request: &Request) -> Result<(), Refused> {
     }
     let path = request.uri().path();
     let public = PUBLIC.contains(&path) || path.starts_with("/assets/");
-    if public || is_known(app, headers) {
-        return Ok(());
+    if let Some(reader) = known(app, headers) {
+        return Ok(reader);
+    }
+    if public {
+        return Ok(Reader::anyone());
     }
     let person = *request.method() == Method::GET && accepts_html(headers) && !path.starts_with("/v1/");
     if person {
@@ -132,10 +141,11 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), ApiError> {
     }
 }
 
-fn is_known(app: &App, headers: &HeaderMap) -> bool {
-    let Some(token) = &app.token else {
-        return true;
-    };
+/// The rights of whoever presents a token or a session; of anybody, where no token is needed.
+fn known(app: &App, headers: &HeaderMap) -> Option<Reader> {
+    if !app.needs_token() {
+        return Some(app.rights.clone());
+    }
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -143,8 +153,56 @@ fn is_known(app: &App, headers: &HeaderMap) -> bool {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    let presented = bearer.or(key).is_some_and(|presented| same(presented, token));
-    presented || cookie(headers, COOKIE).is_some_and(|session| same(session, &app.session))
+    if let Some(presented) = bearer.or(key)
+        && let Some(holder) = holder(app, presented)
+    {
+        return Some(holder.rights.clone());
+    }
+    let presented = cookie(headers, COOKIE)?;
+    let mut holders = holders(app).into_iter();
+    holders
+        .find(|holder| same(presented, &holder.session(app)))
+        .map(|holder| holder.rights.clone())
+}
+
+/// Somebody whose token is known here.
+struct Holder<'a> {
+    name: &'a str,
+    token_sha256: String,
+    rights: &'a Reader,
+}
+
+impl Holder<'_> {
+    /// The page's session of whoever signed in with this token; it ends with this process.
+    fn session(&self, app: &App) -> String {
+        stdx::hash::sha256_hex(format!("{} {}", app.session, self.name).as_bytes())
+    }
+}
+
+fn holders(app: &App) -> Vec<Holder<'_>> {
+    let of_all = app.token.as_deref().map(|token| Holder {
+        name: "",
+        token_sha256: stdx::hash::sha256_hex(token.as_bytes()),
+        rights: &app.rights,
+    });
+    let own = app.callers.iter().map(|caller| Holder {
+        name: &caller.name,
+        token_sha256: caller.token_sha256.clone(),
+        rights: &caller.rights,
+    });
+    of_all.into_iter().chain(own).collect()
+}
+
+/// Whose token this is. All are compared, so that the time does not tell which one came near.
+fn holder<'a>(app: &'a App, presented: &str) -> Option<Holder<'a>> {
+    let hash = stdx::hash::sha256_hex(presented.as_bytes());
+    let mut found = None;
+    for holder in holders(app) {
+        if same(&hash, &holder.token_sha256) {
+            found = Some(holder);
+        }
+    }
+    found
 }
 
 /// Compares in a time that depends on neither text: both are hashed first.
@@ -205,20 +263,17 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     Form(form): Form<SignIn>,
 ) -> Result<Response, ApiError> {
-    let right = app
-        .token
-        .as_deref()
-        .is_none_or(|token| same(form.token.trim(), token));
+    let session = match app.needs_token() {
+        true => holder(&app, form.token.trim()).map(|holder| holder.session(&app)),
+        false => Some(String::new()),
+    };
     let next = local_path(&form.next);
-    if !right {
+    let Some(session) = session else {
         tokio::time::sleep(WRONG_TOKEN_DELAY).await;
         let language = crate::page::language(&headers, None);
         return Ok(crate::page::sign_in_page(&app, language, next, true));
-    }
-    let cookie = format!(
-        "{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000",
-        app.session
-    );
+    };
+    let cookie = format!("{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000");
     let mut response = Redirect::to(next).into_response();
     let cookie = HeaderValue::from_str(&cookie).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::SET_COOKIE, cookie);

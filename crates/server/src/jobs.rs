@@ -3,7 +3,7 @@
 //! The same thread goes on with an ingest that was cut off, makes vectors in the background when nobody waits for
 //! an answer, and comes back to queued files when a full disk has room again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assistant::Assistant;
-use knowledge::{Go, IngestEvent, IngestReport, StoreError};
+use knowledge::{Go, IngestEvent, IngestReport, Reader, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::wire::{IngestEventJson, IngestJson, JobJson, JobState, JobsJson, SCHEMA};
@@ -51,6 +51,8 @@ struct Work {
 struct Board {
     next_id: u64,
     jobs: VecDeque<JobJson>,
+    /// Who submitted each job.
+    owners: BTreeMap<u64, Reader>,
 }
 
 struct Inner {
@@ -106,6 +108,7 @@ impl Jobs {
     /// Queues paths; `None` if the queue is full or the server is stopping.
     pub(crate) fn submit(
         &self,
+        owner: &Reader,
         name: String,
         bytes: u64,
         paths: Vec<PathBuf>,
@@ -113,7 +116,7 @@ impl Jobs {
     ) -> Option<JobJson> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.as_ref()?;
-        let job = self.inner.add(name, bytes);
+        let job = self.inner.add(owner, name, bytes);
         let work = Work {
             id: job.id,
             paths,
@@ -134,13 +137,23 @@ impl Jobs {
         self.inner.waiting.load(Ordering::Relaxed)
     }
 
-    /// The board, newest first.
-    pub(crate) fn list(&self) -> JobsJson {
+    /// What a reader may see of the board, newest first.
+    pub(crate) fn list(&self, reader: &Reader) -> JobsJson {
         let board = self.inner.board();
+        let jobs = board
+            .jobs
+            .iter()
+            .rev()
+            .filter(|job| board.is_shown(reader, job.id));
         JobsJson {
             schema: SCHEMA,
-            jobs: board.jobs.iter().rev().cloned().collect(),
+            jobs: jobs.cloned().collect(),
         }
+    }
+
+    /// Whether a reader may see a job: files have names, and names tell.
+    pub(crate) fn is_shown(&self, reader: &Reader, id: u64) -> bool {
+        self.inner.board().is_shown(reader, id)
     }
 
     /// Every change from now on.
@@ -167,6 +180,13 @@ impl Jobs {
     }
 }
 
+impl Board {
+    /// To those with the same rights as whoever submitted it, and to a keeper.
+    fn is_shown(&self, reader: &Reader, id: u64) -> bool {
+        reader.is_keeper() || self.owners.get(&id) == Some(reader)
+    }
+}
+
 impl Drop for Jobs {
     fn drop(&mut self) {
         self.stop();
@@ -178,7 +198,7 @@ impl Inner {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, name: String, bytes: u64) -> JobJson {
+    fn add(&self, owner: &Reader, name: String, bytes: u64) -> JobJson {
         let mut board = self.board();
         board.next_id += 1;
         let job = JobJson {
@@ -190,9 +210,12 @@ impl Inner {
             files: 1,
             reason: None,
         };
+        board.owners.insert(job.id, owner.clone());
         board.jobs.push_back(job.clone());
         while board.jobs.len() > N_REMEMBERED.max(self.waiting.load(Ordering::Relaxed) + 1) {
-            board.jobs.pop_front();
+            if let Some(gone) = board.jobs.pop_front() {
+                board.owners.remove(&gone.id);
+            }
         }
         drop(board);
         let _ = self.updates.send(job.clone());
@@ -200,7 +223,9 @@ impl Inner {
     }
 
     fn forget(&self, id: u64) {
-        self.board().jobs.retain(|job| job.id != id);
+        let mut board = self.board();
+        board.jobs.retain(|job| job.id != id);
+        board.owners.remove(&id);
     }
 
     fn update(&self, id: u64, change: impl FnOnce(&mut JobJson)) {
@@ -307,7 +332,7 @@ impl Worker {
     /// Goes on with files that an earlier process, or a full disk, left in the store's queue.
     fn resume(&mut self) {
         let store = self.assistant.store();
-        match store.status() {
+        match store.view(&Reader::keeper()).and_then(|view| view.status()) {
             Ok(status) if status.queued > 0 => {}
             _ => return,
         }

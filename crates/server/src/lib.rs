@@ -24,4 +24,4 @@ mod upload;
 pub mod wire;
 
 pub use serve::{Bound, ServeConfig, ServeError, bind, serve};
-pub use state::{App, AppConfig, AppError};
+pub use state::{App, AppConfig, AppError, Caller};

@@ -1,9 +1,10 @@
 //! `/v1/models` and `/health`: what answers here, and whether it does.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use knowledge::Reader;
 use serde::Serialize;
 use serde_json::json;
 
@@ -83,8 +84,11 @@ fn not_ready(status: &str, reason: &str) -> Response {
 }
 
 /// `GET /api/status`.
-pub(crate) async fn status(State(app): State<App>) -> Result<Response, ApiError> {
-    let status = crate::documents::off_reactor(move || app.status().map_err(ApiError::from)).await?;
+pub(crate) async fn status(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+) -> Result<Response, ApiError> {
+    let status = crate::documents::off_reactor(move || app.status(&reader).map_err(ApiError::from)).await?;
     Ok(Json(status).into_response())
 }
 
@@ -96,9 +100,12 @@ pub(crate) async fn router(State(app): State<App>) -> Json<RouterJson> {
 }
 
 /// `GET /metrics`.
-pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+) -> Result<Response, ApiError> {
     let text = crate::documents::off_reactor(move || {
-        let status = app.status().ok();
+        let status = app.status(&reader).ok();
         Ok(app.metrics.render(&app, status.as_ref()))
     });
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];

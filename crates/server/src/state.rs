@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use assistant::Assistant;
+use knowledge::Reader;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,17 @@ const N_ASKS_RUNNING_MAX: usize = 8;
 /// Embedding requests at once: each keeps all cores busy.
 const N_EMBEDDINGS_RUNNING_MAX: usize = 1;
 
+/// Somebody with a token of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// For people and for its session.
+    pub name: String,
+    /// SHA-256 of its token, in hexadecimal digits.
+    pub token_sha256: String,
+    /// What it may read.
+    pub rights: Reader,
+}
+
 /// How a server is set up.
 pub struct AppConfig {
     /// Answers the questions.
@@ -31,6 +43,10 @@ pub struct AppConfig {
     pub self_test: bool,
     /// What clients must present; needed for any address but loopback.
     pub token: Option<String>,
+    /// What those may read who present that token, or none where none is needed.
+    pub rights: Reader,
+    /// Callers with tokens and rights of their own.
+    pub callers: Vec<Caller>,
     /// Further host names under which a loopback server may be addressed (a reverse proxy's name).
     pub allowed_hosts: Vec<String>,
     /// Where uploaded files are kept.
@@ -50,6 +66,8 @@ impl AppConfig {
             model_name: None,
             self_test: true,
             token: None,
+            rights: Reader::anyone(),
+            callers: Vec::new(),
             allowed_hosts: Vec::new(),
             uploads_dir,
             max_upload_bytes: Self::MAX_UPLOAD_BYTES,
@@ -97,6 +115,8 @@ pub struct Shared {
     pub(crate) assistant: Arc<Assistant>,
     pub(crate) model_name: Option<String>,
     pub(crate) token: Option<String>,
+    pub(crate) rights: Reader,
+    pub(crate) callers: Vec<Caller>,
     pub(crate) session: String,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) uploads_dir: PathBuf,
@@ -144,6 +164,8 @@ impl App {
         let app = Self(Arc::new(Shared {
             model_name,
             token: config.token,
+            rights: config.rights,
+            callers: config.callers,
             session: stdx::rng::secret_hex(32).map_err(AppError::Secret)?,
             allowed_hosts: config.allowed_hosts,
             uploads_dir: config.uploads_dir,
@@ -170,7 +192,7 @@ impl App {
 
     /// Whether clients must present a token.
     pub fn needs_token(&self) -> bool {
-        self.token.is_some()
+        self.token.is_some() || !self.callers.is_empty()
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -188,8 +210,8 @@ impl App {
     }
 
     /// The state for the page, the socket and `/api/status`; reads the store, so call it off the reactor.
-    pub(crate) fn status(&self) -> Result<StatusJson, knowledge::StoreError> {
-        let mut status = StatusJson::of(&self.assistant.store().status()?);
+    pub(crate) fn status(&self, reader: &Reader) -> Result<StatusJson, knowledge::StoreError> {
+        let mut status = StatusJson::of(&self.assistant.store().view(reader)?.status()?);
         self.generation().as_str().clone_into(&mut status.generation);
         status.model.clone_from(&self.model_name);
         status.embedder = self.assistant.embedder().map(|embedder| embedder.id().name);

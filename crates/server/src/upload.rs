@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, Json};
+use knowledge::{Reader, Store};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -42,8 +43,12 @@ impl Drop for Temporary {
 }
 
 /// `POST /api/documents`.
-pub(crate) async fn api(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
-    let jobs = receive(&app, request).await?;
+pub(crate) async fn api(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let jobs = receive(&app, &reader, request).await?;
     Ok((
         StatusCode::ACCEPTED,
         Json(json!({"schema": SCHEMA, "jobs": jobs})),
@@ -52,12 +57,16 @@ pub(crate) async fn api(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 /// `POST /documents`: the form of the page without script.
-pub(crate) async fn form(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
-    receive(&app, request).await?;
+pub(crate) async fn form(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    receive(&app, &reader, request).await?;
     Ok(Redirect::to("/documents").into_response())
 }
 
-async fn receive(app: &App, request: Request) -> Result<Vec<JobJson>, ApiError> {
+async fn receive(app: &App, reader: &Reader, request: Request) -> Result<Vec<JobJson>, ApiError> {
     let mut multipart = Multipart::from_request(request, app).await.map_err(|_| {
         ApiError::bad_request("an upload is sent as multipart/form-data with one part for each file")
     })?;
@@ -79,8 +88,14 @@ async fn receive(app: &App, request: Request) -> Result<Vec<JobJson>, ApiError> 
     if arrived.is_empty() {
         return Err(ApiError::bad_request("the upload holds no file"));
     }
-    let app = app.clone();
-    off_reactor(move || arrived.into_iter().map(|file| place(&app, file)).collect()).await
+    let (app, reader) = (app.clone(), reader.clone());
+    let place_all = move || {
+        arrived
+            .into_iter()
+            .map(|file| place(&app, &reader, file))
+            .collect()
+    };
+    off_reactor(place_all).await
 }
 
 /// What goes to the thread that writes.
@@ -96,6 +111,28 @@ async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived,
     let folder = app.uploads_dir.join(".incoming");
     let temporary = folder.join(secret);
     let writer = tokio::task::spawn_blocking(move || write(&folder, temporary, receiver));
+    let fed = feed(app, &name, &mut field, &sender).await;
+    if fed.is_ok() {
+        let _ = sender.send(Piece::End).await;
+    }
+    drop(sender);
+    // Waited for also after a failure: when the client is told of it, nothing is left behind.
+    let written = writer.await.map_err(ApiError::internal)?;
+    let (bytes, temporary) = (fed?, written?);
+    Ok(Arrived {
+        temporary,
+        name,
+        bytes,
+    })
+}
+
+/// Hands a file's bytes to the thread that writes them; returns how many there were.
+async fn feed(
+    app: &App,
+    name: &str,
+    field: &mut Field<'_>,
+    writer: &mpsc::Sender<Piece>,
+) -> Result<u64, ApiError> {
     let mut bytes = 0;
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         bytes += chunk.len() as u64;
@@ -105,18 +142,12 @@ async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived,
                 "`{name}` is larger than the limit of {limit} bytes"
             )));
         }
-        // The writer ends early only with an error, which is reported below.
-        if sender.send(Piece::Bytes(chunk)).await.is_err() {
+        // The writer ends early only with an error of its own.
+        if writer.send(Piece::Bytes(chunk)).await.is_err() {
             break;
         }
     }
-    let _ = sender.send(Piece::End).await;
-    let temporary = writer.await.map_err(ApiError::internal)??;
-    Ok(Arrived {
-        temporary,
-        name,
-        bytes,
-    })
+    Ok(bytes)
 }
 
 /// Writes the pieces; whatever goes wrong, the guard takes the file away again.
@@ -150,12 +181,29 @@ fn broken(error: &MultipartError) -> ApiError {
     ApiError::bad_request("the upload is broken: it ended early or is not valid multipart/form-data")
 }
 
-/// Puts the file in place under its own name (a newer upload of the same name is its new version) and queues it.
-fn place(app: &App, file: Arrived) -> Result<JobJson, ApiError> {
-    let path = app.uploads_dir.join(&file.name);
+/// Puts the file in place under its own name (a newer upload of the same name is its new version) and queues it. What
+/// one may not read one may not replace: then the file gets a name of its own.
+fn place(app: &App, reader: &Reader, file: Arrived) -> Result<JobJson, ApiError> {
+    let mut path = app.uploads_dir.join(&file.name);
+    if is_hidden(app, reader, &path)? {
+        let mark = stdx::rng::secret_hex(4).map_err(disk)?;
+        path = app.uploads_dir.join(format!("{mark}-{}", file.name));
+    }
     stdx::fs::rename(&file.temporary.0, &path).map_err(disk)?;
-    let job = app.jobs.submit(file.name.clone(), file.bytes, vec![path], None);
+    let job = app
+        .jobs
+        .submit(reader, file.name.clone(), file.bytes, vec![path], None);
     job.ok_or_else(ApiError::queue_full)
+}
+
+/// Whether a document lies there that the reader may not see.
+fn is_hidden(app: &App, reader: &Reader, path: &Path) -> Result<bool, ApiError> {
+    let Ok(id) = Store::file_id(path) else {
+        return Ok(false);
+    };
+    let store = app.assistant.store();
+    let exists = |reader: &Reader| store.view(reader).and_then(|view| view.document(&id, None));
+    Ok(exists(&Reader::keeper())?.is_some() && exists(reader)?.is_none())
 }
 
 /// The last part of the name a client sent, without anything a file system or a terminal would take amiss.

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &DemoArgs, settings: &Settings, json: bool) -> Result<()
         follow_up(&demo.data_dir)?;
     }
     match prepared.house {
-        House::Own(assistant) if !args.no_serve => serve_on(&demo, &assistant, json),
+        House::Own(assistant, _) if !args.no_serve => serve_on(&demo, &assistant, json),
         _ => Ok(()),
     }
 }
@@ -143,7 +143,7 @@ fn prepare(demo: &Settings, documents: &Path, changed: bool) -> Result<PreparedH
     if Client::connect(&demo.data_dir).is_some() {
         print::stderr_line("a server already runs on the demo's documents; asking it");
         return Ok(PreparedHouse {
-            house: House::Served(demo.data_dir.clone()),
+            house: House::Served(demo.data_dir.clone(), demo.reader.clone()),
             report: None,
         });
     }
@@ -166,15 +166,13 @@ fn prepare(demo: &Settings, documents: &Path, changed: bool) -> Result<PreparedH
     };
     let assistant = house::assistant(demo, store, false)?;
     Ok(PreparedHouse {
-        house: House::Own(Box::new(assistant)),
+        house: House::Own(Box::new(assistant), demo.reader.clone()),
         report,
     })
 }
 
 fn is_whole(store: &Store) -> bool {
-    store
-        .status()
-        .is_ok_and(|status| status.documents > 0 && status.queued == 0)
+    house::status(store).is_ok_and(|status| status.documents > 0 && status.queued == 0)
 }
 
 /// Every file with its size and time stamp: what changed is seen without reading it.

@@ -1,6 +1,6 @@
 //! `hanok show`, `hanok documents` and `hanok remove`: what is in the store.
 
-use knowledge::Access;
+use knowledge::{Access, Store, StoreError};
 use server::local::{Call, Outcome};
 use server::wire::{DocumentTextJson, DocumentsJson};
 
@@ -29,6 +29,8 @@ pub(crate) fn show(args: &ShowArgs, settings: &Settings, json: bool) -> Result<(
             other => return Err(house::unexpected(&other)),
         },
         None => house::open(settings, Access::Read)?
+            .view(&settings.reader)
+            .map_err(house::not_stored)?
             .document(&document_id, version.as_deref())
             .map_err(house::not_stored)?
             .map(|document| DocumentTextJson::part(&document, start, end)),
@@ -71,8 +73,10 @@ pub(crate) fn list(settings: &Settings, json: bool) -> Result<()> {
             other => return Err(house::unexpected(&other)),
         },
         None => {
-            let documents = house::open(settings, Access::Read)?
-                .documents()
+            let store = house::open(settings, Access::Read)?;
+            let documents = store
+                .view(&settings.reader)
+                .and_then(|view| view.documents())
                 .map_err(house::not_stored)?;
             DocumentsJson::from(documents.as_slice())
         }
@@ -100,6 +104,16 @@ struct RemoveJson<'a> {
     document_id: &'a str,
 }
 
+/// What one may not read one may not remove, here as through a server.
+fn remove_here(document_id: &str, settings: &Settings) -> std::result::Result<bool, StoreError> {
+    let store = Store::open(&settings.data_dir, Access::Write)?;
+    let is_seen = store
+        .view(&settings.reader)?
+        .document(document_id, None)?
+        .is_some();
+    Ok(is_seen && store.remove(document_id)?)
+}
+
 /// Runs `remove`.
 pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Result<()> {
     let document_id = args.document.clone();
@@ -108,9 +122,7 @@ pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Resu
             Outcome::Remove(removed) => removed,
             other => return Err(house::unexpected(&other)),
         },
-        None => house::open(settings, Access::Write)?
-            .remove(&args.document)
-            .map_err(house::not_stored)?,
+        None => remove_here(&args.document, settings).map_err(house::not_stored)?,
     };
     if !removed {
         return Err(

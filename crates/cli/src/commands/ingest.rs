@@ -71,7 +71,7 @@ pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
     bar.end();
     let report = report.map_err(house::not_stored)?;
     if interrupt::asked() {
-        let queued = store.status().map_or(0, |status| status.queued);
+        let queued = house::status(store).map_or(0, |status| status.queued);
         return Err(Failure::interrupted(format!(
             "stopped: {} in, {} still queued",
             print::count(report.added + report.changed, "document"),
@@ -85,7 +85,7 @@ pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
 
 /// Goes on with files that an earlier, cut-off ingest left queued.
 fn resume(store: &Store) -> Result<()> {
-    let queued = store.status().map_or(0, |status| status.queued);
+    let queued = house::status(store).map_or(0, |status| status.queued);
     if queued == 0 {
         return Ok(());
     }

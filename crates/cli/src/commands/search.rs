@@ -47,7 +47,7 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
     let wants_vectors = match args.mode {
         Mode::Lexical => false,
         Mode::Dense => true,
-        Mode::Hybrid => store.status().is_ok_and(|status| status.vectors > 0),
+        Mode::Hybrid => house::status(&store).is_ok_and(|status| status.vectors > 0),
     };
     let embedder = if wants_vectors {
         house::embedder(settings)?
@@ -60,7 +60,8 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
                 .hint("`hanok pull e5` fetches one; `--mode lexical` searches by words"),
         );
     }
-    let hits = store.search(
+    let view = store.view(&settings.reader).map_err(house::not_stored)?;
+    let hits = view.search(
         &args.question,
         usize::from(args.k),
         args.mode.into(),

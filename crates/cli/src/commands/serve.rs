@@ -67,6 +67,10 @@ pub(crate) fn serve(settings: &Settings, assistant: Arc<Assistant>, how: Say) ->
 async fn bind(settings: &Settings, assistant: Arc<Assistant>) -> Result<Bound> {
     let mut config = AppConfig::new(assistant, settings.data_dir.join("uploads"));
     config.token.clone_from(&settings.token);
+    config.rights.clone_from(&settings.reader);
+    if let Some(path) = &settings.callers {
+        config.callers = crate::callers::read(path)?;
+    }
     let app = App::new(config).or_environment()?;
     let at = |port| ServeConfig {
         address: SocketAddr::new(settings.address, port),

@@ -83,6 +83,8 @@ mission       = default  (default)
 address       = 127.0.0.1  (default)
 port          = 7001  (environment HANOK_PORT)
 token         = (set, not shown)  (environment HANOK_TOKEN)
+groups        = (not set)  (default)
+callers       = (not set)  (default)
 log           = (not set)  (default)
 ";
     assert_eq!(

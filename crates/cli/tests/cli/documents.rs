@@ -218,3 +218,48 @@ fn ctrl_c_stops_an_ingest_cleanly_and_the_same_command_finishes_it() {
     let listed = home.run(&["documents", "--json"]).json();
     assert_eq!(listed["documents"].as_array().unwrap().len(), N_FILES);
 }
+
+#[test]
+fn what_is_for_others_is_not_there() {
+    let home = Home::new();
+    let docs = handbook(&home);
+    home.put("docs/hr/pay.txt", "The payroll vault code is zanzibar.\n");
+    home.put("docs/hr/.hanok-access", "hr\n");
+    home.run(&["ingest", text(&docs), "--no-vectors"]);
+    let seen = |groups: &[&str]| {
+        let args = [&["documents", "--json"], groups].concat();
+        home.run(&args).json()["documents"].as_array().unwrap().clone()
+    };
+    assert_eq!(seen(&[]).len(), 1);
+    assert_eq!(seen(&["--groups", "sales"]).len(), 1);
+    assert_eq!(seen(&["--groups", "hr, sales"]).len(), 2);
+    let all = seen(&["--groups", "*"]);
+    let hidden = all
+        .iter()
+        .find(|d| d["path"].as_str().unwrap().ends_with("pay.txt"))
+        .unwrap();
+    let id = hidden["document_id"].as_str().unwrap();
+    let span = ["show", id, "--span", "0..3"];
+    let (hidden, absent) = (
+        home.run(&span),
+        home.run(&["show", "d0000000000000000", "--span", "0..3"]),
+    );
+    assert_eq!((hidden.code, absent.code), (2, 2));
+    assert_eq!(
+        hidden.stderr.replace(id, "ID"),
+        absent.stderr.replace("d0000000000000000", "ID")
+    );
+    assert_eq!(home.run(&["remove", id]).code, 2);
+    let asked = home.run(&["ask", "What is the payroll vault code?", "--extractive", "--json"]);
+    assert_eq!(asked.code, 1, "{}", asked.stdout);
+    let asked = home.run(&[
+        "ask",
+        "What is the payroll vault code?",
+        "--extractive",
+        "--json",
+        "--groups",
+        "hr",
+    ]);
+    assert_eq!(asked.json()["outcome"], "answer", "{}", asked.stdout);
+    assert_eq!(home.run(&["documents", "--groups", "a\tb"]).code, 2);
+}

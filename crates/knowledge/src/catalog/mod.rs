@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreError;
 use crate::schema;
 
-pub(crate) use read::{PassageRow, StoredDocument, StoredPassage, meta};
+pub(crate) use read::{AudienceSet, PassageRow, StoredDocument, StoredPassage, meta};
 pub(crate) use write::{Marks, NewDocument, QueueEntry};
 
 /// How long a statement waits for another process's commit.
@@ -119,7 +119,12 @@ impl Catalog {
             .map_err(|error| StoreError::database("open", &self.path, error))
             .and_then(|connection| self.checked(connection));
         match opened {
-            Err(error) if !matches!(error, StoreError::NewerSchema { .. }) && !self.has_log() => {
+            Err(error)
+                if !matches!(
+                    error,
+                    StoreError::NewerSchema { .. } | StoreError::OlderSchema { .. }
+                ) && !self.has_log() =>
+            {
                 // On a full or read-only disk the shared-memory file of the log cannot be made; without a log
                 // the database file alone is complete.
                 self.immutable_reader().map_err(|_| error)
@@ -133,7 +138,12 @@ impl Catalog {
         connection.busy_timeout(BUSY_MAX).map_err(fail)?;
         connection.pragma_update(None, "query_only", true).map_err(fail)?;
         match schema::version(&connection, &self.path)? {
-            Some(_) => Ok(connection),
+            Some(schema::SCHEMA_VERSION) => Ok(connection),
+            Some(found) => Err(StoreError::OlderSchema {
+                path: self.path.clone(),
+                found,
+                known: schema::SCHEMA_VERSION,
+            }),
             None => Err(StoreError::NotAStore {
                 dir: self.path.parent().unwrap_or(&self.path).to_owned(),
             }),

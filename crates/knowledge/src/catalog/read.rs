@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::write::as_i64;
 use super::{Catalog, Marks, Origin, QueueEntry, Stat};
+use crate::access::{Audience, Reader};
 use crate::error::StoreError;
 use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
 
@@ -21,6 +22,7 @@ pub(crate) struct PassageRow {
     pub(crate) end: usize,
     pub(crate) heading_path: Vec<String>,
     pub(crate) text: String,
+    pub(crate) audience: u32,
 }
 
 /// A passage as the index and the embedder take it.
@@ -31,6 +33,7 @@ pub(crate) struct StoredPassage {
     pub(crate) title: String,
     pub(crate) headings: String,
     pub(crate) text: String,
+    pub(crate) audience: u32,
 }
 
 /// What is remembered of a document's file.
@@ -42,6 +45,25 @@ pub(crate) struct StoredDocument {
     pub(crate) stat: Stat,
     /// Version of the cutter that made its passages.
     pub(crate) cutter: i64,
+}
+
+/// A document, where it comes from, and who may read it.
+pub(crate) struct Readership {
+    pub(crate) document_id: String,
+    pub(crate) origin: Origin,
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) audience: Audience,
+}
+
+/// The audiences that admit a reader, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AudienceSet(Vec<bool>);
+
+impl AudienceSet {
+    /// Whether it holds this one. An audience that came later is not in it.
+    pub(crate) fn has(&self, audience: u32) -> bool {
+        self.0.get(audience as usize).copied().unwrap_or(false)
+    }
 }
 
 /// Counts for [`crate::StoreStatus`].
@@ -57,25 +79,75 @@ const DOCUMENT_COLUMNS: &str =
     "document_id, version, path, title, format, n_pages, n_chars, n_passages, ingested_ms";
 
 impl Catalog {
-    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
+    /// The audiences that admit a reader.
+    pub(crate) fn audiences_of(&self, reader: &Reader) -> Result<AudienceSet, StoreError> {
+        self.read("look up audiences", |connection| {
+            let mut query = connection.prepare_cached("SELECT audience_id, groups FROM audiences")?;
+            let mut rows = query.query([])?;
+            let mut set = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id = get_usize(row, 0)?;
+                if id >= AUDIENCES_MAX {
+                    continue;
+                }
+                if set.len() <= id {
+                    set.resize(id + 1, false);
+                }
+                set[id] = Audience::from_json(&row.get::<_, String>(1)?).admits(reader);
+            }
+            Ok(AudienceSet(set))
+        })
+    }
+
+    /// Whether the tables can be read.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.read("read the tables", |connection| {
+            connection
+                .query_row("SELECT count(*) FROM documents", [], |row| row.get::<_, i64>(0))
+                .map(drop)
+        })
+    }
+
+    /// Counts of what these audiences may see; the queue is the keeper's.
+    pub(crate) fn counts(&self, allowed: &AudienceSet) -> Result<Counts, StoreError> {
         self.read("count", |connection| {
-            let count = |sql: &str| connection.query_row(sql, [], |row| get_usize(row, 0));
+            let sum = |sql: &str| -> rusqlite::Result<usize> {
+                let mut query = connection.prepare_cached(sql)?;
+                let mut rows = query.query([])?;
+                let mut sum = 0;
+                while let Some(row) = rows.next()? {
+                    if allowed.has(audience(row, 0)?) {
+                        sum += get_usize(row, 1)?;
+                    }
+                }
+                Ok(sum)
+            };
             Ok(Counts {
-                documents: count("SELECT count(*) FROM documents")?,
-                passages: count("SELECT count(*) FROM passages")?,
-                vectors: count(
-                    "SELECT count(*) FROM vectors
-                     WHERE embedder_id = (SELECT value FROM meta WHERE key = 'embedder')",
-                )?,
-                queued: count("SELECT count(*) FROM queue")?,
+                documents: sum("SELECT audience_id, count(*) FROM documents GROUP BY audience_id")?,
+                passages: sum("SELECT audience_id, sum(n_passages) FROM documents GROUP BY audience_id")?,
+                vectors: sum("SELECT d.audience_id, count(*) FROM vectors v
+                     JOIN passages p ON p.passage_id = v.passage_id
+                     JOIN documents d ON d.document_id = p.document_id
+                     WHERE v.embedder_id = (SELECT value FROM meta WHERE key = 'embedder')
+                     GROUP BY d.audience_id")?,
+                queued: connection.query_row("SELECT count(*) FROM queue", [], |row| get_usize(row, 0))?,
             })
         })
     }
 
-    pub(crate) fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
+    pub(crate) fn documents(&self, allowed: &AudienceSet) -> Result<Vec<DocumentInfo>, StoreError> {
         self.read("list the documents", |connection| {
-            let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents ORDER BY path, document_id");
-            connection.prepare_cached(&sql)?.query_map([], info)?.collect()
+            let sql =
+                format!("SELECT {DOCUMENT_COLUMNS}, audience_id FROM documents ORDER BY path, document_id");
+            let mut query = connection.prepare_cached(&sql)?;
+            let mut rows = query.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if allowed.has(audience(row, 9)?) {
+                    found.push(info(row)?);
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -84,27 +156,32 @@ impl Catalog {
         &self,
         id: &str,
         version: Option<&str>,
+        allowed: &AudienceSet,
     ) -> Result<Option<DocumentText>, StoreError> {
         self.read("read a document", |connection| {
             connection
                 .prepare_cached(
                     "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
-                            v.n_passages, v.ingested_ms, v.pages, v.text
+                            v.n_passages, v.ingested_ms, v.pages, v.text, d.audience_id
                      FROM versions v JOIN documents d ON d.document_id = v.document_id
                      WHERE v.document_id = ?1 AND v.version = coalesce(?2, d.version)",
                 )?
                 .query_row(params![id, version], |row| {
+                    if !allowed.has(audience(row, 11)?) {
+                        return Ok(None);
+                    }
                     let pages: Vec<(u32, usize, usize)> = json(row, 9)?;
-                    Ok(DocumentText {
+                    Ok(Some(DocumentText {
                         info: info(row)?,
                         pages: pages
                             .into_iter()
                             .map(|(page, start, end)| PageSpan { page, start, end })
                             .collect(),
                         text: row.get(10)?,
-                    })
+                    }))
                 })
                 .optional()
+                .map(Option::flatten)
         })
     }
 
@@ -138,6 +215,26 @@ impl Catalog {
         })
     }
 
+    /// Every document with where it comes from and who may read it.
+    pub(crate) fn audiences(&self) -> Result<Vec<Readership>, StoreError> {
+        self.read("list who may read what", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT d.document_id, d.origin, d.path_bytes, a.groups FROM {STORED_FROM} ORDER BY d.document_id"
+                ))?
+                .query_map([], |row| {
+                    let groups: Option<String> = row.get(3)?;
+                    Ok(Readership {
+                        document_id: row.get(0)?,
+                        origin: Origin::from_name(&row.get::<_, String>(1)?),
+                        path_bytes: row.get(2)?,
+                        audience: Audience::from_json(&groups.unwrap_or_default()),
+                    })
+                })?
+                .collect()
+        })
+    }
+
     pub(crate) fn queue(&self) -> Result<Vec<QueueEntry>, StoreError> {
         self.read("read the queue", |connection| {
             connection
@@ -158,7 +255,7 @@ impl Catalog {
         self.read("read passages", |connection| {
             let mut query = connection.prepare_cached(
                 "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
-                        p.end_char, p.heading_path, p.text
+                        p.end_char, p.heading_path, p.text, d.audience_id
                  FROM passages p JOIN documents d ON d.document_id = p.document_id WHERE p.passage_id = ?1",
             )?;
             let mut rows = Vec::with_capacity(ids.len());
@@ -256,9 +353,14 @@ impl Catalog {
     }
 }
 
+/// Larger numbers of audiences are damage.
+const AUDIENCES_MAX: usize = 1 << 24;
+
 const STORED_COLUMNS: &str =
     "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
-const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page
+const STORED_FROM: &str = "documents d LEFT JOIN audiences a ON a.audience_id = d.audience_id";
+const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page,
+            d.audience_id
      FROM passages p JOIN documents d ON d.document_id = p.document_id";
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
@@ -285,6 +387,7 @@ fn stored_passage(row: &Row<'_>) -> rusqlite::Result<StoredPassage> {
         headings: headings.join("\n"),
         text: row.get(4)?,
         page: row.get(5)?,
+        audience: audience(row, 6)?,
     })
 }
 
@@ -300,6 +403,7 @@ fn passage(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
         end: get_usize(row, 7)?,
         heading_path: json(row, 8)?,
         text: row.get(9)?,
+        audience: audience(row, 10)?,
     })
 }
 
@@ -320,6 +424,11 @@ fn info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {
 fn get_usize(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
     let value: i64 = row.get(column)?;
     usize::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn audience(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
+    let value: i64 = row.get(column)?;
+    u32::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {

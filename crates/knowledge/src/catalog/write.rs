@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{Catalog, Origin, Stat};
+use crate::access::Audience;
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
 use crate::prepare::Prepared;
@@ -18,6 +19,7 @@ pub(crate) struct NewDocument<'a> {
     pub(crate) path_bytes: &'a [u8],
     pub(crate) version: &'a str,
     pub(crate) stat: Stat,
+    pub(crate) audience: &'a Audience,
     pub(crate) now_ms: i64,
 }
 
@@ -107,6 +109,27 @@ impl Catalog {
             put_passages(tx, new.document_id, prepared)?;
             unqueue(tx, new.path_bytes)?;
             mark(tx, new.document_id)
+        })
+    }
+
+    /// Gives a document another audience and marks it for the index; `None` if there is no such document.
+    pub(crate) fn set_audience(
+        &self,
+        connection: &mut Connection,
+        document_id: &str,
+        audience: &Audience,
+    ) -> Result<Option<i64>, StoreError> {
+        self.transact(connection, "change who may read a document", |tx| {
+            let audience = audience_row(tx, audience)?;
+            let n = tx.execute(
+                "UPDATE documents SET audience_id = ?2 WHERE document_id = ?1",
+                params![document_id, audience],
+            )?;
+            if n == 0 {
+                return Ok(None);
+            }
+            tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'audience_seq'", [])?;
+            mark(tx, document_id).map(Some)
         })
     }
 
@@ -202,12 +225,22 @@ fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<i64> {
     Ok(seq)
 }
 
+/// The row of an audience, made where it is missing.
+fn audience_row(tx: &Transaction<'_>, audience: &Audience) -> rusqlite::Result<i64> {
+    let groups = audience.to_json();
+    tx.prepare_cached("INSERT OR IGNORE INTO audiences (groups) VALUES (?1)")?
+        .execute([&groups])?;
+    tx.prepare_cached("SELECT audience_id FROM audiences WHERE groups = ?1")?
+        .query_row([&groups], |row| row.get(0))
+}
+
 fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
+    let audience = audience_row(tx, new.audience)?;
     tx.execute(
         "INSERT OR REPLACE INTO documents
              (document_id, origin, path, path_bytes, version, title, format, n_pages, n_chars, n_passages,
-              file_bytes, mtime_ns, ctime_ns, device, ingested_ms, cutter)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+              file_bytes, mtime_ns, ctime_ns, device, ingested_ms, cutter, audience_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         params![
             new.document_id,
             new.origin.name(),
@@ -225,6 +258,7 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             new.stat.device.cast_signed(),
             new.now_ms,
             i64::from(CUTTER_VERSION),
+            audience,
         ],
     )
     .map(drop)

@@ -63,7 +63,7 @@ fn ingesting_one_folder_leaves_others_alone() {
     fs::remove_file(house.documents.join("one-more/b.txt")).unwrap();
     let report = ingest(&store, &house.documents.join("one"));
     assert_eq!(counts(&report), (0, 0, 1, 0, 0));
-    assert_eq!(store.documents().unwrap().len(), 2);
+    assert_eq!(seen(&store).documents().unwrap().len(), 2);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_path_that_does_not_exist_is_reported_and_removes_nothing() {
         "{:?}",
         report.failed
     );
-    assert_eq!(store.documents().unwrap().len(), 1);
+    assert_eq!(seen(&store).documents().unwrap().len(), 1);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_file_in_place_of_a_folder_removes_nothing_silently() {
     // The file itself is taken in or refused by its format; the folder's documents stay.
     assert_eq!(report.removed, 0);
     assert!(
-        store
+        seen(&store)
             .documents()
             .unwrap()
             .iter()
@@ -127,7 +127,7 @@ fn the_data_directory_is_never_taken_in() {
     let kept = house.write("data/uploads/b.txt", "uploaded");
     assert_eq!(counts(&ingest(&store, &kept)), (1, 0, 0, 0, 0));
     assert_eq!(counts(&house.ingest(&store)), (0, 0, 1, 0, 0));
-    assert_eq!(store.documents().unwrap().len(), 2);
+    assert_eq!(seen(&store).documents().unwrap().len(), 2);
 }
 
 #[test]
@@ -136,19 +136,19 @@ fn old_versions_stay_readable_but_are_not_found() {
     let store = house.open();
     house.write("a.txt", "옛날 문장입니다.");
     house.ingest(&store);
-    let old = store.documents().unwrap().remove(0);
+    let old = seen(&store).documents().unwrap().remove(0);
     house.write("a.txt", "새로운 글입니다.");
     house.ingest(&store);
-    let new = store.documents().unwrap().remove(0);
+    let new = seen(&store).documents().unwrap().remove(0);
     assert_eq!(new.document_id, old.document_id);
     assert_ne!(new.version, old.version);
-    let text = store
+    let text = seen(&store)
         .document(&old.document_id, Some(&old.version))
         .unwrap()
         .unwrap();
     assert!(text.text.contains("옛날 문장입니다."));
     assert_eq!(
-        store
+        seen(&store)
             .span(&old.document_id, Some(&old.version), 0..2)
             .unwrap()
             .as_deref(),
@@ -157,7 +157,9 @@ fn old_versions_stay_readable_but_are_not_found() {
     assert!(find(&store, "옛날").is_empty());
     assert!(store.remove(&old.document_id).unwrap());
     assert_eq!(
-        store.document(&old.document_id, Some(&old.version)).unwrap(),
+        seen(&store)
+            .document(&old.document_id, Some(&old.version))
+            .unwrap(),
         None
     );
     assert!(!store.remove(&old.document_id).unwrap());
@@ -169,13 +171,19 @@ fn a_span_outside_the_text_is_refused() {
     let store = house.open();
     house.write("a.txt", "짧다");
     house.ingest(&store);
-    let id = store.documents().unwrap().remove(0).document_id;
-    let n_chars = store.document(&id, None).unwrap().unwrap().text.chars().count();
+    let id = seen(&store).documents().unwrap().remove(0).document_id;
+    let n_chars = seen(&store)
+        .document(&id, None)
+        .unwrap()
+        .unwrap()
+        .text
+        .chars()
+        .count();
     assert!(matches!(
-        store.span(&id, None, 0..n_chars + 1),
+        seen(&store).span(&id, None, 0..n_chars + 1),
         Err(StoreError::BadSpan { .. })
     ));
-    assert_eq!(store.span("dno", None, 0..1).unwrap(), None);
+    assert_eq!(seen(&store).span("dno", None, 0..1).unwrap(), None);
 }
 
 #[test]
@@ -229,10 +237,10 @@ fn a_stopped_ingest_goes_on_with_resume() {
         })
         .unwrap();
     assert_eq!(report.added, 2);
-    assert_eq!(store.status().unwrap().queued, 4);
+    assert_eq!(seen(&store).status().unwrap().queued, 4);
     let report = store.resume(&mut |_| Go::On).unwrap();
     assert_eq!(report.added, 4);
-    assert_eq!(store.status().unwrap().queued, 0);
+    assert_eq!(seen(&store).status().unwrap().queued, 0);
     check_whole(&store);
 }
 
@@ -280,4 +288,32 @@ fn a_store_open_for_reading_refuses_to_write() {
         .ingest(std::slice::from_ref(&house.documents), &mut |_| Go::On)
         .unwrap_err();
     assert!(matches!(error, StoreError::OpenForReading { .. }), "{error}");
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_brought_up_to_date() {
+    let house = House::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema-1");
+    fs::create_dir_all(house.data.join("lexical")).unwrap();
+    for folder in ["", "lexical"] {
+        for file in fs::read_dir(from.join(folder)).unwrap() {
+            if fs::metadata(&file).unwrap().is_file() {
+                let to = house.data.join(folder).join(file.file_name().unwrap());
+                fs::write(&to, fs::read(&file).unwrap()).unwrap();
+            }
+        }
+    }
+    let refused = Store::open(&house.data, Access::Read).map(drop);
+    assert!(matches!(refused, Err(StoreError::OlderSchema { found: 1, .. })));
+    let store = house.open();
+    assert_eq!(names(&find(&store, "leave days")), ["leave.md"]);
+    assert_eq!(names(&find(&store, "계약 기간")), ["contract.txt"]);
+    // What was there before is for everyone, as it was.
+    assert_eq!(
+        store.view(&Reader::anyone()).unwrap().documents().unwrap().len(),
+        2
+    );
+    assert!(fs::metadata(house.data.join("hanok.v1.backup")).is_ok());
+    drop(store);
+    assert!(Store::open(&house.data, Access::Read).is_ok());
 }

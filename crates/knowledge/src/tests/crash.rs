@@ -31,7 +31,7 @@ fn child_ingests_until_it_is_killed() {
     let result = store.ingest(&[documents], &mut |_| Go::On);
     if let Err(error) = result {
         assert!(error.is_no_space(), "{error}");
-        let status = store.status().unwrap();
+        let status = seen(&store).status().unwrap();
         assert!(
             status
                 .read_only
@@ -84,18 +84,20 @@ fn write_files(house: &House, generation: usize) {
 
 fn check_all(store: &Store, generation: usize) {
     check_whole(store);
-    assert_eq!(store.documents().unwrap().len(), N_FILES);
-    assert_eq!(store.status().unwrap().queued, 0);
+    assert_eq!(seen(store).documents().unwrap().len(), N_FILES);
+    assert_eq!(seen(store).status().unwrap().queued, 0);
     assert!(store.catalog.marks().unwrap().is_empty());
     for i in 0..N_FILES {
-        let hits = store
+        let hits = seen(store)
             .search(&format!("canary{i}x"), 10, SearchMode::Lexical, None)
             .unwrap();
         assert_eq!(names(&hits), [format!("{i:03}.txt")]);
         assert!(hits[0].text.contains(&format!("generation{generation}x")));
     }
-    let n_indexed = store.passage_frequency(&store.terms("세대")[0]).unwrap();
-    assert!(n_indexed as usize >= store.status().unwrap().passages);
+    let n_indexed = seen(store)
+        .passage_frequency(&seen(store).terms("세대")[0])
+        .unwrap();
+    assert!(n_indexed as usize >= seen(store).status().unwrap().passages);
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn stopped_at_any_fail_point_nothing_is_lost_or_doubled() {
             let store = house.open();
             house.ingest(&store);
             check_whole(&store);
-            assert_eq!(store.documents().unwrap().len(), 8, "{point} {nth}");
+            assert_eq!(seen(&store).documents().unwrap().len(), 8, "{point} {nth}");
             assert!(find(&store, "oldest").is_empty(), "{point} {nth}");
             for i in 0..8 {
                 assert_eq!(
@@ -182,7 +184,7 @@ fn an_upload_cut_off_after_it_was_queued_is_taken_in_later() {
     store.ingest_upload("a.txt", b"uploaded canary").unwrap_err();
     drop(store);
     let store = house.open();
-    assert_eq!(store.status().unwrap().queued, 1);
+    assert_eq!(seen(&store).status().unwrap().queued, 1);
     assert_eq!(store.resume(&mut |_| Go::On).unwrap().added, 1);
     assert_eq!(names(&find(&store, "canary")), ["a.txt"]);
 }
@@ -208,7 +210,7 @@ fn out_of_room_questions_go_on_and_the_rest_waits() {
     store.resume(&mut |_| Go::On).unwrap();
     house.ingest(&store);
     check_all(&store, 0);
-    assert_eq!(store.status().unwrap().read_only, None);
+    assert_eq!(seen(&store).status().unwrap().read_only, None);
 }
 
 #[test]

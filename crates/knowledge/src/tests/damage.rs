@@ -114,9 +114,9 @@ fn flipped_bytes_in_the_database_are_an_error_or_harmless() {
 
 fn uses(house: &House, access: Access) -> Result<(), crate::StoreError> {
     let store = Store::open(&house.data, access)?;
-    store.search("canary7 문서", 10, SearchMode::Hybrid, None)?;
-    for document in store.documents()? {
-        store.document(&document.document_id, None)?;
+    seen(&store).search("canary7 문서", 10, SearchMode::Hybrid, None)?;
+    for document in seen(&store).documents()? {
+        seen(&store).document(&document.document_id, None)?;
     }
     if access == Access::Write {
         store.ingest(std::slice::from_ref(&house.documents), &mut |_| Go::On)?;

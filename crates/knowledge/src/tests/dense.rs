@@ -42,7 +42,7 @@ const SECOND: Letters = Letters {
 
 fn dense(store: &Store, question: &str, embedder: &Letters) -> Vec<String> {
     names(
-        &store
+        &seen(store)
             .search(question, 3, SearchMode::Dense, Some(embedder))
             .unwrap(),
     )
@@ -64,9 +64,11 @@ fn vectors_are_made_in_steps_and_searched() {
     assert_eq!(dense(&store, "bbb", &FIRST), Vec::<String>::new());
     assert_eq!(store.embed_pending(&FIRST, 2).unwrap(), 1);
     assert_eq!(store.embed_pending(&FIRST, 2).unwrap(), 0);
-    assert_eq!(store.status().unwrap().vectors, 3);
+    assert_eq!(seen(&store).status().unwrap().vectors, 3);
     assert_eq!(dense(&store, "bbb", &FIRST)[0], "b.txt");
-    let hits = store.search("cccc", 3, SearchMode::Hybrid, Some(&FIRST)).unwrap();
+    let hits = seen(&store)
+        .search("cccc", 3, SearchMode::Hybrid, Some(&FIRST))
+        .unwrap();
     assert_eq!(names(&hits)[0], "c.txt");
     assert!(hits[0].lexical_score.is_some() && hits[0].dense_score.is_some());
 }
@@ -82,7 +84,7 @@ fn changed_and_removed_documents_leave_the_vectors() {
     assert_eq!(dense(&store, "bbb", &FIRST), ["a.txt"]);
     assert_eq!(store.embed_pending(&FIRST, 100).unwrap(), 0);
     assert_eq!(dense(&store, "xxxx yyyy", &FIRST)[0], "b.txt");
-    assert_eq!(store.status().unwrap().vectors, 2);
+    assert_eq!(seen(&store).status().unwrap().vectors, 2);
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn another_embedders_vectors_are_never_mixed_in() {
     assert_eq!(dense(&store, "bbb", &SECOND), Vec::<String>::new());
     // Words still answer where no vector of the embedder is.
     assert_eq!(
-        store
+        seen(&store)
             .search("bbbb", 3, SearchMode::Hybrid, Some(&SECOND))
             .unwrap()
             .len(),
@@ -100,7 +102,7 @@ fn another_embedders_vectors_are_never_mixed_in() {
     );
     assert_eq!(store.embed_pending(&SECOND, 100).unwrap(), 0);
     assert_eq!(dense(&store, "bbb", &SECOND)[0], "b.txt");
-    assert_eq!(store.status().unwrap().vectors, 3);
+    assert_eq!(seen(&store).status().unwrap().vectors, 3);
     drop(store);
     let store = house.open();
     assert_eq!(dense(&store, "bbb", &SECOND)[0], "b.txt");

@@ -1,5 +1,6 @@
 //! Behaviour of the store as its users see it.
 
+mod access;
 mod accounting;
 mod crash;
 mod damage;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use stdx::fs;
 
-use crate::{Access, Go, Hit, IngestReport, SearchMode, Store};
+use crate::{Access, Go, Hit, IngestReport, Reader, SearchMode, Store, View};
 
 /// A folder with documents and a data directory beside it.
 pub(crate) struct House {
@@ -53,8 +54,15 @@ pub(crate) fn ingest(store: &Store, path: &Path) -> IngestReport {
     store.ingest(&[path.to_owned()], &mut |_| Go::On).unwrap()
 }
 
+/// All of a store.
+pub(crate) fn seen(store: &Store) -> View<'_> {
+    store.view(&Reader::keeper()).unwrap()
+}
+
 pub(crate) fn find(store: &Store, question: &str) -> Vec<Hit> {
-    store.search(question, 10, SearchMode::Lexical, None).unwrap()
+    seen(store)
+        .search(question, 10, SearchMode::Lexical, None)
+        .unwrap()
 }
 
 /// File names of the hits' documents.
@@ -66,10 +74,10 @@ pub(crate) fn names(hits: &[Hit]) -> Vec<String> {
 
 /// Every file once, every hit exactly the stored characters.
 pub(crate) fn check_whole(store: &Store) {
-    let documents = store.documents().unwrap();
+    let documents = seen(store).documents().unwrap();
     let paths: BTreeSet<&str> = documents.iter().map(|d| d.path.as_str()).collect();
     assert_eq!(paths.len(), documents.len());
-    let status = store.status().unwrap();
+    let status = seen(store).status().unwrap();
     assert_eq!(status.documents, documents.len());
     assert_eq!(
         status.passages,

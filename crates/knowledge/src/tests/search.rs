@@ -80,7 +80,11 @@ fn frequencies_count_passages() {
     house.write("a.txt", "alpha beta");
     house.write("b.txt", "alpha");
     house.ingest(&store);
-    let frequency = |text: &str| store.passage_frequency(&store.terms(text)[0]).unwrap();
+    let frequency = |text: &str| {
+        seen(&store)
+            .passage_frequency(&seen(&store).terms(text)[0])
+            .unwrap()
+    };
     assert_eq!(
         (frequency("alpha"), frequency("beta"), frequency("gamma")),
         (2, 1, 0)
@@ -103,7 +107,7 @@ proptest! {
         let words: String = texts.iter().flat_map(|t| t.chars().take(40)).collect();
         for question in [&question, &words] {
             for hit in find(&store, question) {
-                let document = store.document(&hit.document_id, Some(&hit.version)).unwrap().unwrap();
+                let document = seen(&store).document(&hit.document_id, Some(&hit.version)).unwrap().unwrap();
                 let exact: String =
                     document.text.chars().skip(hit.start).take(hit.end - hit.start).collect();
                 prop_assert_eq!(&hit.text, &exact);

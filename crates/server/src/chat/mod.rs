@@ -8,11 +8,12 @@ mod response;
 use std::convert::Infallible;
 
 use assistant::{Ask, Turn};
-use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
+use knowledge::Reader;
 use model::ChatMessage;
 
 use crate::ask::{self, Progress};
@@ -28,10 +29,14 @@ use response::{Envelope, Said, Usage};
 const DONE: &str = "[DONE]";
 
 /// `POST /v1/chat/completions`.
-pub(crate) async fn completions(State(app): State<App>, body: JsonBody) -> Result<Response, ApiError> {
+pub(crate) async fn completions(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let request = ChatRequest::parse(&body.0)?;
     if request.model == GROUNDED {
-        grounded(&app, &request).await
+        grounded(&app, reader, &request).await
     } else if app.model_name.as_ref() == Some(&request.model) {
         raw::complete(&app, request).await
     } else {
@@ -50,9 +55,12 @@ fn envelope(request: &ChatRequest, grounded: bool) -> Envelope {
     }
 }
 
-async fn grounded(app: &App, request: &ChatRequest) -> Result<Response, ApiError> {
+async fn grounded(app: &App, reader: Reader, request: &ChatRequest) -> Result<Response, ApiError> {
     request.check_grounded()?;
-    let ask = question(&request.messages)?;
+    let ask = Ask {
+        reader,
+        ..question(&request.messages)?
+    };
     let envelope = envelope(request, true);
     if !request.stream {
         let answer = ask::answered(app, ask).await?;
@@ -106,7 +114,7 @@ fn question(messages: &[ChatMessage]) -> Result<Ask, ApiError> {
     Ok(Ask {
         question: messages[last].content.clone(),
         history,
-        extractive: false,
+        ..Ask::default()
     })
 }
 

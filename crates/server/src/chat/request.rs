@@ -126,10 +126,7 @@ fn partition(fields: &Fields<'_>) -> Result<u64, ApiError> {
         );
         return Err(ApiError::bad_field("user", message));
     }
-    let hash = stdx::hash::sha256(user.as_bytes());
-    let first = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    // Never the one of those who don't say who they are.
-    Ok(first.max(PARTITION_DEFAULT + 1))
+    Ok(engine::partition_of(user))
 }
 
 fn n_choices(fields: &Fields<'_>) -> Result<usize, ApiError> {

@@ -48,9 +48,14 @@ impl Client {
     pub fn call(
         mut self,
         call: Call,
+        groups: String,
         on_event: &mut dyn FnMut(EventLine) -> Wanted,
     ) -> Result<Outcome, ClientError> {
-        let request = Request { schema: SCHEMA, call };
+        let request = Request {
+            schema: SCHEMA,
+            groups,
+            call,
+        };
         let mut line =
             serde_json::to_string(&request).map_err(|error| ClientError::Unknown(error.to_string()))?;
         line.push('\n');

@@ -82,6 +82,10 @@ pub enum Call {
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
     schema: u32,
+    /// Whose rights the command has, as [`knowledge::Reader::stated`] takes it: only the user whom the store belongs to
+    /// may connect, and it states them itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    groups: String,
     #[serde(flatten)]
     call: Call,
 }
@@ -246,6 +250,7 @@ mod tests {
     #[test]
     fn lines_have_the_documented_shape() {
         let request = Request {
+            groups: String::new(),
             schema: 1,
             call: Call::Remove {
                 document_id: "d1".into(),

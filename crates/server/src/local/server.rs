@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assistant::{Ask, Turn};
+use knowledge::Reader;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -104,7 +105,7 @@ async fn converse(app: &App, stream: UnixStream) {
     let (replies, mut lines) = mpsc::channel(16);
     let answered = async {
         let last = match call {
-            Ok(call) => answer(app, call, &replies)
+            Ok((call, rights)) => answer(app, call, rights, &replies)
                 .await
                 .map_or_else(refusal, Reply::Final),
             Err(error) => refusal(error),
@@ -127,7 +128,7 @@ async fn converse(app: &App, stream: UnixStream) {
     }
 }
 
-async fn read_call(reader: &mut BufReader<OwnedReadHalf>) -> Result<Call, ApiError> {
+async fn read_call(reader: &mut BufReader<OwnedReadHalf>) -> Result<(Call, Reader), ApiError> {
     let mut line = String::new();
     let read = (&mut *reader).take(CALL_BYTES_MAX).read_line(&mut line).await;
     read.map_err(|_| ApiError::bad_request("the call is not a line of text"))?;
@@ -138,7 +139,8 @@ async fn read_call(reader: &mut BufReader<OwnedReadHalf>) -> Result<Call, ApiErr
         let message = format!("the running server speaks version {SCHEMA}; restart it");
         return Err(ApiError::bad_request(message));
     }
-    Ok(request.call)
+    let rights = Reader::stated(&request.groups).map_err(|what| ApiError::bad_field("groups", what))?;
+    Ok((request.call, rights))
 }
 
 fn refusal(error: ApiError) -> Reply {
@@ -153,7 +155,12 @@ async fn write(writer: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()
     writer.write_all(line.as_bytes()).await
 }
 
-async fn answer(app: &App, call: Call, replies: &mpsc::Sender<Reply>) -> Result<Outcome, ApiError> {
+async fn answer(
+    app: &App,
+    call: Call,
+    rights: Reader,
+    replies: &mpsc::Sender<Reply>,
+) -> Result<Outcome, ApiError> {
     let held = app.clone();
     match call {
         Call::Ask {
@@ -165,14 +172,15 @@ async fn answer(app: &App, call: Call, replies: &mpsc::Sender<Reply>) -> Result<
                 question,
                 history: history.into_iter().map(Turn::from).collect(),
                 extractive,
+                reader: rights,
             };
             asked(app, ask, replies).await
         }
         Call::Search { question, k, mode } => {
-            let found = off_reactor(move || Ok(crate::documents::find(&held, &question, k, mode)?));
+            let found = off_reactor(move || Ok(crate::documents::find(&held, &rights, &question, k, mode)?));
             Ok(Outcome::Search(found.await?))
         }
-        Call::Ingest { paths } => ingested(app, paths, replies).await,
+        Call::Ingest { paths } => ingested(app, &rights, paths, replies).await,
         Call::Show {
             document_id,
             version,
@@ -183,6 +191,7 @@ async fn answer(app: &App, call: Call, replies: &mpsc::Sender<Reply>) -> Result<
                 Ok(held
                     .assistant
                     .store()
+                    .view(&rights)?
                     .document(&document_id, version.as_deref())?)
             };
             let document = off_reactor(read).await?;
@@ -190,15 +199,16 @@ async fn answer(app: &App, call: Call, replies: &mpsc::Sender<Reply>) -> Result<
             Ok(Outcome::Show(document.as_ref().map(part).map(Box::new)))
         }
         Call::Documents => {
-            let documents = off_reactor(move || Ok(held.assistant.store().documents()?)).await?;
+            let documents =
+                off_reactor(move || Ok(held.assistant.store().view(&rights)?.documents()?)).await?;
             Ok(Outcome::Documents(DocumentsJson::from(documents.as_slice())))
         }
         Call::Remove { document_id } => {
-            let removed = off_reactor(move || Ok(crate::documents::remove(&held, &document_id)?));
+            let removed = off_reactor(move || Ok(crate::documents::remove(&held, &rights, &document_id)?));
             Ok(Outcome::Remove(removed.await?))
         }
         Call::Status => {
-            let status = off_reactor(move || Ok(held.status()?)).await?;
+            let status = off_reactor(move || Ok(held.status(&rights)?)).await?;
             Ok(Outcome::Status(Box::new(status)))
         }
     }
@@ -220,6 +230,7 @@ async fn asked(app: &App, ask: Ask, replies: &mpsc::Sender<Reply>) -> Result<Out
 
 async fn ingested(
     app: &App,
+    rights: &Reader,
     paths: Vec<PathBuf>,
     replies: &mpsc::Sender<Reply>,
 ) -> Result<Outcome, ApiError> {
@@ -235,7 +246,7 @@ async fn ingested(
         many => format!("{} paths", many.len()),
     };
     let (sender, mut events) = mpsc::unbounded_channel();
-    let job = app.jobs.submit(name, 0, paths, Some(sender));
+    let job = app.jobs.submit(rights, name, 0, paths, Some(sender));
     job.ok_or_else(ApiError::queue_full)?;
     while let Some(event) = events.recv().await {
         match event {

@@ -6,10 +6,11 @@ mod templates;
 
 use std::collections::BTreeMap;
 
-use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::{Extension, Form};
+use knowledge::Reader;
 use minijinja::{Value, context};
 use serde::Deserialize;
 
@@ -45,10 +46,16 @@ impl View {
 }
 
 /// A page with the state of the house on top.
-async fn show(app: &App, view: &View, name: &'static str, mut values: Context) -> Result<Response, ApiError> {
+async fn show(
+    app: &App,
+    reader: &Reader,
+    view: &View,
+    name: &'static str,
+    mut values: Context,
+) -> Result<Response, ApiError> {
     let status = {
-        let app = app.clone();
-        off_reactor(move || Ok(app.status()?)).await?
+        let (app, reader) = (app.clone(), reader.clone());
+        off_reactor(move || Ok(app.status(&reader)?)).await?
     };
     values.insert("status_text", Value::from(status_text(&status, view.lang)));
     values.insert("status", value(&status));
@@ -74,9 +81,14 @@ fn status_text(status: &StatusJson, lang: Lang) -> String {
 }
 
 /// `GET /`.
-pub(crate) async fn home(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+pub(crate) async fn home(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let values = Context::from([("here", Value::from("ask")), ("history", Value::from("[]"))]);
-    show(&app, &View::of(&headers, &uri), "home.html", values).await
+    show(&app, &reader, &View::of(&headers, &uri), "home.html", values).await
 }
 
 /// What the form sends without script.
@@ -91,6 +103,7 @@ pub(crate) struct AskForm {
 /// `POST /ask`: the whole answer on a new page.
 pub(crate) async fn ask(
     State(app): State<App>,
+    Extension(reader): Extension<Reader>,
     headers: HeaderMap,
     uri: Uri,
     Form(form): Form<AskForm>,
@@ -102,6 +115,7 @@ pub(crate) async fn ask(
         question: form.question.clone(),
         history: turns.iter().cloned().map(Into::into).collect(),
         extractive,
+        reader: reader.clone(),
     };
     let answer: AskJson = ask::answered(&app, question).await?;
     let mut values = Context::from([
@@ -117,7 +131,7 @@ pub(crate) async fn ask(
     });
     shorten(&mut turns);
     values.insert("history", Value::from(ask::to_text(&turns)));
-    show(&app, &View::of(&headers, &uri), "home.html", values).await
+    show(&app, &reader, &View::of(&headers, &uri), "home.html", values).await
 }
 
 /// Keeps the latest turns that fit.
@@ -134,32 +148,38 @@ fn shorten(turns: &mut Vec<TurnJson>) {
 /// `GET /documents`.
 pub(crate) async fn documents(
     State(app): State<App>,
+    Extension(reader): Extension<Reader>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let listed = {
-        let app = app.clone();
-        off_reactor(move || Ok(app.assistant.store().documents()?)).await?
+        let (app, reader) = (app.clone(), reader.clone());
+        off_reactor(move || Ok(app.assistant.store().view(&reader)?.documents()?)).await?
     };
     let listed: Vec<DocumentJson> = listed.iter().map(DocumentJson::from).collect();
-    let jobs = app.jobs.list().jobs;
+    let jobs = app.jobs.list(&reader).jobs;
     let values = Context::from([
         ("here", Value::from("documents")),
         ("documents", value(&listed)),
         ("jobs", value(jobs.get(..10).unwrap_or(&jobs))),
     ]);
-    show(&app, &View::of(&headers, &uri), "documents.html", values).await
+    show(&app, &reader, &View::of(&headers, &uri), "documents.html", values).await
 }
 
 /// `POST /documents/{id}/delete`.
-pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    off_reactor(move || Ok(crate::documents::remove(&app, &id)?)).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    off_reactor(move || Ok(crate::documents::remove(&app, &reader, &id)?)).await?;
     Ok(Redirect::to("/documents").into_response())
 }
 
 /// `GET /document/{id}?version=&start=&end=&from=`.
 pub(crate) async fn document(
     State(app): State<App>,
+    Extension(reader): Extension<Reader>,
     Path(id): Path<String>,
     Query(values): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
@@ -174,8 +194,8 @@ pub(crate) async fn document(
         .get("version")
         .filter(|version| !version.is_empty())
         .cloned();
-    let old = is_old(&app, &id, version.as_deref()).await?;
-    let document = load(&app, id.clone(), version.clone()).await?;
+    let old = is_old(&app, &reader, &id, version.as_deref()).await?;
+    let document = load(&app, &reader, id.clone(), version.clone()).await?;
     let part = document::part(&document, from, quote);
     let view = View::of(&headers, &uri);
     let link = |from: usize| {
@@ -201,17 +221,17 @@ pub(crate) async fn document(
         ("after", Value::from((part.to < part.of).then(|| link(part.to)))),
         ("part", Value::from((!whole).then_some(text))),
     ]);
-    show(&app, &view, "document.html", context).await
+    show(&app, &reader, &view, "document.html", context).await
 }
 
 /// Whether a version is asked for that is not the present one.
-async fn is_old(app: &App, id: &str, version: Option<&str>) -> Result<bool, ApiError> {
+async fn is_old(app: &App, reader: &Reader, id: &str, version: Option<&str>) -> Result<bool, ApiError> {
     let Some(version) = version.map(str::to_owned) else {
         return Ok(false);
     };
-    let (app, id) = (app.clone(), id.to_owned());
+    let (app, reader, id) = (app.clone(), reader.clone(), id.to_owned());
     off_reactor(move || {
-        let present = app.assistant.store().document(&id, None)?;
+        let present = app.assistant.store().view(&reader)?.document(&id, None)?;
         Ok(present.is_none_or(|document| document.info.version != version))
     })
     .await

@@ -11,7 +11,7 @@ use server::wire::SearchModeJson;
 use crate::common::House;
 
 fn call(house: &House, call: Call) -> Result<Outcome, ClientError> {
-    connect(house).call(call, &mut |_| Wanted::Yes)
+    connect(house).call(call, String::new(), &mut |_| Wanted::Yes)
 }
 
 fn connect(house: &House) -> Client {
@@ -30,10 +30,14 @@ fn question(text: &str) -> Call {
 fn every_command_works_through_the_socket() {
     let house = House::start();
     let mut events = Vec::new();
-    let answer = connect(&house).call(question("When is the garden gate locked?"), &mut |event| {
-        events.push(event);
-        Wanted::Yes
-    });
+    let answer = connect(&house).call(
+        question("When is the garden gate locked?"),
+        String::new(),
+        &mut |event| {
+            events.push(event);
+            Wanted::Yes
+        },
+    );
     let Ok(Outcome::Ask(answer)) = answer else {
         panic!("{answer:?}");
     };
@@ -81,7 +85,7 @@ fn an_ingest_through_the_socket_reports_its_progress() {
     let file = house.dir.path().join("well.md");
     stdx::fs::write(&file, "# The well\n\nThe well is seven metres deep.\n").unwrap();
     let mut events = Vec::new();
-    let done = connect(&house).call(Call::Ingest { paths: vec![file] }, &mut |event| {
+    let done = connect(&house).call(Call::Ingest { paths: vec![file] }, String::new(), &mut |event| {
         events.extend(event.ingest_event());
         Wanted::Yes
     });
@@ -118,7 +122,11 @@ fn a_refused_call_carries_its_message() {
 #[test]
 fn a_caller_that_says_no_ends_the_call() {
     let house = House::start();
-    let ended = connect(&house).call(question("When is the garden gate locked?"), &mut |_| Wanted::No);
+    let ended = connect(&house).call(
+        question("When is the garden gate locked?"),
+        String::new(),
+        &mut |_| Wanted::No,
+    );
     assert!(matches!(ended, Err(ClientError::Cancelled)));
     assert!(call(&house, Call::Status).is_ok());
 }

@@ -12,7 +12,7 @@ use stdx::fs;
 
 use super::Check;
 use crate::exit::chain;
-use crate::house::load_options;
+use crate::house::{self, load_options};
 use crate::models::{Finder, Use, recorded, table};
 use crate::print;
 use crate::pull::pip;
@@ -189,7 +189,7 @@ fn documents(settings: &Settings) -> Check {
     if fs::metadata(&settings.data_dir).is_err() {
         return Check::missing("documents", "none yet", take_in);
     }
-    let status = match Store::open(&settings.data_dir, Access::Read).and_then(|store| store.status()) {
+    let status = match Store::open(&settings.data_dir, Access::Read).and_then(|store| house::status(&store)) {
         Ok(status) => status,
         Err(knowledge::StoreError::NotAStore { .. }) => {
             return Check::missing("documents", "none yet", take_in);

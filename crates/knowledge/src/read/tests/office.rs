@@ -96,6 +96,29 @@ fn a_cell_beyond_all_columns_is_damage() {
     ));
 }
 
+/// A presentation whose first two slides are stored the other way round; the second has notes.
+fn pptx(first: &str, second: &str, hidden: &str, notes: &str) -> Vec<u8> {
+    let presentation = r#"<p:presentation><p:sldIdLst><p:sldId id="256" r:id="b"/><p:sldId id="257" r:id="a"/><p:sldId id="258" r:id="c"/></p:sldIdLst></p:presentation>"#;
+    let root = relations(&[("r1", "officeDocument", "ppt/presentation.xml")]);
+    let of_main = relations(&[
+        ("a", "slide", "slides/slide1.xml"),
+        ("b", "slide", "slides/slide2.xml"),
+        ("c", "slide", "slides/slide3.xml"),
+    ]);
+    let of_second = relations(&[("n", "notesSlide", "../notesSlides/n1.xml")]);
+    package(&[
+        TYPES,
+        ("_rels/.rels", root.as_bytes()),
+        ("ppt/presentation.xml", presentation.as_bytes()),
+        ("ppt/_rels/presentation.xml.rels", of_main.as_bytes()),
+        ("ppt/slides/slide1.xml", second.as_bytes()),
+        ("ppt/slides/slide2.xml", first.as_bytes()),
+        ("ppt/slides/slide3.xml", hidden.as_bytes()),
+        ("ppt/slides/_rels/slide1.xml.rels", of_second.as_bytes()),
+        ("ppt/notesSlides/n1.xml", notes.as_bytes()),
+    ])
+}
+
 #[test]
 fn slides_are_pages_with_titles_lists_tables_and_notes() {
     let slide = |body: &str| format!("<p:sld><p:cSld><p:spTree>{body}</p:spTree></p:cSld></p:sld>");
@@ -130,26 +153,7 @@ fn slides_are_pages_with_titles_lists_tables_and_notes() {
             "<a:p><a:pPr><a:buNone/></a:pPr><a:r><a:t>강조할 것</a:t></a:r></a:p>"
         )
     );
-    let presentation = r#"<p:presentation><p:sldIdLst><p:sldId id="256" r:id="b"/><p:sldId id="257" r:id="a"/><p:sldId id="258" r:id="c"/></p:sldIdLst></p:presentation>"#;
-    let root = relations(&[("r1", "officeDocument", "ppt/presentation.xml")]);
-    let of_main = relations(&[
-        ("a", "slide", "slides/slide1.xml"),
-        ("b", "slide", "slides/slide2.xml"),
-        ("c", "slide", "slides/slide3.xml"),
-    ]);
-    let of_second = relations(&[("n", "notesSlide", "../notesSlides/n1.xml")]);
-    let bytes = package(&[
-        TYPES,
-        ("_rels/.rels", root.as_bytes()),
-        ("ppt/presentation.xml", presentation.as_bytes()),
-        ("ppt/_rels/presentation.xml.rels", of_main.as_bytes()),
-        ("ppt/slides/slide1.xml", second.as_bytes()),
-        ("ppt/slides/slide2.xml", first.as_bytes()),
-        ("ppt/slides/slide3.xml", hidden.as_bytes()),
-        ("ppt/slides/_rels/slide1.xml.rels", of_second.as_bytes()),
-        ("ppt/notesSlides/n1.xml", notes.as_bytes()),
-    ]);
-    let document = read_named("a.pptx", &bytes).unwrap();
+    let document = read_named("a.pptx", &pptx(&first, &second, &hidden, &notes)).unwrap();
     assert_eq!(document.n_pages, Some(3));
     assert_eq!(document.title.as_deref(), Some("사업 계획"));
     let found: Vec<_> = document

@@ -1,0 +1,242 @@
+//! What one reader may see of a store: searching, listing, showing, counting.
+//!
+//! The only way to read. Every call is bound to the audiences that admit the reader; what others may not read changes
+//! nothing in any result, not an order, a count or an error.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::access::Reader;
+use crate::analyser::Analyser;
+use crate::catalog::{AudienceSet, PassageRow};
+use crate::dense::Dense;
+use crate::error::StoreError;
+use crate::fusion::fuse;
+use crate::store::{Store, held};
+use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
+
+/// How deep each list goes into the fusion.
+const LIST_DEPTH: usize = 50;
+/// More passages are never returned.
+const HITS_MAX: usize = 1_000;
+
+/// A store as one reader sees it, at the moment when it was made.
+pub struct View<'a> {
+    store: &'a Store,
+    allowed: AudienceSet,
+    is_keeper: bool,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(store: &'a Store, reader: &Reader) -> Result<Self, StoreError> {
+        Ok(Self {
+            store,
+            allowed: store.catalog.audiences_of(reader)?,
+            is_keeper: reader.is_keeper(),
+        })
+    }
+
+    /// The best `k` passages. Texts that are equal to the byte are listed once.
+    ///
+    /// # Errors
+    /// When an index or the database cannot be read; never because of the question.
+    pub fn search(
+        &self,
+        question: &str,
+        k: usize,
+        mode: SearchMode,
+        embedder: Option<&dyn Embed>,
+    ) -> Result<Vec<Hit>, StoreError> {
+        let k = k.min(HITS_MAX);
+        let depth = LIST_DEPTH.max(k.saturating_mul(2));
+        let lexical = match mode {
+            SearchMode::Dense => Vec::new(),
+            SearchMode::Lexical | SearchMode::Hybrid => self.search_lexical(question, depth)?,
+        };
+        let dense = match (mode, embedder) {
+            (SearchMode::Dense | SearchMode::Hybrid, Some(embedder)) => {
+                self.search_dense(question, depth, embedder)?
+            }
+            _ => Vec::new(),
+        };
+        let ranked = match mode {
+            SearchMode::Lexical => with_scores(&lexical),
+            SearchMode::Dense => with_scores(&dense),
+            SearchMode::Hybrid => {
+                let ids = |list: &[(u64, f32)]| list.iter().map(|(id, _)| *id).collect();
+                fuse(&[ids(&lexical), ids(&dense)])
+            }
+        };
+        self.hits(&ranked, k, &lexical, &dense)
+    }
+
+    fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
+        match self.store.lexical().search(question, depth, &self.allowed) {
+            Err(StoreError::Index { source, .. }) => {
+                tracing::warn!(%source, "the word index failed and is made anew");
+                self.store.heal_index()?;
+                self.store.lexical().search(question, depth, &self.allowed)
+            }
+            other => other,
+        }
+    }
+
+    fn search_dense(
+        &self,
+        question: &str,
+        depth: usize,
+        embedder: &dyn Embed,
+    ) -> Result<Vec<(u64, f32)>, StoreError> {
+        let id = embedder.id();
+        let catalog = &self.store.catalog;
+        let Some(row) = catalog.embedder_row(&id)? else {
+            return Ok(Vec::new());
+        };
+        let vectors = embedder.embed(EmbedKind::Query, &[question]);
+        let Some(vector) = vectors.first() else {
+            return Ok(Vec::new());
+        };
+        let mut guard = held(&self.store.dense);
+        let dense = match &mut *guard {
+            Some(dense) if dense.is_of(row, id.dim) => dense,
+            other => other.insert(Dense::new(catalog, row, id.dim)?),
+        };
+        dense.refresh(catalog)?;
+        Ok(dense.search(vector, depth, &self.allowed))
+    }
+
+    fn hits(
+        &self,
+        ranked: &[(u64, f64)],
+        k: usize,
+        lexical: &[(u64, f32)],
+        dense: &[(u64, f32)],
+    ) -> Result<Vec<Hit>, StoreError> {
+        let score_in = |list: &[(u64, f32)], id| {
+            list.iter()
+                .find(|(other, _)| *other == id)
+                .map(|(_, s)| f64::from(*s))
+        };
+        let mut hits: Vec<Hit> = Vec::with_capacity(k);
+        let mut texts = BTreeSet::new();
+        for batch in ranked.chunks(k.max(1)) {
+            let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
+            let rows = self.store.catalog.passages(&ids)?;
+            let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
+            for &(id, score) in batch {
+                // An index that lags behind names passages that are gone, or that have another audience by now.
+                let Some(row) = rows.remove(&id).filter(|row| self.allowed.has(row.audience)) else {
+                    continue;
+                };
+                if hits.len() < k && texts.insert(row.text.clone()) {
+                    hits.push(hit(row, score, score_in(lexical, id), score_in(dense, id)));
+                }
+            }
+            if hits.len() >= k {
+                break;
+            }
+        }
+        Ok(hits)
+    }
+
+    /// All documents, by path.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
+        self.store.catalog.documents(&self.allowed)
+    }
+
+    /// A document's text: the present version, or an older one by its name; `None` if there is none such.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn document(
+        &self,
+        document_id: &str,
+        version: Option<&str>,
+    ) -> Result<Option<DocumentText>, StoreError> {
+        self.store.catalog.document(document_id, version, &self.allowed)
+    }
+
+    /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
+    ///
+    /// # Errors
+    /// [`StoreError::BadSpan`] for a range that the text does not have.
+    pub fn span(
+        &self,
+        document_id: &str,
+        version: Option<&str>,
+        span: Range<usize>,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(document) = self.document(document_id, version)? else {
+            return Ok(None);
+        };
+        let n_chars = document.text.chars().count();
+        if span.start > span.end || span.end > n_chars {
+            return Err(StoreError::BadSpan {
+                start: span.start,
+                end: span.end,
+                n_chars,
+            });
+        }
+        let chars = document.text.chars().skip(span.start).take(span.end - span.start);
+        Ok(Some(chars.collect()))
+    }
+
+    /// Counts and state. What waits to be read has no audience yet: only the keeper sees how much it is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn status(&self) -> Result<StoreStatus, StoreError> {
+        let counts = self.store.catalog.counts(&self.allowed)?;
+        Ok(StoreStatus {
+            documents: counts.documents,
+            passages: counts.passages,
+            vectors: counts.vectors,
+            queued: if self.is_keeper { counts.queued } else { 0 },
+            read_only: held(&self.store.read_only).clone(),
+        })
+    }
+
+    /// The index terms of a text in order, as the lexical index sees them (NFC, folded, stemmed; Hangul as bigrams).
+    pub fn terms(&self, text: &str) -> Vec<String> {
+        Analyser::terms(text).into_iter().map(|term| term.text).collect()
+    }
+
+    /// In how many passages a term occurs.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
+        self.store.lexical().passage_frequency(term, &self.allowed)
+    }
+}
+
+fn with_scores(list: &[(u64, f32)]) -> Vec<(u64, f64)> {
+    let mut scored: Vec<(u64, f64)> = list.iter().map(|(id, score)| (*id, f64::from(*score))).collect();
+    scored.sort_by(|a, b| match b.1.total_cmp(&a.1) {
+        Ordering::Equal => a.0.cmp(&b.0),
+        unequal => unequal,
+    });
+    scored
+}
+
+fn hit(row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
+    Hit {
+        passage_id: row.passage_id,
+        document_id: row.document_id,
+        version: row.version,
+        path: row.path,
+        title: row.title,
+        page: row.page,
+        start: row.start,
+        end: row.end,
+        heading_path: row.heading_path,
+        text: row.text,
+        score,
+        lexical_score,
+        dense_score,
+    }
+}

@@ -1,0 +1,152 @@
+//! Who may read what, over every way that shows something of a document.
+
+use knowledge::{Go, Reader};
+use serde_json::json;
+use server::Caller;
+
+use crate::common::{House, Request, Response};
+
+const CLERK: &str = "the token of the clerk";
+const GUEST: &str = "the token of a guest";
+/// Words that stand in the restricted document alone.
+const SECRET: [&str; 4] = ["zanzibar", "급여대장", "payroll", "SECRET-PAGE"];
+
+/// A house with one document for the group `hr`, a clerk who is in it and a guest who is not.
+fn house() -> House {
+    House::with(None, |config| {
+        let store = config.assistant.store();
+        let folder = store.dir().parent().unwrap().join("hr");
+        stdx::fs::create_dir_all(&folder).unwrap();
+        stdx::fs::write(folder.join(".hanok-access"), "hr\n").unwrap();
+        let text =
+            "# SECRET-PAGE\n\nThe payroll vault code is zanzibar. 급여대장 금고의 암호는 잔지바르이다.\n";
+        stdx::fs::write(folder.join("payroll.md"), text).unwrap();
+        store.ingest(&[folder], &mut |_| Go::On).unwrap();
+        let caller = |name: &str, token: &str, rights: Reader| Caller {
+            name: name.into(),
+            token_sha256: stdx::hash::sha256_hex(token.as_bytes()),
+            rights,
+        };
+        config.callers = vec![
+            caller("clerk", CLERK, Reader::of(["hr"])),
+            caller("guest", GUEST, Reader::anyone()),
+        ];
+    })
+}
+
+fn send(house: &House, token: &str, method: &str, path: &str, body: Option<serde_json::Value>) -> Response {
+    let mut request = Request::new(method, path).header("authorization", &format!("Bearer {token}"));
+    if let Some(body) = body {
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+    }
+    house.client().send(&request)
+}
+
+fn secret_id(house: &House) -> String {
+    let list = send(house, CLERK, "GET", "/api/documents", None).json();
+    let of_secret = list["documents"].as_array().unwrap().iter();
+    let mut of_secret = of_secret.filter(|d| d["path"].as_str().unwrap().ends_with("payroll.md"));
+    of_secret.next().unwrap()["document_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn nothing_shows_a_guest_what_it_may_not_read() {
+    let house = house();
+    let id = secret_id(&house);
+    let question = json!({"question": "What is the payroll vault code?", "extractive": true});
+    let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
+    let ways: [(&str, String, Option<serde_json::Value>); 12] = [
+        ("GET", "/api/search?q=payroll+vault+zanzibar".into(), None),
+        ("GET", "/api/documents".into(), None),
+        ("GET", format!("/api/documents/{id}"), None),
+        ("GET", format!("/api/documents/{id}?start=0&end=9"), None),
+        ("POST", "/api/ask".into(), Some(question.clone())),
+        (
+            "POST",
+            "/api/ask".into(),
+            Some(json!({"question": "급여대장 금고의 암호는?", "stream": true})),
+        ),
+        ("POST", "/v1/chat/completions".into(), Some(chat)),
+        ("GET", "/documents".into(), None),
+        ("GET", format!("/document/{id}"), None),
+        ("GET", "/api/jobs".into(), None),
+        ("GET", "/api/status".into(), None),
+        ("GET", "/metrics".into(), None),
+    ];
+    for (method, path, body) in &ways {
+        let text = send(&house, GUEST, method, path, body.clone()).text();
+        let asked = body.as_ref().map(ToString::to_string).unwrap_or_default();
+        for word in SECRET.iter().filter(|word| !asked.contains(*word)) {
+            assert!(!text.contains(word), "{method} {path} tells `{word}`: {text}");
+        }
+    }
+    // What is hidden is like what is not there.
+    for (hidden, absent) in [
+        (
+            format!("/api/documents/{id}"),
+            "/api/documents/d0000000000000000".to_owned(),
+        ),
+        (
+            format!("/document/{id}"),
+            "/document/d0000000000000000".to_owned(),
+        ),
+    ] {
+        let (hidden, absent) = (
+            send(&house, GUEST, "GET", &hidden, None),
+            send(&house, GUEST, "GET", &absent, None),
+        );
+        assert_eq!((hidden.status, absent.status), (404, 404));
+    }
+    let counts = |token| send(&house, token, "GET", "/api/status", None).json()["documents"].as_u64();
+    assert_eq!((counts(GUEST), counts(CLERK)), (Some(2), Some(3)));
+    // And it cannot be removed by whom it is hidden from.
+    assert_eq!(
+        send(&house, GUEST, "DELETE", &format!("/api/documents/{id}"), None).status,
+        404
+    );
+    assert_eq!(counts(CLERK), Some(3));
+}
+
+#[test]
+fn whoever_is_in_the_group_reads_it() {
+    let house = house();
+    let question = json!({"question": "What is the payroll vault code?", "extractive": true});
+    let answer = send(&house, CLERK, "POST", "/api/ask", Some(question)).json();
+    assert_eq!(answer["outcome"], "answer", "{answer}");
+    assert!(
+        answer["citations"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("payroll.md")
+    );
+    let found = send(&house, CLERK, "GET", "/api/search?q=zanzibar", None).json();
+    assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_session_has_the_rights_of_its_token() {
+    let house = house();
+    let sign_in = |token: &str| {
+        let body = format!("token={}&next=/documents", token.replace(' ', "+"));
+        let request =
+            Request::new("POST", "/login").header("content-type", "application/x-www-form-urlencoded");
+        let response = house.client().send(&request.body(body));
+        response
+            .header("set-cookie")
+            .map(|cookie| cookie.split(';').next().unwrap().to_owned())
+    };
+    let page = |cookie: &str| {
+        let request = Request::new("GET", "/documents").header("cookie", cookie);
+        house.client().send(&request).text()
+    };
+    let (clerk, guest) = (sign_in(CLERK).unwrap(), sign_in(GUEST).unwrap());
+    assert_ne!(clerk, guest);
+    assert!(page(&clerk).contains("payroll.md") && !page(&guest).contains("payroll.md"));
+    assert_eq!(sign_in("some other token!"), None);
+    assert_eq!(house.client().get("/api/documents").status, 401);
+}
