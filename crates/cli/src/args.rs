@@ -107,6 +107,14 @@ pub(crate) enum Command {
     Documents,
     /// Remove a document with all its versions
     Remove(RemoveArgs),
+    /// Copy everything that cannot be made again to a new folder, while it is in use
+    Backup(BackupArgs),
+    /// Make a new data directory out of a backup
+    Restore(RestoreArgs),
+    /// Compare database, word index and vectors with each other
+    Verify(VerifyArgs),
+    /// Print every document with its text, one JSON object a line
+    Export,
     /// Serve the page and the HTTP interface
     Serve,
     /// Continue a text with a model: raw, without documents and without sources
@@ -152,6 +160,30 @@ pub(crate) struct IngestArgs {
     /// Leave the vectors for later (`serve` makes them in the background)
     #[arg(long)]
     pub(crate) no_vectors: bool,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The folder to make
+    #[arg(value_name = "FOLDER")]
+    pub(crate) to: PathBuf,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup; it goes to the data directory, which must be new or empty
+    #[arg(value_name = "BACKUP")]
+    pub(crate) backup: PathBuf,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Make again what can be: the word index, and vectors that are damaged
+    #[arg(long)]
+    pub(crate) mend: bool,
 }
 
 /// Arguments of `ask`.

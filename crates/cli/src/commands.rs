@@ -11,6 +11,7 @@ pub(crate) mod generate;
 pub(crate) mod importance;
 pub(crate) mod ingest;
 pub(crate) mod inspect;
+pub(crate) mod keep;
 pub(crate) mod pull;
 pub(crate) mod read;
 pub(crate) mod search;

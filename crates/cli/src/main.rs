@@ -91,6 +91,7 @@ fn run(cli: Cli) -> Result<Code> {
     match cli.command {
         Command::Ask(args) => return commands::ask::run(&args, &settings, json),
         Command::Ingest(args) => return commands::ingest::run(&args, &settings, json),
+        Command::Verify(args) => return commands::keep::verify(&args, &settings, json),
         Command::Doctor => return commands::doctor::run(&settings, json),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
         Command::Chat(args) => commands::chat::run(&args, &settings, json)?,
@@ -98,6 +99,9 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Show(args) => commands::documents::show(&args, &settings, json)?,
         Command::Documents => commands::documents::list(&settings, json)?,
         Command::Remove(args) => commands::documents::remove(&args, &settings, json)?,
+        Command::Backup(args) => commands::keep::backup(&args, &settings, json)?,
+        Command::Restore(args) => commands::keep::restore(&args, &settings, json)?,
+        Command::Export => commands::keep::export(&settings)?,
         Command::Serve => commands::serve::run(&settings, json)?,
         Command::Generate(args) => commands::generate::run(&args, &settings, json)?,
         Command::Tokenize(args) => commands::generate::tokenize(&args, &settings, json)?,

@@ -65,6 +65,26 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// A backup would replace something.
+    #[error("`{}` exists already; name a new folder", path.display())]
+    BackupExists {
+        /// Where it was to be written.
+        path: PathBuf,
+    },
+    /// A backup that is not whole.
+    #[error("`{}` cannot be restored: {what}; take another backup", path.display())]
+    BadBackup {
+        /// The backup, or the file of it.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A store is restored into a new directory only.
+    #[error("`{}` is not empty; name a new data directory, or move this one away", dir.display())]
+    NotEmpty {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The database's bytes make no sense.
     #[error(
         "`{}` is damaged ({what}); restore it from a backup, \
@@ -172,7 +192,14 @@ impl StoreError {
     pub fn is_bad_input(&self) -> bool {
         matches!(
             self,
-            Self::BadUploadName { .. } | Self::Refused { .. } | Self::BadSpan { .. } | Self::BadTrial { .. }
+            Self::BadUploadName { .. }
+                | Self::Refused { .. }
+                | Self::BadSpan { .. }
+                | Self::BadTrial { .. }
+                | Self::AccessRules { .. }
+                | Self::BackupExists { .. }
+                | Self::BadBackup { .. }
+                | Self::NotEmpty { .. }
         )
     }
 

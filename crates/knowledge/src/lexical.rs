@@ -216,6 +216,15 @@ impl Lexical {
         self.reader.searcher()
     }
 
+    /// Every passage with its audience, as the index has them.
+    pub(crate) fn contents(&self) -> Result<Vec<(u64, u32)>, StoreError> {
+        self.guarded("read through", |lexical| {
+            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let classes = lexical.classes.of(&searcher, &fields)?;
+            Ok(classes.iter().flat_map(|segment| segment.contents()).collect())
+        })
+    }
+
     /// In how many texts of permitted passages a term occurs.
     pub(crate) fn passage_frequency(&self, term: &str, allowed: &AudienceSet) -> Result<u64, StoreError> {
         self.guarded("look up a word", |lexical| {

@@ -10,6 +10,7 @@ mod embedding;
 mod error;
 mod fusion;
 mod ingest;
+mod keep;
 mod lexical;
 pub mod passage;
 mod prepare;
@@ -23,16 +24,19 @@ mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+mod verify;
 mod view;
 mod walk;
 mod writer;
 
 pub use access::{Audience, Reader};
 pub use error::StoreError;
+pub use keep::{Backup, BackupFile};
 pub use prepare::ReadOptions;
 pub use store::Store;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, SearchMode, StoreStatus,
 };
+pub use verify::VerifyReport;
 pub use view::View;

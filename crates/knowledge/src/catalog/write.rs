@@ -186,6 +186,24 @@ impl Catalog {
         })
     }
 
+    /// Drops vectors that are damaged or belong to nothing; they are made again in time.
+    pub(crate) fn drop_bad_vectors(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        self.transact(connection, "drop damaged vectors", |tx| {
+            tx.execute(
+                "DELETE FROM vectors WHERE vector_id IN (
+                     SELECT v.vector_id FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
+                     LEFT JOIN passages p ON p.passage_id = v.passage_id
+                     WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim)",
+                [],
+            )?;
+            tx.execute(
+                "UPDATE meta SET value = value + 1 WHERE key = 'passages_removed'",
+                [],
+            )
+            .map(drop)
+        })
+    }
+
     /// Stores vectors of passages that still exist, in place of another embedder's.
     pub(crate) fn put_vectors(
         &self,

@@ -117,6 +117,14 @@ impl SegmentClasses {
     }
 }
 
+impl SegmentClasses {
+    /// Passages that were not deleted, with their audiences.
+    pub(super) fn contents(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let all = self.passages.iter().copied().zip(self.audiences.iter().copied());
+        all.filter(|(_, audience)| *audience != DELETED)
+    }
+}
+
 /// One search: the segments, and who may see what in them.
 pub(super) struct Scorer<'a> {
     searcher: &'a Searcher,

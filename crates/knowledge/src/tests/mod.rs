@@ -5,6 +5,7 @@ mod accounting;
 mod crash;
 mod damage;
 mod dense;
+mod keep;
 mod search;
 
 use std::collections::BTreeSet;

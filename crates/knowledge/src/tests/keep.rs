@@ -1,0 +1,126 @@
+//! Backups and the comparison of everything with everything.
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::StoreError;
+
+fn filled(house: &House) -> Store {
+    house.write("a.txt", "등불은 처마 밑에 걸려 있다.");
+    house.write("b/b.txt", "The gate is locked at nine.");
+    let store = house.open();
+    house.ingest(&store);
+    store
+        .ingest_upload("note.txt", "연못의 물은 맑다.".as_bytes())
+        .unwrap();
+    store
+}
+
+#[test]
+fn a_backup_is_whole_and_makes_the_same_store() {
+    let house = House::new();
+    let store = filled(&house);
+    let to = house.data.with_file_name("backup");
+    let made = store.backup(&to).unwrap();
+    assert_eq!(made.files.len(), 2);
+    assert!(matches!(store.backup(&to), Err(StoreError::BackupExists { .. })));
+    // What comes later is not in it.
+    house.write("c.txt", "later");
+    house.ingest(&store);
+    let fresh = house.data.with_file_name("fresh");
+    Store::restore(&to, &fresh).unwrap();
+    let restored = Store::open(&fresh, Access::Write).unwrap();
+    assert_eq!(seen(&restored).documents().unwrap().len(), 3);
+    assert_eq!(names(&find(&restored, "등불")), ["a.txt"]);
+    assert!(restored.verify(false).unwrap().is_sound());
+    assert!(matches!(
+        Store::restore(&to, &fresh),
+        Err(StoreError::NotEmpty { .. })
+    ));
+}
+
+#[test]
+fn a_damaged_backup_is_refused_and_leaves_nothing() {
+    let house = House::new();
+    let store = filled(&house);
+    let to = house.data.with_file_name("backup");
+    store.backup(&to).unwrap();
+    let fresh = house.data.with_file_name("fresh");
+    let upload = to.join("uploads/note.txt");
+    let whole = fs::read(&upload).unwrap();
+    let mut flipped = whole.clone();
+    flipped[3] ^= 1;
+    for bytes in [&flipped[..], &whole[..4]] {
+        fs::write(&upload, bytes).unwrap();
+        assert!(matches!(
+            Store::restore(&to, &fresh),
+            Err(StoreError::BadBackup { .. })
+        ));
+        assert!(fs::metadata(&fresh).is_err());
+    }
+    fs::write(&upload, &whole).unwrap();
+    let list = fs::read_to_string(to.join("backup.json")).unwrap();
+    for (from, bad) in [
+        ("uploads/note.txt", "../note.txt"),
+        ("uploads/note.txt", "/etc/passwd"),
+        ("\"schema\": 1", "\"schema\": 9"),
+    ] {
+        fs::write(to.join("backup.json"), list.replacen(from, bad, 1)).unwrap();
+        assert!(
+            matches!(Store::restore(&to, &fresh), Err(StoreError::BadBackup { .. })),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn differences_of_the_index_are_found_and_mended() {
+    let house = House::new();
+    let store = filled(&house);
+    assert!(store.verify(false).unwrap().is_sound());
+    drop(store);
+    // Somebody changes the catalog behind the index's back.
+    let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
+    connection
+        .execute("INSERT INTO audiences (groups) VALUES ('[[\"x\"]]')", [])
+        .unwrap();
+    connection
+        .execute("UPDATE documents SET audience_id = (SELECT max(audience_id) FROM audiences) WHERE path LIKE '%a.txt'", [])
+        .unwrap();
+    drop(connection);
+    let store = house.open();
+    let found = store.verify(false).unwrap();
+    assert_eq!(
+        (found.index_differs, found.n_faults, found.is_sound()),
+        (1, 0, false)
+    );
+    let mended = store.verify(true).unwrap();
+    assert!(mended.mended && mended.is_sound());
+    assert_eq!(store.verify(false).unwrap().index_differs, 0);
+    assert_eq!(names(&find(&store, "등불")), ["a.txt"]);
+    // And ingest goes on with the new index.
+    house.write("d.txt", "돌담 옆의 소나무");
+    house.ingest(&store);
+    assert_eq!(names(&find(&store, "소나무")), ["d.txt"]);
+}
+
+#[test]
+fn what_is_wrong_in_itself_is_named() {
+    let house = House::new();
+    drop(filled(&house));
+    let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
+    connection
+        .execute(
+            "UPDATE passages SET start_char = start_char + 1 WHERE text LIKE 'The gate%'",
+            [],
+        )
+        .unwrap();
+    drop(connection);
+    let report = house.open().verify(true).unwrap();
+    assert_eq!(report.n_faults, 1);
+    assert!(
+        report.faults[0].contains("b.txt") && !report.is_sound(),
+        "{:?}",
+        report.faults
+    );
+}

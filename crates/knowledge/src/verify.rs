@@ -1,0 +1,206 @@
+//! Whether database, word index and vectors say the same; and making them so again.
+//!
+//! The database is the truth. What is derived from it is made again; what is wrong in itself is said, for only a backup
+//! or the documents themselves can mend that.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::lexical::Lexical;
+use crate::store::Store;
+use crate::types::Access;
+
+/// Faults that are listed one by one; more are counted.
+const LISTED_MAX: usize = 100;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Documents looked at.
+    pub documents: usize,
+    /// Passages looked at.
+    pub passages: usize,
+    /// Vectors looked at.
+    pub vectors: usize,
+    /// What is wrong in the database itself, one sentence each, at most a hundred.
+    pub faults: Vec<String>,
+    /// All such faults.
+    pub n_faults: usize,
+    /// Passages that the word index lacks, has too much, or has for other readers.
+    pub index_differs: usize,
+    /// Vectors that are damaged.
+    pub vectors_bad: usize,
+    /// Whether the index and the vectors were made right again.
+    pub mended: bool,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong any more.
+    pub fn is_sound(&self) -> bool {
+        self.n_faults == 0 && (self.mended || self.index_differs == 0 && self.vectors_bad == 0)
+    }
+
+    fn fault(&mut self, sentence: String) {
+        self.n_faults += 1;
+        if self.faults.len() < LISTED_MAX {
+            self.faults.push(sentence);
+        }
+    }
+}
+
+impl Store {
+    /// Compares everything with everything. With `mend`, and open for writing, what is derived is made again.
+    ///
+    /// # Errors
+    /// When the database cannot be read at all, or mending cannot write.
+    pub fn verify(&self, mend: bool) -> Result<VerifyReport, StoreError> {
+        let _one_at_a_time = crate::store::held(&self.ingesting);
+        if self.access == Access::Write {
+            self.finish_index()?;
+        }
+        let mut report = VerifyReport::default();
+        self.catalog
+            .read("verify", |connection| check_database(connection, &mut report))?;
+        let known = self.catalog.read("list the passages", all_passages)?;
+        report.passages = known.len();
+        report.index_differs = self.index_differences(&known);
+        if mend && (report.index_differs > 0 || report.vectors_bad > 0) {
+            self.mend(&report)?;
+            report.mended = true;
+        }
+        Ok(report)
+    }
+
+    /// An index that cannot be read lacks everything.
+    fn index_differences(&self, known: &BTreeMap<u64, u32>) -> usize {
+        let Ok(indexed) = self.lexical().contents() else {
+            return known.len().max(1);
+        };
+        let mut seen = BTreeMap::new();
+        let mut n = 0;
+        for (passage, audience) in indexed {
+            // Twice is once too often.
+            n += usize::from(seen.insert(passage, audience).is_some());
+        }
+        let missing = known
+            .iter()
+            .filter(|(passage, audience)| seen.get(passage) != Some(audience));
+        let extra = seen.keys().filter(|passage| !known.contains_key(passage));
+        n + missing.count() + extra.count()
+    }
+
+    fn mend(&self, report: &VerifyReport) -> Result<(), StoreError> {
+        if report.vectors_bad > 0 {
+            self.write(|store, writer| store.catalog.drop_bad_vectors(writer.connect(&store.catalog)?))?;
+            *crate::store::held(&self.embedded_up_to) = (0, 0);
+        }
+        if report.index_differs > 0 {
+            self.write(|store, writer| {
+                writer.finish(&store.catalog);
+                let fresh = Lexical::rebuild(&store.dir.join("lexical"), &store.catalog)?;
+                store.set_lexical(fresh);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn check_database(connection: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut query = connection.prepare("PRAGMA integrity_check(100)")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let line: String = row.get(0)?;
+        if line != "ok" {
+            report.fault(format!("the database is damaged: {line}"));
+        }
+    }
+    check_documents(connection, report)?;
+    check_passages(connection, report)?;
+    let count = |sql: &str| -> rusqlite::Result<usize> {
+        let n: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+        Ok(usize::try_from(n).unwrap_or(0))
+    };
+    report.vectors = count("SELECT count(*) FROM vectors")?;
+    report.vectors_bad = count(
+        "SELECT count(*) FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
+         LEFT JOIN passages p ON p.passage_id = v.passage_id
+         WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim",
+    )?;
+    Ok(())
+}
+
+fn check_documents(connection: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut query = connection.prepare(
+        "SELECT d.path, d.n_passages, (SELECT count(*) FROM passages p WHERE p.document_id = d.document_id),
+                EXISTS (SELECT 1 FROM versions v WHERE v.document_id = d.document_id AND v.version = d.version),
+                EXISTS (SELECT 1 FROM audiences a WHERE a.audience_id = d.audience_id)
+         FROM documents d ORDER BY d.path",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        report.documents += 1;
+        let (path, stated, there): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if stated != there {
+            report.fault(format!("`{path}` has {there} passages instead of {stated}"));
+        }
+        if !row.get::<_, bool>(3)? {
+            report.fault(format!("the text of `{path}` is missing"));
+        }
+        if !row.get::<_, bool>(4)? {
+            report.fault(format!("who may read `{path}` is missing, so nobody may"));
+        }
+    }
+    let strays: i64 = connection.query_row(
+        "SELECT count(*) FROM passages WHERE document_id NOT IN (SELECT document_id FROM documents)",
+        [],
+        |row| row.get(0),
+    )?;
+    if strays > 0 {
+        report.fault(format!("{strays} passages belong to no document"));
+    }
+    Ok(())
+}
+
+/// Every passage is exactly the characters of its document's text that it says it is.
+fn check_passages(connection: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut documents = connection.prepare(
+        "SELECT d.document_id, d.path, v.text FROM documents d
+         JOIN versions v ON v.document_id = d.document_id AND v.version = d.version ORDER BY d.path",
+    )?;
+    let mut passages = connection
+        .prepare("SELECT start_char, end_char, text FROM passages WHERE document_id = ?1 ORDER BY ordinal")?;
+    let mut rows = documents.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, path, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let index = crate::text::CharIndex::new(&text);
+        let n_chars = text.chars().count();
+        let mut of_document = passages.query([&id])?;
+        while let Some(passage) = of_document.next()? {
+            let (start, end): (i64, i64) = (passage.get(0)?, passage.get(1)?);
+            let stored = passage.get_ref(2)?.as_str()?;
+            let span = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+            let is_exact = span
+                .filter(|(start, end)| start <= end && *end <= n_chars)
+                .is_some_and(|(start, end)| index.slice(&text, start..end) == stored);
+            if !is_exact {
+                report.fault(format!(
+                    "a passage of `{path}` is not its characters {start}..{end}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every passage with the audience of its document.
+fn all_passages(connection: &Connection) -> rusqlite::Result<BTreeMap<u64, u32>> {
+    connection
+        .prepare(
+            "SELECT p.passage_id, d.audience_id FROM passages p JOIN documents d ON d.document_id = p.document_id",
+        )?
+        .query_map([], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)))?
+        .collect()
+}
