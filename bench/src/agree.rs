@@ -145,7 +145,8 @@ fn compare(path: &Path, options: &Options) -> Result<Row> {
     let reference = ours(path, &tokens, options.threads, Precision::F32)?;
     if theirs.len() != reference.len()
         || theirs_by_rows.len() != reference.len()
-        || native.len() != reference.len() {
+        || native.len() != reference.len()
+    {
         bail!("the engines gave logits of different lengths");
     }
     let name = path
@@ -202,7 +203,10 @@ fn judge(model: String, tokens: &[u32], [reference, native, theirs, theirs_by_ro
     let (mut ties, mut widest) = (0, 0.0_f64);
     let (mut ours_peer, mut ours_exact, mut peer_exact, mut peer_itself) = (0, 0, 0, 0);
     let (mut kl_ours, mut kl_peer, mut variance) = (0.0, 0.0, 0.0);
-    let all = reference.iter().zip(&native).zip(theirs.iter().zip(&theirs_by_rows));
+    let all = reference
+        .iter()
+        .zip(&native)
+        .zip(theirs.iter().zip(&theirs_by_rows));
     for ((exact, ours), (peer, peer_by_rows)) in all {
         kl_ours += divergence(exact, ours);
         kl_peer += divergence(exact, peer);
