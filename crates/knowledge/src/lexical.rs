@@ -96,6 +96,10 @@ fn payload() -> String {
 impl Lexical {
     /// Opens the index in `dir` as it is; `None` if it must be made again.
     pub(crate) fn open(dir: &Path, verify: bool) -> Option<Self> {
+        // A new store, or a restored one: nothing to warn of.
+        if fs::metadata(dir.join(MANIFEST)).is_err() {
+            return None;
+        }
         let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, verify)));
         match opened {
             Ok(Ok(lexical)) => Some(lexical),
@@ -111,9 +115,6 @@ impl Lexical {
     }
 
     fn try_open(dir: &Path, verify: bool) -> Result<Self, String> {
-        if fs::metadata(dir.join(MANIFEST)).is_err() {
-            return Err("it is not there".to_owned());
-        }
         let say = |error: TantivyError| error.to_string();
         let index = Index::open_in_dir(dir).map_err(say)?;
         let (schema, fields) = schema();

@@ -263,3 +263,55 @@ fn what_is_for_others_is_not_there() {
     assert_eq!(asked.json()["outcome"], "answer", "{}", asked.stdout);
     assert_eq!(home.run(&["documents", "--groups", "a\tb"]).code, 2);
 }
+
+#[test]
+fn a_backup_makes_the_same_store_again() {
+    let home = Home::new();
+    home.run(&["ingest", text(&handbook(&home)), "--no-vectors"]);
+    let listed = home.run(&["documents", "--json"]).json();
+    let (copy, fresh) = (home.path("copy"), home.path("fresh"));
+    let made = home.run(&["backup", text(&copy), "--json"]);
+    assert_eq!(
+        (made.code, made.json()["files"].as_u64()),
+        (0, Some(1)),
+        "{}",
+        made.stderr
+    );
+    assert_eq!(
+        home.run(&["backup", text(&copy)]).code,
+        2,
+        "a backup replaces nothing"
+    );
+    let restored = home.run(&["restore", text(&copy), "--data-dir", text(&fresh)]);
+    assert_eq!(restored.code, 0, "{}", restored.stderr);
+    assert!(!restored.stderr.contains("WARN"), "{}", restored.stderr);
+    assert_eq!(
+        home.run(&["documents", "--json", "--data-dir", text(&fresh)])
+            .json(),
+        listed
+    );
+    let verified = home.run(&["verify", "--json", "--data-dir", text(&fresh)]);
+    assert_eq!(
+        (verified.code, &verified.json()["sound"]),
+        (0, &true.into()),
+        "{}",
+        verified.stdout
+    );
+    assert_eq!(
+        home.run(&["export", "--data-dir", text(&fresh)])
+            .stdout
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(
+        home.run(&[
+            "restore",
+            text(&home.path("nothing")),
+            "--data-dir",
+            text(&home.path("x"))
+        ])
+        .code,
+        2
+    );
+}
