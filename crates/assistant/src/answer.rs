@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         let in_prompt = found.sentences.partition_point(|s| s.candidate < n_passages);
         let partition = engine::partition_of(&format!("grounded {}", ask.reader.key()));
         let writer = Writer {
-            store: self.view,
+            view: self.view,
             partition,
             status,
             evidence: &found.evidence,

@@ -49,14 +49,14 @@ pub(crate) struct Haystack {
 }
 
 impl Haystack {
-    pub(crate) fn of(store: &View<'_>, text: &str) -> Self {
+    pub(crate) fn of(view: &View<'_>, text: &str) -> Self {
         let mut haystack = Self::default();
-        haystack.add(store, text);
+        haystack.add(view, text);
         haystack
     }
 
-    pub(crate) fn add(&mut self, store: &View<'_>, text: &str) {
-        self.terms.extend(store.terms(text));
+    pub(crate) fn add(&mut self, view: &View<'_>, text: &str) {
+        self.terms.extend(view.terms(text));
         self.squeezed.extend(text.nfc().filter(|c| !c.is_whitespace()));
         // A border, so that no word is found across two texts.
         self.squeezed.push('\n');
@@ -92,7 +92,7 @@ impl Haystack {
 
 /// Weighs the words of a question by their rarity in the store.
 pub(crate) fn weigh(
-    store: &View<'_>,
+    view: &View<'_>,
     status: &StoreStatus,
     words: &[Word],
     from_history: &[Word],
@@ -105,10 +105,10 @@ pub(crate) fn weigh(
         .filter(|w| !words.contains(w))
         .map(|w| (w, HISTORY_WEIGHT));
     for (word, factor) in own.chain(inherited) {
-        let terms = store.terms(&word.text);
+        let terms = view.terms(&word.text);
         let mut rarest = 0.0_f64;
         for term in &terms {
-            let frequency = store.passage_frequency(term)? as f64;
+            let frequency = view.passage_frequency(term)? as f64;
             rarest = rarest.max((1.0 + (n - frequency + 0.5).max(0.0) / (frequency + 0.5)).ln());
         }
         let weight = (rarest + COMMON_WEIGHT) * factor * if word.light { LIGHT_WEIGHT } else { 1.0 };
@@ -154,11 +154,11 @@ pub(crate) enum Verdict {
 }
 
 /// Judges the hits.
-pub(crate) fn judge(store: &View<'_>, sought: Vec<Sought>, hits: Vec<Hit>) -> Evidence {
+pub(crate) fn judge(view: &View<'_>, sought: Vec<Sought>, hits: Vec<Hit>) -> Evidence {
     let agreed = agreed_passage(&hits);
     let mut candidates: Vec<Candidate> = hits
         .into_iter()
-        .map(|hit| candidate(store, &sought, hit))
+        .map(|hit| candidate(view, &sought, hit))
         .collect();
     // The sort is stable: equal coverage keeps the order of the search.
     candidates.sort_by(|a, b| b.rank_key().total_cmp(&a.rank_key()));
@@ -172,7 +172,7 @@ pub(crate) fn judge(store: &View<'_>, sought: Vec<Sought>, hits: Vec<Hit>) -> Ev
             };
             (
                 verdict(&sought, best.coverage + bonus, best.matched),
-                missing(store, &sought, best),
+                missing(view, &sought, best),
             )
         }
     };
@@ -192,12 +192,12 @@ impl Candidate {
     }
 }
 
-fn candidate(store: &View<'_>, sought: &[Sought], hit: Hit) -> Candidate {
-    let mut context = Haystack::of(store, &hit.title);
+fn candidate(view: &View<'_>, sought: &[Sought], hit: Hit) -> Candidate {
+    let mut context = Haystack::of(view, &hit.title);
     for heading in &hit.heading_path {
-        context.add(store, heading);
+        context.add(view, heading);
     }
-    let body = Haystack::of(store, &hit.text);
+    let body = Haystack::of(view, &hit.text);
     let degrees: Vec<f64> = sought
         .iter()
         .map(|s| body.contains(s).max(context.contains(s)))
@@ -267,8 +267,8 @@ fn verdict(sought: &[Sought], coverage: f64, matched: usize) -> Verdict {
     }
 }
 
-fn missing(store: &View<'_>, sought: &[Sought], best: &Candidate) -> Vec<String> {
-    let body = Haystack::of(store, &best.hit.text);
+fn missing(view: &View<'_>, sought: &[Sought], best: &Candidate) -> Vec<String> {
+    let body = Haystack::of(view, &best.hit.text);
     let mut missing: Vec<(&Sought, f64)> = sought
         .iter()
         .filter(|s| !s.word.light && body.contains(s).max(best.context.contains(s)) < MATCHED_MIN)

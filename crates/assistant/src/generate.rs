@@ -30,7 +30,7 @@ pub(crate) enum Written {
 
 /// A run of the model over one prompt.
 pub(crate) struct Writer<'a> {
-    pub(crate) store: &'a View<'a>,
+    pub(crate) view: &'a View<'a>,
     pub(crate) status: &'a StoreStatus,
     pub(crate) evidence: &'a Evidence,
     /// Sentences of the passages that are in the prompt.
@@ -113,7 +113,7 @@ impl Writer<'_> {
             draft.rejected = REJECTED_MAX;
             return Wanted::Yes;
         }
-        match verify::support(self.store, self.status, self.evidence, self.sentences, sentence) {
+        match verify::support(self.view, self.status, self.evidence, self.sentences, sentence) {
             Some(run) => {
                 draft.accept(sentence);
                 on_progress(Progress::Verified(sentence, run))

@@ -36,17 +36,17 @@ pub(crate) struct SourceSentence {
 }
 
 /// Splits the passages worth quoting into sentences and scores each.
-pub(crate) fn sentences(store: &View<'_>, evidence: &Evidence, asks: Asks) -> Vec<SourceSentence> {
+pub(crate) fn sentences(view: &View<'_>, evidence: &Evidence, asks: Asks) -> Vec<SourceSentence> {
     let mut all = Vec::new();
     for (index, candidate) in evidence.candidates.iter().enumerate() {
         let first = all.len();
-        split(store, index, candidate, &mut all);
+        split(view, index, candidate, &mut all);
         score(&mut all[first..], candidate, evidence, asks);
     }
     all
 }
 
-fn split(store: &View<'_>, index: usize, candidate: &Candidate, all: &mut Vec<SourceSentence>) {
+fn split(view: &View<'_>, index: usize, candidate: &Candidate, all: &mut Vec<SourceSentence>) {
     let chars: Vec<char> = candidate.hit.text.chars().collect();
     for range in sentence::split(&candidate.hit.text) {
         let range = trim(&chars, range);
@@ -58,7 +58,7 @@ fn split(store: &View<'_>, index: usize, candidate: &Candidate, all: &mut Vec<So
         all.push(SourceSentence {
             candidate: index,
             span: candidate.hit.start + range.start..candidate.hit.start + range.end,
-            haystack: Haystack::of(store, &text),
+            haystack: Haystack::of(view, &text),
             text,
             score: 0.0,
             introduces,
@@ -132,7 +132,7 @@ fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evi
 }
 
 /// The citation of sentences `first..=last`, which must belong to one passage.
-pub(crate) fn cite(store: &View<'_>, evidence: &Evidence, run: &[SourceSentence]) -> Option<Citation> {
+pub(crate) fn cite(view: &View<'_>, evidence: &Evidence, run: &[SourceSentence]) -> Option<Citation> {
     let (first, last) = (run.first()?, run.last()?);
     let candidate = &evidence.candidates[first.candidate];
     let hit = &candidate.hit;
@@ -144,7 +144,7 @@ pub(crate) fn cite(store: &View<'_>, evidence: &Evidence, run: &[SourceSentence]
         .take(end.saturating_sub(start))
         .collect();
     // The last word has the store: what it holds at this span of this version, character for character.
-    let document = store.document(&hit.document_id, Some(&hit.version)).ok()??;
+    let document = view.document(&hit.document_id, Some(&hit.version)).ok()??;
     let stored = document.text.chars().skip(start).take(end.saturating_sub(start));
     if quote.is_empty() || !stored.eq(quote.chars()) {
         return None;

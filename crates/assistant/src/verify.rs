@@ -24,7 +24,7 @@ const RUN_MAX: usize = 2;
 
 /// The run of source sentences that carries `written`, if any.
 pub(crate) fn support(
-    store: &View<'_>,
+    view: &View<'_>,
     status: &StoreStatus,
     evidence: &Evidence,
     sentences: &[SourceSentence],
@@ -34,7 +34,7 @@ pub(crate) fn support(
     if words.len() < WORDS_MIN || !is_sentence(written) || repeats_question(&words, evidence) {
         return None;
     }
-    let sought = weigh(store, status, &words, &[]).ok()?;
+    let sought = weigh(view, status, &words, &[]).ok()?;
     let best_score = sentences.iter().map(|s| s.score).fold(0.0, f64::max);
     let mut best: Option<(f64, Range<usize>)> = None;
     for start in 0..sentences.len() {
