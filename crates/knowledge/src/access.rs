@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stdx::fs;
@@ -210,10 +210,11 @@ impl Rules {
         let rules: RulesToml = toml::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let mut by_path = BTreeMap::new();
         for rule in rules.rule {
-            if !rule.path.is_absolute() && !rule.path.starts_with(UPLOADS) {
+            let goes_up = rule.path.components().any(|step| step == Component::ParentDir);
+            if goes_up || !rule.path.is_absolute() && !rule.path.starts_with(UPLOADS) {
                 let shown = rule.path.display();
                 return Err(fault(format!(
-                    "the path `{shown}` is not absolute, and not `{UPLOADS}` or a name below it"
+                    "the path `{shown}` is not absolute, and not `{UPLOADS}` or a name below it; nor may it hold `..`"
                 )));
             }
             for group in rule.groups.iter().filter(|group| *group != EVERYONE) {
@@ -371,6 +372,7 @@ mod tests {
         assert_eq!(rules.faults.len(), 1);
         for text in [
             "[[rule]]\npath = \"relative\"\ngroups = []",
+            "[[rule]]\npath = \"uploads/../hr\"\ngroups = [\"hr\"]",
             "[[rule]]\npath = \"/a\"\ngrups = []",
             "x",
         ] {

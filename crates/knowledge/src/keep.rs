@@ -13,6 +13,7 @@ use stdx::hash::sha256_file;
 
 use crate::access::RULES_FILE;
 use crate::error::StoreError;
+use crate::lexical::remove_if_there;
 use crate::schema::SCHEMA_VERSION;
 use crate::store::Store;
 
@@ -241,11 +242,4 @@ fn beside(path: &Path, mark: &str) -> Result<PathBuf, StoreError> {
         .to_string_lossy()
         .into_owned();
     Ok(absolute.with_file_name(format!(".{name}.{mark}")))
-}
-
-fn remove_if_there(dir: &Path) -> Result<(), StoreError> {
-    if fs::symlink_metadata(dir).is_ok() {
-        fs::remove_dir_all(dir).map_err(StoreError::file)?;
-    }
-    Ok(())
 }

@@ -395,7 +395,7 @@ impl LexicalWriter {
     }
 }
 
-fn remove_if_there(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn remove_if_there(dir: &Path) -> Result<(), StoreError> {
     if fs::symlink_metadata(dir).is_ok() {
         fs::remove_dir_all(dir).map_err(StoreError::file)?;
     }

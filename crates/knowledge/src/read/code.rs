@@ -20,9 +20,7 @@ pub(super) fn is_name(extension: &str) -> bool {
 
 /// Reads source code.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
-        what: "binary data, not text".to_owned(),
-    })?;
+    let decoded = encoding::text(bytes, None)?;
     let mut builder = Builder::new(run);
     plain::warn_of_damage(&mut builder, &decoded);
     let text = decoded

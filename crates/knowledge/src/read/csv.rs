@@ -11,9 +11,7 @@ const SAMPLE_ROWS: usize = 50;
 
 /// Reads CSV.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
-        what: "binary data, not text".to_owned(),
-    })?;
+    let decoded = encoding::text(bytes, None)?;
     let mut builder = Builder::new(run);
     plain::warn_of_damage(&mut builder, &decoded);
     let text = decoded.text.trim_start_matches('\u{FEFF}');

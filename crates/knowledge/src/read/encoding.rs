@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{EUC_KR, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
+use super::ReadError;
+
 /// How many bytes the guesses look at.
 const SAMPLE_BYTES: usize = 64 << 10;
 /// More control characters than this share make bytes binary.
@@ -19,6 +21,13 @@ pub(super) struct Decoded<'a> {
     pub(super) text: Cow<'a, str>,
     pub(super) broken: usize,
     pub(super) encoding: &'static str,
+}
+
+/// [`decode`], or the error that says that these bytes are no text.
+pub(super) fn text<'a>(bytes: &'a [u8], label: Option<&[u8]>) -> Result<Decoded<'a>, ReadError> {
+    decode(bytes, label).ok_or_else(|| ReadError::UnknownFormat {
+        what: "binary data, not text".to_owned(),
+    })
 }
 
 /// Decodes bytes; `label` is what the document itself says its encoding is. `None`: this is no text.

@@ -25,9 +25,7 @@ const FEED_BYTES: usize = 64 << 10;
 
 /// Reads HTML.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, charset(bytes)).ok_or_else(|| ReadError::UnknownFormat {
-        what: "binary data, not text".to_owned(),
-    })?;
+    let decoded = encoding::text(bytes, charset(bytes))?;
     let mut builder = Builder::new(run);
     plain::warn_of_damage(&mut builder, &decoded);
     let title = read_into(&decoded.text, &mut builder, run)?;

@@ -12,9 +12,7 @@ pub(super) const CELL_GAP: &str = " | ";
 
 /// Reads Markdown.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
-        what: "binary data, not text".to_owned(),
-    })?;
+    let decoded = encoding::text(bytes, None)?;
     let mut walk = Walk::new(run);
     plain::warn_of_damage(&mut walk.builder, &decoded);
     let options = Options::ENABLE_TABLES

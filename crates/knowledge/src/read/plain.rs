@@ -7,9 +7,7 @@ use super::{BlockKind, Format, RawDocument, ReadError, Run, encoding};
 
 /// Reads plain text.
 pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError> {
-    let decoded = encoding::decode(bytes, None).ok_or_else(|| ReadError::UnknownFormat {
-        what: "binary data, not text".to_owned(),
-    })?;
+    let decoded = encoding::text(bytes, None)?;
     let mut builder = Builder::new(run);
     warn_of_damage(&mut builder, &decoded);
     read_into(&decoded.text, &mut builder)?;

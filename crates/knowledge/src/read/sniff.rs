@@ -100,11 +100,7 @@ fn text_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
         cut -= 1;
     }
     let sample = if cut == 0 { bytes } else { &bytes[..cut] };
-    let Some(decoded) = encoding::decode(sample, None) else {
-        return Err(ReadError::UnknownFormat {
-            what: "binary data, not text".to_owned(),
-        });
-    };
+    let decoded = encoding::text(sample, None)?;
     let text = decoded
         .text
         .trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
