@@ -11,11 +11,13 @@ use crate::{shell, test};
 
 /// Debian packages that building the peer needs, by a file each brings.
 const PACKAGES: &[(&str, &str)] = &[("cmake", "cmake"), ("clang", "clang"), ("g++", "g++")];
+/// The peer is built for the machine that it runs on.
+const NATIVE: &str = "native";
 /// Room on the disk for a synthetic model and its packed form.
 const SYNTH_BYTES: u64 = 16 << 30;
 
 /// Options of `cargo xtask bench engine`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Engine {
     /// Write the result here
     #[arg(long)]
@@ -32,11 +34,29 @@ pub(crate) struct Engine {
     /// Repetitions
     #[arg(long)]
     pub(crate) repetitions: Option<usize>,
+    /// Build llama.cpp for this processor (a name that GCC knows) instead of the one it runs on: some virtual
+    /// machines name instructions that they do not run, such as AMX
+    #[arg(long, value_name = "NAME", default_value = NATIVE)]
+    pub(crate) peer_cpu: String,
+}
+
+impl Engine {
+    /// Everything, with the result in this file.
+    pub(crate) fn whole(json: PathBuf) -> Self {
+        Self {
+            json: Some(json),
+            quick: false,
+            types: Vec::new(),
+            models: Vec::new(),
+            repetitions: None,
+            peer_cpu: NATIVE.to_owned(),
+        }
+    }
 }
 
 /// Builds, makes the models, measures.
 pub(crate) fn engine(options: &Engine) -> Result<()> {
-    let mut bench = program("engine")?;
+    let mut bench = program("engine", &options.peer_cpu)?;
     let mut models = options.models.clone();
     if models.is_empty() {
         let all: &[&str] = if options.quick {
@@ -78,7 +98,7 @@ const TYPES: [&str; 13] = [
 
 /// Builds, makes the models, compares.
 pub(crate) fn agree(options: &Agree) -> Result<()> {
-    let mut bench = program("agree")?;
+    let mut bench = program("agree", NATIVE)?;
     let mut models = options.models.clone();
     if models.is_empty() {
         models.push(synthetic("olmoe-1b-7b", "q8_0")?);
@@ -92,7 +112,7 @@ pub(crate) fn agree(options: &Agree) -> Result<()> {
     run(bench, options.json.as_deref())?;
     // A trained model on a text that does not change.
     if let (true, Some(smollm2)) = (options.models.is_empty(), smollm2()) {
-        let mut bench = program("agree")?;
+        let mut bench = program("agree", NATIVE)?;
         bench.args(["--tokens", "1024", "--text"]);
         bench.arg(shell::root().join("LICENSE")).arg(smollm2);
         run(bench, None)?;
@@ -110,7 +130,7 @@ pub(crate) struct Service {
 
 /// Builds, makes the model, measures.
 pub(crate) fn service(options: &Service) -> Result<()> {
-    let mut bench = program("service")?;
+    let mut bench = program("service", NATIVE)?;
     bench.arg("--model").arg(synthetic("olmoe-1b-7b", "q4_0")?);
     if let Some(smollm2) = smollm2() {
         bench.arg("--text-model").arg(smollm2);
@@ -131,16 +151,16 @@ pub(crate) struct Budget {
 
 /// Builds, makes the model, measures.
 pub(crate) fn budget(options: &Budget) -> Result<()> {
-    let mut bench = program("budget")?;
+    let mut bench = program("budget", NATIVE)?;
     bench.arg("--model").arg(synthetic("olmoe-1b-7b", "q4_0")?);
     bench.args(["--mib", &options.mib.to_string()]);
     run(bench, options.json.as_deref())
 }
 
 /// The program in `bench/`, built, to be told what `of` its measurements to make.
-fn program(of: &str) -> Result<Command> {
+fn program(of: &str, peer_cpu: &str) -> Result<Command> {
     install_compilers()?;
-    build()?;
+    build(peer_cpu)?;
     let mut bench = Command::new(shell::root().join("bench/target/release/hanok-bench"));
     bench.arg(of);
     Ok(bench)
@@ -192,15 +212,18 @@ fn has_libclang() -> bool {
 }
 
 /// Six minutes the first time: the peer is C++.
-fn build() -> Result<()> {
+fn build(peer_cpu: &str) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo
         .current_dir(shell::root().join("bench"))
         .args(["build", "--release", "--locked", "--target-dir", "target"])
-        // The peer's build looks for `target-cpu=native` in the compiler's flags and then builds all of
-        // llama.cpp for this machine (AVX-512, VNNI, BF16). Our own crates must be measured as they ship,
+        // The peer's build looks for `target-cpu=` in the compiler's flags and then builds all of llama.cpp for
+        // that processor (`native`: AVX-512, VNNI, BF16, whatever this machine has). Our own crates must be measured as they ship,
         // with kernels chosen at run time, so the words stand where the Rust compiler ignores them.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Cmetadata=target-cpu=native")
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            format!("-Cmetadata=target-cpu={peer_cpu}"),
+        )
         .env("LLAMA_LIB_PROFILE", "Release");
     shell::run(&mut cargo)
 }

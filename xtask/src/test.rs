@@ -333,10 +333,7 @@ impl Run {
 
     fn long_steps(&mut self) {
         self.step("fuzz", fuzz);
-        let whole = crate::bench::Engine {
-            json: Some(self.logs.join("engine.json")),
-            ..Default::default()
-        };
+        let whole = crate::bench::Engine::whole(self.logs.join("engine.json"));
         self.step("bench", || crate::bench::engine(&whole).map(|()| Outcome::one()));
     }
 
