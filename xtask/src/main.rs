@@ -17,6 +17,7 @@ mod lexer;
 mod licences;
 mod parity;
 mod parity_step;
+mod quality;
 mod shell;
 mod system;
 mod test;
@@ -59,6 +60,8 @@ enum Bench {
     Service(bench::Service),
     /// A model larger than its memory, beside llama.cpp (root, Linux)
     Budget(bench::Budget),
+    /// How well documents are found, in English and Korean, beside plain BM25
+    Retrieval(quality::Options),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn run(cli: Cli) -> Result<bool> {
         Cli::Bench(Bench::Agree(options)) => bench::agree(&options)?,
         Cli::Bench(Bench::Service(options)) => bench::service(&options)?,
         Cli::Bench(Bench::Budget(options)) => bench::budget(&options)?,
+        Cli::Bench(Bench::Retrieval(options)) => return quality::run(&options),
         Cli::Dist(options) => dist::run(&options)?,
         Cli::System(options) => system::run(&options)?,
         Cli::Walls => walls::run()?,

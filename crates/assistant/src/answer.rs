@@ -43,7 +43,7 @@ pub(crate) fn ask(
         assistant.embedder().map(|e| &**e),
     )?;
     run.retrieved(hits.len())?;
-    let evidence = run.gate(&status, &subject, hits)?;
+    let mut evidence = run.gate(&status, &subject, hits)?;
     if evidence.verdict == Verdict::NotEnough {
         let cause = match evidence.missing.is_empty() {
             true => RefusalCause::NothingFound,
@@ -51,6 +51,7 @@ pub(crate) fn ask(
         };
         return Ok(run.refuse(&cause, nearest(&evidence.candidates, NEAREST_MAX)));
     }
+    evidence.add_neighbours(&view)?;
     let sentences = sources::sentences(&view, &evidence, subject.asks);
     run.answer(
         ask,

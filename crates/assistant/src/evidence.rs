@@ -184,6 +184,28 @@ pub(crate) fn judge(view: &View<'_>, sought: Vec<Sought>, hits: Vec<Hit>) -> Evi
     }
 }
 
+impl Evidence {
+    /// Adds what stands right before and after the best passage in its section: an answer may go on there. It comes
+    /// behind the passages that cover the question as well as the best one, and before those that cover less.
+    pub(crate) fn add_neighbours(&mut self, view: &View<'_>) -> Result<(), StoreError> {
+        let Some(best) = self.candidates.first() else {
+            return Ok(());
+        };
+        let beside = view.neighbours(best.hit.passage_id)?;
+        let key = best.rank_key();
+        let mut at = self.candidates.iter().take_while(|c| c.rank_key() >= key).count();
+        // What follows goes on with the subject; what stands before only leads to it.
+        for hit in [beside.after, beside.before].into_iter().flatten() {
+            let is_known = |c: &Candidate| c.hit.passage_id == hit.passage_id;
+            if !self.candidates.iter().any(is_known) {
+                self.candidates.insert(at, candidate(view, &self.sought, hit));
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Candidate {
     /// Coverage in steps, so that small differences leave the order to the search.
     fn rank_key(&self) -> f64 {

@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Find passages without answering
     Search(SearchArgs),
+    /// Titles and headings that what is typed may become
+    Suggest(SuggestArgs),
     /// Print the stored text of a document, or exactly a part of it
     Show(ShowArgs),
     /// List the documents
@@ -217,6 +219,17 @@ pub(crate) struct SearchArgs {
     /// Which index
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     pub(crate) mode: Mode,
+}
+
+/// Arguments of `suggest`.
+#[derive(Debug, Args)]
+pub(crate) struct SuggestArgs {
+    /// What is typed so far; the last word may be unfinished
+    #[arg(value_name = "BEGINNING")]
+    pub(crate) beginning: String,
+    /// How many
+    #[arg(short = 'k', value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=50))]
+    pub(crate) k: u16,
 }
 
 /// Which index answers.

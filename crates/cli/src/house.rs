@@ -111,6 +111,7 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
     let kind = match outcome {
         Outcome::Ask(_) => "an answer",
         Outcome::Search(_) => "a search",
+        Outcome::Suggest(_) => "suggestions",
         Outcome::Ingest(_) => "an ingest",
         Outcome::Show(_) => "a text",
         Outcome::Documents(_) => "a list",

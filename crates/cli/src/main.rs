@@ -96,6 +96,7 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
         Command::Chat(args) => commands::chat::run(&args, &settings, json)?,
         Command::Search(args) => commands::search::run(&args, &settings, json)?,
+        Command::Suggest(args) => commands::search::suggest(&args, &settings, json)?,
         Command::Show(args) => commands::documents::show(&args, &settings, json)?,
         Command::Documents => commands::documents::list(&settings, json)?,
         Command::Remove(args) => commands::documents::remove(&args, &settings, json)?,

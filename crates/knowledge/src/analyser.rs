@@ -8,7 +8,7 @@ use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 use unicode_normalization::UnicodeNormalization;
 
 /// Changes whenever the same text may give other terms; an index made with another version is rebuilt.
-pub(crate) const ANALYSER_VERSION: u32 = 1;
+pub(crate) const ANALYSER_VERSION: u32 = 2;
 /// Name of the analyser inside the index.
 pub(crate) const ANALYSER_NAME: &str = "hanok";
 /// Longer words (encoded data, mostly) are cut to this many bytes.

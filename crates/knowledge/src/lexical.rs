@@ -16,11 +16,16 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDo
 use crate::analyser::{ANALYSER_NAME, ANALYSER_VERSION, Analyser};
 use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
-use crate::question::Question;
+use crate::exact::Article;
+use crate::question::{Question, Sought};
+use crate::suggest::Typed;
 
+mod closeness;
+mod phrase;
 mod score;
+mod titled;
 
-use score::{Classes, Scored, Scorer};
+use score::{Classes, Scored, Scorer, Terms};
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;
@@ -34,6 +39,9 @@ const AROUND_BOOST: f32 = 2.0;
 /// A term in the title or a heading counts this much of one in the text.
 const TITLE_BOOST: f32 = 0.1;
 const HEADING_BOOST: f32 = 0.3;
+/// A date, an amount, a clause or a part number that the passage names in whatever spelling: as much as a word, which
+/// counts in the passage and in what stands around it.
+const EXACT_BOOST: f32 = 1.0 + AROUND_BOOST;
 
 #[derive(Clone, Copy)]
 struct Fields {
@@ -44,6 +52,8 @@ struct Fields {
     headings: Field,
     around: Field,
     text: Field,
+    /// What the passage names exactly, under one name however it is written.
+    exact: Field,
 }
 
 /// The index, open for searching.
@@ -65,19 +75,24 @@ pub(crate) struct LexicalWriter {
 }
 
 fn schema() -> (Schema, Fields) {
-    let text = || {
-        let indexing = TextFieldIndexing::default().set_tokenizer(ANALYSER_NAME);
-        TextOptions::default().set_indexing_options(indexing.set_index_option(IndexRecordOption::WithFreqs))
+    let text = |tokenizer, recorded| {
+        let indexing = TextFieldIndexing::default().set_tokenizer(tokenizer);
+        TextOptions::default().set_indexing_options(indexing.set_index_option(recorded))
     };
+    let words = || text(ANALYSER_NAME, IndexRecordOption::WithFreqs);
     let mut builder = Schema::builder();
     let fields = Fields {
         passage: builder.add_u64_field("passage", FAST | INDEXED),
         audience: builder.add_u64_field("audience", FAST),
         document: builder.add_text_field("document", STRING),
-        title: builder.add_text_field("title", text()),
-        headings: builder.add_text_field("headings", text()),
-        around: builder.add_text_field("around", text()),
-        text: builder.add_text_field("text", text()),
+        title: builder.add_text_field("title", words()),
+        headings: builder.add_text_field("headings", words()),
+        around: builder.add_text_field("around", words()),
+        text: builder.add_text_field(
+            "text",
+            text(ANALYSER_NAME, IndexRecordOption::WithFreqsAndPositions),
+        ),
+        exact: builder.add_text_field("exact", text("raw", IndexRecordOption::WithFreqs)),
     };
     (builder.build(), fields)
 }
@@ -247,8 +262,26 @@ impl Lexical {
             let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
             let scorer = Scorer::new(&searcher, classes, allowed, &fields);
-            let terms = rarest(&question, &scorer, lexical.fields.text)?;
-            scorer.best(&terms, limit.max(1))
+            let question = Question {
+                terms: rarest(question.terms, &scorer, lexical.fields.text)?,
+                ..question
+            };
+            scorer.best(&question, lexical.fields.text, limit.max(1))
+        })
+    }
+
+    /// Permitted passages by what is typed of a title or heading, the shortest ones first.
+    pub(crate) fn titled(
+        &self,
+        typed: &Typed,
+        limit: usize,
+        allowed: &AudienceSet,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.guarded("look up titles", |lexical| {
+            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let classes = lexical.classes.of(&searcher, &fields)?;
+            let scorer = Scorer::new(&searcher, classes, allowed, &fields);
+            scorer.titled(&[lexical.fields.title, lexical.fields.headings], typed, limit)
         })
     }
 
@@ -266,48 +299,40 @@ impl Lexical {
 
 impl Fields {
     /// Any of the words must stand in the passage, its title or its headings; those around it only add to it.
-    fn scored(&self) -> [Scored; 4] {
-        let own = |field, boost| Scored {
+    fn scored(&self) -> [Scored; 5] {
+        let words = |field, boost, is_own| Scored {
             field,
             boost,
-            is_own: true,
+            is_own,
+            terms: Terms::Words,
         };
         [
-            own(self.text, 1.0),
-            own(self.title, TITLE_BOOST),
-            own(self.headings, HEADING_BOOST),
+            words(self.text, 1.0, true),
+            words(self.title, TITLE_BOOST, true),
+            words(self.headings, HEADING_BOOST, true),
+            words(self.around, AROUND_BOOST, false),
             Scored {
-                field: self.around,
-                boost: AROUND_BOOST,
-                is_own: false,
+                field: self.exact,
+                boost: EXACT_BOOST,
+                is_own: true,
+                terms: Terms::Exact,
             },
         ]
     }
 }
 
-/// The question's terms with their weights; of too many the rarest that occur at all.
-fn rarest<'q>(
-    question: &'q Question,
-    scorer: &Scorer<'_>,
-    field: Field,
-) -> tantivy::Result<Vec<(&'q str, f32)>> {
-    let terms = question
-        .terms
-        .iter()
-        .map(|(text, weight)| (text.as_str(), *weight));
-    if question.terms.len() <= TERMS_MAX {
-        return Ok(terms.collect());
+/// The question's terms; of too many the rarest that occur at all.
+fn rarest(terms: Vec<Sought>, scorer: &Scorer<'_>, field: Field) -> tantivy::Result<Vec<Sought>> {
+    if terms.len() <= TERMS_MAX {
+        return Ok(terms);
     }
-    let mut counted = Vec::with_capacity(question.terms.len());
-    for (text, weight) in terms {
-        counted.push((scorer.frequency(field, text)?, text, weight));
+    let mut counted = Vec::with_capacity(terms.len());
+    for term in terms {
+        counted.push((scorer.frequency(field, &term.text)?, term));
     }
-    counted.sort_by(|a, b| (a.0 == 0, a.0, a.1).cmp(&(b.0 == 0, b.0, b.1)));
+    counted.sort_by(|(n, a), (m, b)| (*n == 0, n, &a.text).cmp(&(*m == 0, m, &b.text)));
     counted.truncate(TERMS_MAX);
-    Ok(counted
-        .into_iter()
-        .map(|(_, text, weight)| (text, weight))
-        .collect())
+    Ok(counted.into_iter().map(|(_, term)| term).collect())
 }
 
 /// Tantivy's commit record.
@@ -349,6 +374,7 @@ impl LexicalWriter {
 
     /// Adds a document's passages, which come in order.
     fn add_all(&mut self, passages: &[StoredPassage]) -> Result<(), StoreError> {
+        let mut article = Article::default();
         for (i, passage) in passages.iter().enumerate() {
             let near = i.saturating_sub(1)..passages.len().min(i + 2);
             let around: Vec<&str> = passages[near]
@@ -356,12 +382,14 @@ impl LexicalWriter {
                 .filter(|p| p.page == passage.page)
                 .map(|p| p.text.as_str())
                 .collect();
-            self.add(passage, &around.join("\n"))?;
+            let headings: Vec<&str> = passage.headings.lines().collect();
+            let exact = article.terms_of_passage(&headings, &passage.text);
+            self.add(passage, &around.join("\n"), &exact)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, passage: &StoredPassage, around: &str) -> Result<(), StoreError> {
+    fn add(&mut self, passage: &StoredPassage, around: &str, exact: &[String]) -> Result<(), StoreError> {
         let mut entry = TantivyDocument::default();
         entry.add_u64(self.fields.passage, passage.passage_id);
         entry.add_u64(self.fields.audience, u64::from(passage.audience));
@@ -370,6 +398,9 @@ impl LexicalWriter {
         entry.add_text(self.fields.headings, &passage.headings);
         entry.add_text(self.fields.around, around);
         entry.add_text(self.fields.text, &passage.text);
+        for term in exact {
+            entry.add_text(self.fields.exact, term);
+        }
         let added = self.writer.add_document(entry);
         added
             .map(drop)

@@ -3,11 +3,13 @@
 //! Knows nothing of models: vectors come through [`Embed`], and lexical search works without it.
 
 pub mod access;
+mod alike;
 mod analyser;
 mod catalog;
 mod dense;
 mod embedding;
 mod error;
+mod exact;
 mod fusion;
 mod ingest;
 mod keep;
@@ -19,6 +21,7 @@ pub mod read;
 mod schema;
 pub mod sentence;
 mod store;
+mod suggest;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -34,9 +37,10 @@ pub use error::StoreError;
 pub use keep::{Backup, BackupFile};
 pub use prepare::ReadOptions;
 pub use store::Store;
+pub use suggest::Suggestion;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
-    IngestReport, PageSpan, SearchMode, StoreStatus,
+    IngestReport, PageSpan, Place, SearchMode, StoreStatus,
 };
 pub use verify::VerifyReport;
-pub use view::View;
+pub use view::{Neighbours, View};

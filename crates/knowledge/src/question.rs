@@ -1,4 +1,4 @@
-//! A question as the word index takes it: weighted terms.
+//! A question as the word index takes it: weighted terms, what it names exactly, and what it puts in quotation marks.
 //!
 //! Not a parser: nothing in a question is an operator, so no text can be a wrong query. A document keeps all its
 //! terms; only in a question are particles, endings and asking words worth less, because a rare ending ("나요")
@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::analyser::{Analyser, Class, class, fold};
+use crate::analyser::{self, Analyser, Class, class, fold};
+use crate::exact;
 
 /// Longer questions are cut: the rest would only cost time.
 const CHARS_MAX: usize = 8_000;
@@ -47,11 +48,38 @@ const ASKING_EN: &str = "\
     could should would will may must i we you it its they this that these those there what which \
     who whom whose when where whi how if me my our pleas tell";
 
-/// Weighted terms.
+/// Quotation marks that open a phrase, with those that close it. An apostrophe is none.
+const QUOTES: [(char, char); 6] = [
+    ('"', '"'),
+    ('\u{201C}', '\u{201D}'),
+    ('\u{300C}', '\u{300D}'),
+    ('\u{300E}', '\u{300F}'),
+    ('\u{AB}', '\u{BB}'),
+    ('\u{300A}', '\u{300B}'),
+];
+/// More phrases of one question are only words.
+const PHRASES_MAX: usize = 4;
+/// So are the words of a phrase behind these.
+const PHRASE_TERMS_MAX: usize = 32;
+
+/// A term of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sought {
+    pub(crate) text: String,
+    pub(crate) weight: f32,
+    /// Terms of one word of the question have the same number.
+    pub(crate) word: usize,
+}
+
+/// What is looked for.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
     /// Different terms, in order.
-    pub(crate) terms: Vec<(String, f32)>,
+    pub(crate) terms: Vec<Sought>,
+    /// Terms of the index of exact names (see [`crate::exact`]), with their weights.
+    pub(crate) exact: Vec<(String, f32)>,
+    /// Phrases in quotation marks: their terms with the distance of each from the first.
+    pub(crate) phrases: Vec<Vec<analyser::Term>>,
 }
 
 /// A Hangul word without its particle or ending.
@@ -79,35 +107,81 @@ impl Question {
             }
             i = end;
         }
-        let question = gathered.question;
+        let mut question = gathered.question;
         // A question of nothing but particles and asking words is taken as it stands.
         if question.terms.is_empty() {
-            let terms = Analyser::terms_of_chars(&chars)
-                .into_iter()
-                .map(|term| (term.text, 1.0));
-            return Self {
-                terms: terms.take(1).collect(),
-            };
+            let first = Analyser::terms_of_chars(&chars).into_iter().next();
+            question.terms.extend(first.map(|term| Sought {
+                text: term.text,
+                weight: 1.0,
+                word: 0,
+            }));
         }
+        question.exact = different(exact::terms_of_question(&cut));
+        question.phrases = phrases(&cut);
         question
     }
+}
+
+/// Each term once, with its greatest weight, in the order of the question.
+fn different(all: Vec<(String, f32)>) -> Vec<(String, f32)> {
+    let mut once: Vec<(String, f32)> = Vec::new();
+    for (term, weight) in all {
+        match once.iter_mut().find(|(known, _)| *known == term) {
+            Some((_, known)) => *known = known.max(weight),
+            None => once.push((term, weight)),
+        }
+    }
+    once
+}
+
+/// What stands in quotation marks, if it has more than one term.
+fn phrases(text: &str) -> Vec<Vec<analyser::Term>> {
+    let mut phrases = Vec::new();
+    let mut rest = text;
+    while let Some((open_at, open)) = rest
+        .char_indices()
+        .find(|(_, c)| QUOTES.iter().any(|(open, _)| open == c))
+        && phrases.len() < PHRASES_MAX
+    {
+        let inside = &rest[open_at + open.len_utf8()..];
+        let closes = |c: char| QUOTES.contains(&(open, c));
+        let Some(end) = inside.find(closes) else {
+            rest = inside;
+            continue;
+        };
+        let mut terms = Analyser::terms(&inside[..end]);
+        // A number with joiners is there whole and in parts; the parts hold the places.
+        terms.reverse();
+        terms.dedup_by_key(|term| term.position);
+        terms.reverse();
+        terms.truncate(PHRASE_TERMS_MAX);
+        if terms.len() > 1 {
+            phrases.push(terms);
+        }
+        let close = inside[end..].chars().next().map_or(0, char::len_utf8);
+        rest = &inside[end + close..];
+    }
+    phrases
 }
 
 #[derive(Default)]
 struct Gathered {
     question: Question,
     places: BTreeMap<String, usize>,
+    n_words: usize,
 }
 
 impl Gathered {
     /// Adds a term; of several occurrences the weightiest counts.
     fn add(&mut self, text: String, weight: f32) {
         if let Some(&place) = self.places.get(&text) {
-            let known = &mut self.question.terms[place].1;
+            let known = &mut self.question.terms[place].weight;
             *known = known.max(weight);
         } else if weight > 0.0 {
             self.places.insert(text.clone(), self.question.terms.len());
-            self.question.terms.push((text, weight));
+            let word = self.n_words;
+            self.question.terms.push(Sought { text, weight, word });
         }
     }
 
@@ -118,6 +192,7 @@ impl Gathered {
             } else {
                 1.0
             };
+            self.n_words += 1;
             self.add(term.text, weight);
         }
     }
@@ -131,6 +206,7 @@ impl Gathered {
         let weight = if asking { ASKING_WEIGHT } else { 1.0 };
         let terms = Analyser::terms_of_chars(run);
         let n_stem_terms = stem.syllables.saturating_sub(1).max(1);
+        self.n_words += 1;
         for (i, term) in terms.into_iter().enumerate() {
             let factor = if i < n_stem_terms { 1.0 } else { stem.tail_weight };
             self.add(term.text, weight * factor);
@@ -174,7 +250,8 @@ mod tests {
     use super::*;
 
     fn weights(text: &str) -> Vec<(String, f32)> {
-        Question::parse(text).terms
+        let terms = Question::parse(text).terms.into_iter();
+        terms.map(|term| (term.text, term.weight)).collect()
     }
 
     fn names(text: &str) -> Vec<String> {
@@ -215,15 +292,38 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_stands_in_quotation_marks_is_a_phrase() {
+        let phrases = |text: &str| -> Vec<Vec<(String, usize)>> {
+            let phrases = Question::parse(text).phrases.into_iter();
+            let pairs =
+                |terms: Vec<analyser::Term>| terms.into_iter().map(|t| (t.text, t.position)).collect();
+            phrases.map(pairs).collect()
+        };
+        let two = vec![("earli".to_owned(), 0), ("termin".to_owned(), 1)];
+        assert_eq!(phrases("what is \"early termination\"?"), std::slice::from_ref(&two));
+        assert_eq!(
+            phrases("\u{201C}early termination\u{201D} and \u{300C}one"),
+            [two]
+        );
+        assert_eq!(
+            phrases("「중도 해지」란 무엇인가요"),
+            [vec![("중도".to_owned(), 0), ("해지".to_owned(), 1)]]
+        );
+        for none in ["\"alone", "\"word\"", "it's Bob's", "\"\"", ""] {
+            assert!(phrases(none).is_empty(), "{none}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_question_gives_different_terms_with_positive_weights(text in "[가-힣a-z0-9 .,?\\-]{0,120}") {
             let question = Question::parse(&text);
-            let mut names: Vec<&String> = question.terms.iter().map(|(t, _)| t).collect();
+            let mut names: Vec<&String> = question.terms.iter().map(|term| &term.text).collect();
             names.sort();
             names.dedup();
             prop_assert_eq!(names.len(), question.terms.len());
-            prop_assert!(question.terms.iter().all(|(_, w)| *w > 0.0 && *w <= 1.0));
+            prop_assert!(question.terms.iter().all(|term| term.weight > 0.0 && term.weight <= 1.0));
             prop_assert_eq!(question.terms.is_empty(), Analyser::terms(&text).is_empty());
         }
     }

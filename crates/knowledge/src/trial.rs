@@ -76,6 +76,8 @@ pub struct TrialReport {
     pub baseline: Rates,
     /// Question by question.
     pub items: Vec<Item>,
+    /// The baseline's.
+    pub baseline_items: Vec<Item>,
     /// Seconds to index the pages, vectors included.
     pub index_s: f64,
     /// Median milliseconds of one search.
@@ -112,9 +114,12 @@ pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialRep
         let watch = Stopwatch::start();
         let hits = view.search(&question.question, HITS, trial.mode, embedder)?;
         times.push(watch.ms());
-        let found = hits
-            .iter()
-            .filter_map(|hit| ids.get(&(hit.path.as_str(), hit.page?)));
+        // What is nearly the same counts where it would stand by itself: behind the one that is listed.
+        let places = hits.iter().flat_map(|hit| {
+            let alike = hit.alike.iter().map(|place| (place.path.as_str(), place.page));
+            std::iter::once((hit.path.as_str(), hit.page)).chain(alike)
+        });
+        let found = places.filter_map(|(path, page)| ids.get(&(path, page?)));
         items.push(item(question, found.map(|id| (*id).to_owned())));
     }
     let plain = Baseline::new(&pages);
@@ -129,6 +134,7 @@ pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialRep
         rates: rates(&items),
         baseline: rates(&plain_items),
         items,
+        baseline_items: plain_items,
         index_s,
         p50_ms: median(times),
     })

@@ -80,6 +80,27 @@ pub struct Hit {
     pub lexical_score: Option<f64>,
     /// Cosine, if found by vector.
     pub dense_score: Option<f64>,
+    /// Where else nearly the same stands, among what was found: these passages are not listed by themselves.
+    pub alike: Vec<Place>,
+}
+
+/// Where a passage stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The document.
+    pub document_id: String,
+    /// Its version.
+    pub version: String,
+    /// Where the file was read from, or the upload's name.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// 1-based page; `None` where the format has no pages.
+    pub page: Option<u32>,
+    /// Start in the document's stored text, in Unicode scalar values.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
 }
 
 /// A document as listed.

@@ -4,22 +4,33 @@
 //! nothing in any result, not an order, a count or an error.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::access::Reader;
+use crate::alike::Print;
 use crate::analyser::Analyser;
-use crate::catalog::{AudienceSet, PassageRow};
+use crate::catalog::{AudienceSet, PassageRow, Side};
 use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::store::{Store, held};
-use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
+use crate::suggest::Typed;
+use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, StoreStatus};
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
 /// More passages are never returned.
 const HITS_MAX: usize = 1_000;
+
+/// What stands right before and after a passage in its section.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Neighbours {
+    /// Before it.
+    pub before: Option<Hit>,
+    /// After it.
+    pub after: Option<Hit>,
+}
 
 /// A store as one reader sees it, at the moment when it was made.
 pub struct View<'a> {
@@ -37,7 +48,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The best `k` passages. Texts that are equal to the byte are listed once.
+    /// The best `k` passages. Of those that say the same in nearly the same words the best is listed, with the places
+    /// of the others among what was found.
     ///
     /// # Errors
     /// When an index or the database cannot be read; never because of the question.
@@ -118,26 +130,48 @@ impl<'a> View<'a> {
                 .find(|(other, _)| *other == id)
                 .map(|(_, s)| f64::from(*s))
         };
-        let mut hits: Vec<Hit> = Vec::with_capacity(k);
-        let mut texts = BTreeSet::new();
-        for batch in ranked.chunks(k.max(1)) {
-            let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
-            let rows = self.store.catalog.passages(&ids)?;
-            let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
-            for &(id, score) in batch {
-                // An index that lags behind names passages that are gone, or that have another audience by now.
-                let Some(row) = rows.remove(&id).filter(|row| self.allowed.has(row.audience)) else {
-                    continue;
-                };
-                if hits.len() < k && texts.insert(row.text.clone()) {
-                    hits.push(hit(row, score, score_in(lexical, id), score_in(dense, id)));
-                }
-            }
-            if hits.len() >= k {
-                break;
+        let ids: Vec<u64> = ranked.iter().map(|(id, _)| *id).collect();
+        let rows = self.store.catalog.passages(&ids)?;
+        let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
+        let mut hits: Vec<(Print, Hit)> = Vec::with_capacity(k);
+        for &(id, score) in ranked {
+            // An index that lags behind names passages that are gone, or that have another audience by now.
+            let Some(row) = rows.remove(&id).filter(|row| self.allowed.has(row.audience)) else {
+                continue;
+            };
+            let print = Print::of(&row.text);
+            if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
+                known.alike.push(place(row));
+            } else if hits.len() < k {
+                let hit = hit(row, score, score_in(lexical, id), score_in(dense, id));
+                hits.push((print, hit));
             }
         }
-        Ok(hits)
+        Ok(hits.into_iter().map(|(_, hit)| hit).collect())
+    }
+
+    /// The passages right before and after one, in its section; none of a passage that is gone or may not be seen.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn neighbours(&self, passage_id: u64) -> Result<Neighbours, StoreError> {
+        let rows = self.store.catalog.beside(passage_id)?.into_iter();
+        let mut neighbours = Neighbours::default();
+        for (side, row) in rows.filter(|(_, row)| self.allowed.has(row.audience)) {
+            let found = Some(hit(row, 0.0, None, None));
+            match side {
+                Side::Before => neighbours.before = found,
+                Side::After => neighbours.after = found,
+            }
+        }
+        Ok(neighbours)
+    }
+
+    /// Passages by what is typed of a title or heading.
+    pub(crate) fn passages_titled(&self, typed: &Typed, limit: usize) -> Result<Vec<PassageRow>, StoreError> {
+        let ids = self.store.lexical().titled(typed, limit, &self.allowed)?;
+        let rows = self.store.catalog.passages(&ids)?.into_iter();
+        Ok(rows.filter(|row| self.allowed.has(row.audience)).collect())
     }
 
     /// All documents, by path.
@@ -238,5 +272,18 @@ fn hit(row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Opt
         score,
         lexical_score,
         dense_score,
+        alike: Vec::new(),
+    }
+}
+
+fn place(row: PassageRow) -> Place {
+    Place {
+        document_id: row.document_id,
+        version: row.version,
+        path: row.path,
+        title: row.title,
+        page: row.page,
+        start: row.start,
+        end: row.end,
     }
 }

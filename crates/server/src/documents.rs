@@ -14,7 +14,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::error::ApiError;
 use crate::state::{App, Shared};
-use crate::wire::{DocumentTextJson, DocumentsJson, JobsJson, SCHEMA, SearchJson, SearchModeJson};
+use crate::wire::{
+    DocumentTextJson, DocumentsJson, JobsJson, SCHEMA, SearchJson, SearchModeJson, SuggestionsJson,
+};
 
 /// Passages a search may ask for.
 pub(crate) const K_MAX: usize = 200;
@@ -22,6 +24,10 @@ pub(crate) const K_MAX: usize = 200;
 pub(crate) const K_DEFAULT: usize = 10;
 /// Characters of a question to the search.
 pub(crate) const QUERY_CHARS_MAX: usize = 4000;
+
+/// Suggestions that may be asked for, and those given unless it is said otherwise.
+pub(crate) const SUGGESTIONS_MAX: usize = 50;
+const SUGGESTIONS_DEFAULT: usize = 8;
 
 /// The values after the question mark.
 pub(crate) type Values = Query<BTreeMap<String, String>>;
@@ -51,6 +57,17 @@ pub(crate) fn find(
     Ok(SearchJson::from(hits.as_slice()))
 }
 
+/// Titles and headings that what is typed may become, as HTTP and the local socket both give them.
+pub(crate) fn suggest(
+    app: &Shared,
+    reader: &Reader,
+    beginning: &str,
+    k: usize,
+) -> Result<SuggestionsJson, StoreError> {
+    let view = app.assistant.store().view(reader)?;
+    Ok(view.suggest(beginning, k.clamp(1, SUGGESTIONS_MAX))?.into())
+}
+
 /// Removes a document, and its file if it was uploaded here; false if there is none that the reader may see.
 pub(crate) fn remove(app: &Shared, reader: &Reader, id: &str) -> Result<bool, StoreError> {
     let store = app.assistant.store();
@@ -71,6 +88,37 @@ pub(crate) fn remove(app: &Shared, reader: &Reader, id: &str) -> Result<bool, St
         tracing::warn!("an uploaded file stays behind: {error}");
     }
     Ok(removed)
+}
+
+/// `GET /api/suggest?q=&k=`.
+pub(crate) async fn suggestions(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    values: Values,
+) -> Result<Response, ApiError> {
+    let beginning = values.get("q").cloned().unwrap_or_default();
+    if beginning.chars().count() > QUERY_CHARS_MAX {
+        return Err(ApiError::bad_field(
+            "q",
+            format!("`q` is longer than {QUERY_CHARS_MAX} characters"),
+        ));
+    }
+    let k = match number(&values, "k")? {
+        None => SUGGESTIONS_DEFAULT,
+        Some(k) if (1..=SUGGESTIONS_MAX).contains(&k) => k,
+        Some(_) => {
+            return Err(ApiError::bad_field(
+                "k",
+                format!("`k` must lie between 1 and {SUGGESTIONS_MAX}"),
+            ));
+        }
+    };
+    let place = crate::ask::take_place(&app)?;
+    let found = off_reactor(move || {
+        let _held = place;
+        Ok(suggest(&app, &reader, &beginning, k)?)
+    });
+    Ok(Json(found.await?).into_response())
 }
 
 /// `GET /api/search?q=&k=&mode=`.

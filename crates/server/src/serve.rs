@@ -170,6 +170,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/embeddings", post(embeddings::create))
         .route("/api/ask", post(ask::api_ask))
         .route("/api/search", get(documents::search))
+        .route("/api/suggest", get(documents::suggestions))
         .route("/api/status", get(models::status))
         .route("/api/router", get(models::router))
         .route(

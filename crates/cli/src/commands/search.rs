@@ -1,13 +1,13 @@
-//! `hanok search`: passages without an answer.
+//! `hanok search`: passages without an answer; `hanok suggest`: what a question may become.
 
 use std::fmt::Write as _;
 
 use knowledge::{Access, SearchMode};
 use server::local::{Call, Outcome};
-use server::wire::{HitJson, SearchJson, SearchModeJson};
+use server::wire::{HitJson, SearchJson, SearchModeJson, SuggestionsJson};
 
 use crate::answer::one_line;
-use crate::args::{Mode, SearchArgs};
+use crate::args::{Mode, SearchArgs, SuggestArgs};
 use crate::exit::{Failure, Result};
 use crate::settings::Settings;
 use crate::{house, print};
@@ -71,6 +71,34 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
         .map_err(house::not_stored)
 }
 
+/// Runs `suggest`.
+pub(crate) fn suggest(args: &SuggestArgs, settings: &Settings, json: bool) -> Result<()> {
+    let call = Call::Suggest {
+        beginning: args.beginning.clone(),
+        k: usize::from(args.k),
+    };
+    let found = match house::served(settings, call) {
+        Some(outcome) => match outcome? {
+            Outcome::Suggest(found) => found,
+            other => return Err(house::unexpected(&other)),
+        },
+        None => {
+            let store = house::open(settings, Access::Read)?;
+            let view = store.view(&settings.reader).map_err(house::not_stored)?;
+            let found = view.suggest(&args.beginning, usize::from(args.k));
+            SuggestionsJson::from(found.map_err(house::not_stored)?)
+        }
+    };
+    if json {
+        return print::json(&found);
+    }
+    if found.suggestions.is_empty() {
+        return print::line("no title or heading goes on like this");
+    }
+    let lines: Vec<&str> = found.suggestions.iter().map(|s| s.text.as_str()).collect();
+    print::line(&lines.join("\n"))
+}
+
 fn shown((i, hit): (usize, &HitJson)) -> String {
     let page = hit.page.map(|page| format!(", page {page}")).unwrap_or_default();
     let mut text = format!("{}. {}{page}  ({:.4})\n", i + 1, hit.title, hit.score);
@@ -85,6 +113,13 @@ fn shown((i, hit): (usize, &HitJson)) -> String {
         "   {cut}{more}\n   {}  (hanok show {}@{} --span {}..{})",
         hit.path, hit.document_id, hit.version, hit.start, hit.end
     );
+    for place in &hit.alike_places {
+        let _ = write!(
+            text,
+            "\n   nearly the same: {}  (hanok show {}@{} --span {}..{})",
+            place.path, place.document_id, place.version, place.start, place.end
+        );
+    }
     text
 }
 

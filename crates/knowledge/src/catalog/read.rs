@@ -25,6 +25,13 @@ pub(crate) struct PassageRow {
     pub(crate) audience: u32,
 }
 
+/// On which side of a passage another one stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
 /// A passage as the index and the embedder take it.
 pub(crate) struct StoredPassage {
     pub(crate) passage_id: u64,
@@ -263,6 +270,28 @@ impl Catalog {
                 rows.extend(query.query_row([as_i64(id)], passage).optional()?);
             }
             Ok(rows)
+        })
+    }
+
+    /// The passages right before and after one, if they are in its section: under the same headings.
+    pub(crate) fn beside(&self, passage_id: u64) -> Result<Vec<(Side, PassageRow)>, StoreError> {
+        self.read("read the passages beside one", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
+                            p.end_char, p.heading_path, p.text, d.audience_id, p.ordinal > here.ordinal
+                     FROM passages here
+                     JOIN passages p ON p.document_id = here.document_id
+                         AND p.ordinal IN (here.ordinal - 1, here.ordinal + 1)
+                         AND p.heading_path = here.heading_path
+                     JOIN documents d ON d.document_id = p.document_id
+                     WHERE here.passage_id = ?1",
+                )?
+                .query_map([as_i64(passage_id)], |row| {
+                    let side = if row.get(11)? { Side::After } else { Side::Before };
+                    Ok((side, passage(row)?))
+                })?
+                .collect()
         })
     }
 

@@ -8,17 +8,28 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tantivy::fieldnorm::FieldNormReader;
 use tantivy::index::SegmentId;
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet as _, Searcher, SegmentReader, TERMINATED, Term};
 
 use crate::catalog::AudienceSet;
+use crate::question::Question;
 
 /// Term saturation and length normalisation, the usual values.
-const K1: f32 = 1.2;
+pub(super) const K1: f32 = 1.2;
 const B: f32 = 0.75;
+/// How many of the best are looked at for how close together the question's words stand in them.
+const CLOSENESS_DEPTH: usize = 100;
 /// The class of a passage that was deleted.
 const DELETED: u32 = u32::MAX;
+
+/// Which of a question's terms a field holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terms {
+    Words,
+    Exact,
+}
 
 /// A field, what a term in it is worth, and whether finding one there suffices to be a hit.
 #[derive(Clone, Copy)]
@@ -26,7 +37,20 @@ pub(super) struct Scored {
     pub(super) field: Field,
     pub(super) boost: f32,
     pub(super) is_own: bool,
+    pub(super) terms: Terms,
 }
+
+/// A passage with its score, and its place in the index.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) segment: usize,
+    pub(super) doc: u32,
+    pub(super) passage: u64,
+    pub(super) score: f32,
+}
+
+/// Occurrences of a term or phrase: segment, document, count.
+pub(super) type Occurrences = Vec<(usize, u32, u32)>;
 
 /// What a segment holds of each audience; computed once, for all readers.
 pub(super) struct SegmentClasses {
@@ -118,6 +142,12 @@ impl SegmentClasses {
 }
 
 impl SegmentClasses {
+    /// Whether a passage is there and these may see it.
+    fn admits(&self, doc: u32, allowed: &AudienceSet) -> bool {
+        let audience = self.audiences.get(doc as usize).copied().unwrap_or(DELETED);
+        audience != DELETED && allowed.has(audience)
+    }
+
     /// Passages that were not deleted, with their audiences.
     pub(super) fn contents(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         let all = self.passages.iter().copied().zip(self.audiences.iter().copied());
@@ -127,7 +157,7 @@ impl SegmentClasses {
 
 /// One search: the segments, and who may see what in them.
 pub(super) struct Scorer<'a> {
-    searcher: &'a Searcher,
+    pub(super) searcher: &'a Searcher,
     classes: Vec<Arc<SegmentClasses>>,
     allowed: &'a AudienceSet,
     fields: &'a [Scored],
@@ -195,8 +225,7 @@ impl<'a> Scorer<'a> {
                 if doc == TERMINATED {
                     break;
                 }
-                let audience = classes.audiences.get(doc as usize).copied().unwrap_or(DELETED);
-                if audience != DELETED && self.allowed.has(audience) {
+                if classes.admits(doc, self.allowed) {
                     visit(i, doc, tantivy::postings::Postings::term_freq(&postings));
                 }
                 postings.advance();
@@ -205,54 +234,153 @@ impl<'a> Scorer<'a> {
         Ok(())
     }
 
-    /// The best passages for weighted terms, best first, equal ones by id.
-    pub(super) fn best(&self, terms: &[(&str, f32)], limit: usize) -> tantivy::Result<Vec<(u64, f32)>> {
-        let mut scores: Vec<Vec<f32>> = self
-            .classes
-            .iter()
-            .map(|classes| vec![0.0; classes.audiences.len()])
-            .collect();
-        let mut is_hit: Vec<Vec<bool>> = scores.iter().map(|scores| vec![false; scores.len()]).collect();
-        let mut found: Vec<(usize, u32, u32)> = Vec::new();
-        for (scored, average) in self.fields.iter().zip(&self.average_terms) {
-            let segments = self.searcher.segment_readers().iter();
-            let norms: Vec<_> = segments
-                .map(|segment| segment.get_fieldnorms_reader(scored.field))
-                .collect::<tantivy::Result<_>>()?;
-            for (term, weight) in terms {
-                found.clear();
-                self.each(scored.field, term, |segment, doc, count| {
-                    found.push((segment, doc, count));
-                })?;
-                let worth = self.idf(found.len() as u64) * (1.0 + K1) * weight * scored.boost;
-                for &(segment, doc, count) in &found {
-                    let length = norms[segment].fieldnorm(doc) as f32;
-                    let count = count as f32;
-                    let saturated = count / (count + K1 * (1.0 - B + B * length / average));
-                    scores[segment][doc as usize] += worth * saturated;
-                    is_hit[segment][doc as usize] |= scored.is_own;
-                }
-            }
-        }
-        let mut best = Vec::with_capacity(limit * 2);
-        for ((classes, scores), is_hit) in self.classes.iter().zip(&scores).zip(&is_hit) {
-            for ((passage, score), is_hit) in classes.passages.iter().zip(scores).zip(is_hit) {
-                if *is_hit {
-                    best.push((*passage, *score));
-                }
-            }
-        }
-        let order = |a: &(u64, f32), b: &(u64, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        if best.len() > limit {
-            best.select_nth_unstable_by(limit, order);
-            best.truncate(limit);
-        }
-        best.sort_unstable_by(order);
-        Ok(best)
+    /// The id of a passage.
+    pub(super) fn passage(&self, segment: usize, doc: u32) -> u64 {
+        self.classes[segment]
+            .passages
+            .get(doc as usize)
+            .copied()
+            .unwrap_or(0)
     }
 
-    fn idf(&self, n_with: u64) -> f32 {
+    /// Its number among the scored fields.
+    pub(super) fn field_number(&self, field: Field) -> Option<usize> {
+        self.fields.iter().position(|scored| scored.field == field)
+    }
+
+    /// Whether a passage is there and may be seen.
+    pub(super) fn admits(&self, segment: usize, doc: u32) -> bool {
+        self.classes[segment].admits(doc, self.allowed)
+    }
+
+    /// The best passages, best first, equal ones by id. `text` is the field whose terms have places.
+    pub(super) fn best(
+        &self,
+        question: &Question,
+        text: Field,
+        limit: usize,
+    ) -> tantivy::Result<Vec<(u64, f32)>> {
+        let mut sums = Sums::new(&self.classes);
+        let mut idf_of_words = vec![0.0; question.terms.len()];
+        for (at, scored) in self.fields.iter().enumerate() {
+            let norms = Norms::new(self, at)?;
+            let terms: Vec<(&str, f32)> = match scored.terms {
+                Terms::Words => question
+                    .terms
+                    .iter()
+                    .map(|t| (t.text.as_str(), t.weight))
+                    .collect(),
+                Terms::Exact => question.exact.iter().map(|(t, w)| (t.as_str(), *w)).collect(),
+            };
+            for (i, (term, weight)) in terms.into_iter().enumerate() {
+                let mut found = Vec::new();
+                self.each(scored.field, term, |segment, doc, count| {
+                    found.push((segment, doc, count))
+                })?;
+                let idf = self.idf(found.len() as u64);
+                if scored.field == text {
+                    idf_of_words[i] = idf * weight;
+                }
+                sums.add(&found, idf * weight * scored.boost, &norms, scored.is_own);
+            }
+            if scored.field == text {
+                for phrase in &question.phrases {
+                    let found = self.phrase(text, phrase)?;
+                    let worth = self.idf(found.len() as u64) * phrase.len() as f32;
+                    sums.add(&found, worth, &norms, true);
+                }
+            }
+        }
+        let mut best = sums.best(&self.classes, limit.max(CLOSENESS_DEPTH));
+        let n_close = best.len().min(CLOSENESS_DEPTH);
+        self.add_closeness(&mut best[..n_close], question, &idf_of_words, text)?;
+        best[..n_close].sort_unstable_by(by_score);
+        best.truncate(limit);
+        Ok(best
+            .into_iter()
+            .map(|found| (found.passage, found.score))
+            .collect())
+    }
+
+    pub(super) fn idf(&self, n_with: u64) -> f32 {
         let (all, with) = (self.n_passages as f32, n_with as f32);
         (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+    }
+}
+
+fn by_score(a: &Found, b: &Found) -> std::cmp::Ordering {
+    b.score.total_cmp(&a.score).then(a.passage.cmp(&b.passage))
+}
+
+/// How long a field is in each passage, relative to the average.
+pub(super) struct Norms {
+    readers: Vec<FieldNormReader>,
+    average: f32,
+}
+
+impl Norms {
+    /// Those of the scorer's field number `at`.
+    pub(super) fn new(scorer: &Scorer<'_>, at: usize) -> tantivy::Result<Self> {
+        let field = scorer.fields[at].field;
+        let segments = scorer.searcher.segment_readers().iter();
+        Ok(Self {
+            readers: segments
+                .map(|segment| segment.get_fieldnorms_reader(field))
+                .collect::<tantivy::Result<_>>()?,
+            average: scorer.average_terms[at],
+        })
+    }
+
+    /// The count at which a term is worth half of what it can be.
+    pub(super) fn half(&self, segment: usize, doc: u32) -> f32 {
+        let length = self.readers[segment].fieldnorm(doc) as f32;
+        K1 * (1.0 - B + B * length / self.average)
+    }
+}
+
+/// The scores of all passages while they are summed up.
+struct Sums {
+    scores: Vec<Vec<f32>>,
+    is_hit: Vec<Vec<bool>>,
+}
+
+impl Sums {
+    fn new(classes: &[Arc<SegmentClasses>]) -> Self {
+        let lengths = classes.iter().map(|classes| classes.audiences.len());
+        Self {
+            scores: lengths.clone().map(|n| vec![0.0; n]).collect(),
+            is_hit: lengths.map(|n| vec![false; n]).collect(),
+        }
+    }
+
+    fn add(&mut self, found: &Occurrences, worth: f32, norms: &Norms, is_own: bool) {
+        let worth = worth * (1.0 + K1);
+        for &(segment, doc, count) in found {
+            let count = count as f32;
+            let saturated = count / (count + norms.half(segment, doc));
+            self.scores[segment][doc as usize] += worth * saturated;
+            self.is_hit[segment][doc as usize] |= is_own;
+        }
+    }
+
+    fn best(&self, classes: &[Arc<SegmentClasses>], limit: usize) -> Vec<Found> {
+        let mut best = Vec::with_capacity(limit * 2);
+        let segments = classes.iter().zip(&self.scores).zip(&self.is_hit);
+        for (segment, ((classes, scores), is_hit)) in segments.enumerate() {
+            for (doc, score) in scores.iter().enumerate().filter(|(doc, _)| is_hit[*doc]) {
+                best.push(Found {
+                    segment,
+                    doc: doc as u32,
+                    passage: classes.passages[doc],
+                    score: *score,
+                });
+            }
+        }
+        if best.len() > limit {
+            best.select_nth_unstable_by(limit, by_score);
+            best.truncate(limit);
+        }
+        best.sort_unstable_by(by_score);
+        best
     }
 }

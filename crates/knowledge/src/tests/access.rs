@@ -78,7 +78,12 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
     {
         let folder = format!("for{}", document.0);
         let words: Vec<&str> = document.1.iter().map(|word| WORDS[*word]).collect();
-        house.write(&format!("{folder}/{i}.txt"), &format!("{}.", words.join(" ")));
+        // A heading too, so that suggestions have something to tell.
+        let heading = words.iter().take(2).copied().collect::<Vec<_>>().join(" ");
+        house.write(
+            &format!("{folder}/{i}.md"),
+            &format!("# {heading}\n\n{}.\n", words.join(" ")),
+        );
         let groups: Vec<&str> = GROUPS
             .iter()
             .enumerate()
@@ -108,8 +113,14 @@ fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[Strin
     for question in questions {
         for mode in [SearchMode::Lexical, SearchMode::Dense, SearchMode::Hybrid] {
             for hit in view.search(question, 20, mode, Some(&Bag)).unwrap() {
+                let alike: Vec<String> = hit
+                    .alike
+                    .iter()
+                    .map(|place| format!("{} {}..{}", place.path.replace(&root, ""), place.start, place.end))
+                    .collect();
+                let beside = view.neighbours(hit.passage_id).unwrap();
                 out += &format!(
-                    "{mode:?} {} {} {}..{} {:?} {:x} {:x?} {:x?} {}\n",
+                    "{mode:?} {} {} {}..{} {:?} {:x} {:x?} {:x?} {} {alike:?} {:?} {:?}\n",
                     hit.path.replace(&root, ""),
                     hit.title,
                     hit.start,
@@ -118,9 +129,15 @@ fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[Strin
                     hit.score.to_bits(),
                     hit.lexical_score.map(f64::to_bits),
                     hit.dense_score.map(f64::to_bits),
-                    hit.text
+                    hit.text,
+                    beside.before.map(|hit| hit.text),
+                    beside.after.map(|hit| hit.text),
                 );
             }
+        }
+        for n in 1..=question.chars().count().min(8) {
+            let typed: String = question.chars().take(n).collect();
+            out += &format!("{typed} {:?}\n", view.suggest(&typed, 20).unwrap());
         }
         for term in view.terms(question) {
             out += &format!("{term} {}\n", view.passage_frequency(&term).unwrap());
@@ -153,6 +170,7 @@ proptest! {
         let questions: Vec<String> = asked
             .iter()
             .map(|words| words.iter().map(|word| WORDS[*word]).collect::<Vec<_>>().join(" "))
+            .flat_map(|words| [format!("\"{words}\""), words])
             .collect();
         let (whole, part) = (House::new(), House::new());
         let of_whole = fill(&whole, &documents, |_| true);

@@ -51,10 +51,10 @@ fn an_index_of_another_analyser_is_made_again() {
     let manifest = lexical(&house).join("meta.json");
     let text = fs::read_to_string(&manifest)
         .unwrap()
-        .replace("analyser 1", "analyser 0");
+        .replace("analyser 2", "analyser 1");
     fs::write(&manifest, text).unwrap();
     assert_eq!(names(&find(&house.open(), "canary7")), ["7.txt"]);
-    assert!(fs::read_to_string(&manifest).unwrap().contains("analyser 1"));
+    assert!(fs::read_to_string(&manifest).unwrap().contains("analyser 2"));
 }
 
 #[test]

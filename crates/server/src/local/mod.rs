@@ -18,7 +18,7 @@ pub use server::Socket;
 
 use crate::wire::{
     AskJson, AskStreamEvent, DocumentTextJson, DocumentsJson, ErrorBody, IngestEventJson, IngestJson,
-    SearchJson, SearchModeJson, StatusJson, TurnJson,
+    SearchJson, SearchModeJson, StatusJson, SuggestionsJson, TurnJson,
 };
 
 /// Socket addresses hold 108 bytes with the closing zero; longer paths get a short stand-in.
@@ -50,6 +50,13 @@ pub enum Call {
         /// Which index.
         #[serde(default)]
         mode: SearchModeJson,
+    },
+    /// Titles and headings that what is typed may become.
+    Suggest {
+        /// What is typed.
+        beginning: String,
+        /// How many.
+        k: usize,
     },
     /// Files and folders to take in; absolute, read by the server.
     Ingest {
@@ -108,6 +115,8 @@ pub enum Outcome {
     Ask(Box<AskJson>),
     /// Of [`Call::Search`].
     Search(SearchJson),
+    /// Of [`Call::Suggest`].
+    Suggest(SuggestionsJson),
     /// Of [`Call::Ingest`].
     Ingest(IngestJson),
     /// Of [`Call::Show`]; `None` if there is no such document.

@@ -180,6 +180,10 @@ async fn answer(
             let found = off_reactor(move || Ok(crate::documents::find(&held, &rights, &question, k, mode)?));
             Ok(Outcome::Search(found.await?))
         }
+        Call::Suggest { beginning, k } => {
+            let found = off_reactor(move || Ok(crate::documents::suggest(&held, &rights, &beginning, k)?));
+            Ok(Outcome::Suggest(found.await?))
+        }
         Call::Ingest { paths } => ingested(app, &rights, paths, replies).await,
         Call::Show {
             document_id,

@@ -1,6 +1,6 @@
 //! Documents, passages and the store's state on the wire.
 
-use knowledge::{DocumentInfo, DocumentText, Hit, PageSpan, SearchMode, StoreStatus};
+use knowledge::{DocumentInfo, DocumentText, Hit, PageSpan, Place, SearchMode, StoreStatus, Suggestion};
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
@@ -55,6 +55,76 @@ pub struct HitJson {
     pub lexical_score: Option<f64>,
     /// Cosine, or null.
     pub dense_score: Option<f64>,
+    /// How many found passages say nearly the same and are not listed by themselves.
+    #[serde(default)]
+    pub alike: usize,
+    /// Where they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alike_places: Vec<PlaceJson>,
+}
+
+/// Where a passage stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceJson {
+    /// The document.
+    pub document_id: String,
+    /// Its version.
+    pub version: String,
+    /// Its path.
+    pub path: String,
+    /// Its title.
+    pub title: String,
+    /// 1-based page, or null.
+    pub page: Option<u32>,
+    /// Start in Unicode scalar values.
+    pub start: usize,
+    /// End (exclusive).
+    pub end: usize,
+}
+
+impl From<&Place> for PlaceJson {
+    fn from(place: &Place) -> Self {
+        Self {
+            document_id: place.document_id.clone(),
+            version: place.version.clone(),
+            path: place.path.clone(),
+            title: place.title.clone(),
+            page: place.page,
+            start: place.start,
+            end: place.end,
+        }
+    }
+}
+
+/// Titles and headings that a question that is being typed may become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuggestionsJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// Best first.
+    pub suggestions: Vec<SuggestionJson>,
+}
+
+/// A title or heading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuggestionJson {
+    /// As it is written.
+    pub text: String,
+    /// Passages under it, among those looked at.
+    pub passages: usize,
+}
+
+impl From<Vec<Suggestion>> for SuggestionsJson {
+    fn from(suggestions: Vec<Suggestion>) -> Self {
+        let json = |suggestion: Suggestion| SuggestionJson {
+            text: suggestion.text,
+            passages: suggestion.passages,
+        };
+        Self {
+            schema: SCHEMA,
+            suggestions: suggestions.into_iter().map(json).collect(),
+        }
+    }
 }
 
 impl From<&Hit> for HitJson {
@@ -72,6 +142,8 @@ impl From<&Hit> for HitJson {
             score: hit.score,
             lexical_score: hit.lexical_score,
             dense_score: hit.dense_score,
+            alike: hit.alike.len(),
+            alike_places: hit.alike.iter().map(PlaceJson::from).collect(),
         }
     }
 }

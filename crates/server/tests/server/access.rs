@@ -60,8 +60,9 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
     let id = secret_id(&house);
     let question = json!({"question": "What is the payroll vault code?", "extractive": true});
     let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
-    let ways: [(&str, String, Option<serde_json::Value>); 12] = [
+    let ways: [(&str, String, Option<serde_json::Value>); 13] = [
         ("GET", "/api/search?q=payroll+vault+zanzibar".into(), None),
+        ("GET", "/api/suggest?q=payroll".into(), None),
         ("GET", "/api/documents".into(), None),
         ("GET", format!("/api/documents/{id}"), None),
         ("GET", format!("/api/documents/{id}?start=0&end=9"), None),
