@@ -12,6 +12,7 @@ mod fusion;
 mod ingest;
 mod keep;
 mod lexical;
+pub mod mirror;
 pub mod passage;
 mod prepare;
 mod question;
@@ -19,6 +20,7 @@ pub mod read;
 mod schema;
 pub mod sentence;
 mod store;
+mod sync;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -27,6 +29,7 @@ mod types;
 mod verify;
 mod view;
 mod walk;
+pub mod watch;
 mod writer;
 
 pub use access::{Audience, Reader};
@@ -34,6 +37,7 @@ pub use error::StoreError;
 pub use keep::{Backup, BackupFile};
 pub use prepare::ReadOptions;
 pub use store::Store;
+pub use sync::Followed;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, SearchMode, StoreStatus,
