@@ -18,6 +18,7 @@ mod hanok;
 mod kill;
 mod memory;
 mod privacy;
+mod sources;
 
 pub(crate) use hanok::Hanok;
 
@@ -32,6 +33,8 @@ pub(crate) struct Bench {
     pub(crate) archive: Option<PathBuf>,
     /// More rounds.
     pub(crate) long: bool,
+    /// Whether programs that tests need may be installed.
+    pub(crate) install: bool,
 }
 
 /// A test of the whole program.
@@ -44,12 +47,13 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("full-disk", full_disk::outside),
     ("kill", kill::run),
     ("memory", memory::run),
+    ("sources", sources::run),
 ];
 
 /// Options of `cargo xtask system`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only this one: privacy, unpack, full-disk, kill, memory
+    /// Only this one: privacy, unpack, full-disk, kill, memory, sources
     name: Option<String>,
     /// The program to test [default: the release build]
     #[arg(long)]
@@ -86,6 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         models,
         archive: options.archive.clone(),
         long: options.long,
+        install: true,
     };
     let wanted = |name: &str| options.name.as_deref().is_none_or(|only| only == name);
     let mut n_run = 0;

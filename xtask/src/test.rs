@@ -88,6 +88,7 @@ struct Run {
     total: Outcome,
     environment: Vec<(&'static str, PathBuf)>,
     long: bool,
+    install: bool,
 }
 
 /// Runs every step, also after a failed one; returns whether all held.
@@ -100,6 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         total: Outcome::default(),
         environment: Vec::new(),
         long: options.long,
+        install: !options.no_install,
     };
     if !options.no_install {
         run.step("tools", install_tools);
@@ -325,6 +327,7 @@ impl Run {
             models: has_models.then_some(models),
             archive,
             long: self.long,
+            install: self.install,
         };
         for (name, test) in system::TESTS {
             self.step(name, || test(&bench));

@@ -83,6 +83,12 @@ pub(crate) struct SettingArgs {
     /// File of callers with tokens and groups of their own, for the server
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) callers: Option<String>,
+    /// `on` (or the flag alone): the server keeps ingested folders and the configuration's sources in step
+    #[arg(long, global = true, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub(crate) watch: Option<String>,
+    /// How often the server looks at all of them anyway, such as `15min`
+    #[arg(long, global = true, value_name = "TIME")]
+    pub(crate) sync_every: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -95,6 +101,8 @@ pub(crate) enum Command {
     Pull(PullArgs),
     /// Take documents in: files and folders; only what changed is read again
     Ingest(IngestArgs),
+    /// Bring all ingested folders, and the sources that the configuration names, up to date
+    Sync(SyncArgs),
     /// Ask one question; the answer shows its sources
     Ask(AskArgs),
     /// Ask in turns
@@ -159,6 +167,23 @@ pub(crate) struct IngestArgs {
     /// Files and folders
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Leave the vectors for later (`serve` makes them in the background)
+    #[arg(long)]
+    pub(crate) no_vectors: bool,
+}
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    /// Only these: names of sources, or folders; without any: all
+    #[arg(value_name = "SOURCE")]
+    pub(crate) only: Vec<String>,
+    /// Keep an ingested folder in step no more; its documents stay
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["only", "list"])]
+    pub(crate) forget: Option<PathBuf>,
+    /// Say which folders and sources there are, and reach none
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Leave the vectors for later (`serve` makes them in the background)
     #[arg(long)]
     pub(crate) no_vectors: bool,

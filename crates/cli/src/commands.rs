@@ -16,5 +16,6 @@ pub(crate) mod pull;
 pub(crate) mod read;
 pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod sync;
 pub(crate) mod synth;
 pub(crate) mod trial;

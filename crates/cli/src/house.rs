@@ -116,6 +116,7 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
         Outcome::Show(_) => "a text",
         Outcome::Documents(_) => "a list",
         Outcome::Remove(_) => "a removal",
+        Outcome::Forget(_) => "a folder",
         Outcome::Status(_) => "a status",
     };
     Failure::environment(format!(

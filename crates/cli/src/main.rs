@@ -15,6 +15,8 @@ mod models;
 mod print;
 mod pull;
 mod settings;
+mod sources;
+mod upkeep;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
@@ -91,6 +93,7 @@ fn run(cli: Cli) -> Result<Code> {
     match cli.command {
         Command::Ask(args) => return commands::ask::run(&args, &settings, json),
         Command::Ingest(args) => return commands::ingest::run(&args, &settings, json),
+        Command::Sync(args) => return commands::sync::run(&args, &settings, json),
         Command::Verify(args) => return commands::keep::verify(&args, &settings, json),
         Command::Doctor => return commands::doctor::run(&settings, json),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,

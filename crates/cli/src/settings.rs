@@ -8,9 +8,11 @@ mod file;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::args::SettingArgs;
 use crate::exit::{Failure, Result};
+use crate::sources::Spec;
 
 pub(crate) use environment::Environment;
 
@@ -31,7 +33,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 18] = [
+pub(crate) const KEYS: [Key; 20] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -49,6 +51,8 @@ pub(crate) const KEYS: [Key; 18] = [
     text("token"),
     text("groups"),
     text("callers"),
+    text("watch"),
+    text("sync_every"),
     text("log"),
 ];
 
@@ -149,6 +153,12 @@ pub(crate) struct Settings {
     pub(crate) reader: knowledge::Reader,
     /// Callers with tokens of their own.
     pub(crate) callers: Option<PathBuf>,
+    /// Whether the server keeps folders and sources in step.
+    pub(crate) watch: bool,
+    /// How often everything is looked at.
+    pub(crate) sync_every: Duration,
+    /// Sources beyond folders.
+    pub(crate) sources: Vec<Spec>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -161,6 +171,12 @@ pub(crate) struct Settings {
 
 /// The port of `hanok serve`.
 pub(crate) const DEFAULT_PORT: u16 = 8642;
+
+/// How often everything is looked at unless somebody says otherwise.
+const SYNC_EVERY_DEFAULT: Duration = Duration::from_mins(15);
+
+/// Longer intervals are as good as none.
+const SYNC_EVERY_S_MAX: u64 = 365 * 86_400;
 
 /// The only mission there is.
 const DEFAULT_MISSION: &str = "default";
@@ -175,10 +191,18 @@ impl Settings {
         )?;
         let raw: Vec<Raw> = KEYS
             .iter()
-            .map(|key| layer(*key, args, &environment, from_file.as_ref()))
+            .map(|key| {
+                layer(
+                    *key,
+                    args,
+                    &environment,
+                    from_file.as_ref().map(|file| &file.values),
+                )
+            })
             .collect();
         let mut settings = Self::typed(&raw, &environment, &path)?;
         settings.file = (path, from_file.is_some());
+        settings.sources = from_file.map(|file| file.sources).unwrap_or_default();
         settings.fill_defaults(raw);
         Ok(settings)
     }
@@ -209,6 +233,9 @@ impl Settings {
             token: get("token").value.clone(),
             reader: reader(get("groups"))?,
             callers: get("callers").value.as_deref().map(PathBuf::from),
+            watch: watch(get("watch"))?,
+            sync_every: every(get("sync_every"))?,
+            sources: Vec::new(),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -228,6 +255,8 @@ impl Settings {
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
                     "port" => Some(self.port.to_string()),
+                    "watch" => Some("off".to_owned()),
+                    "sync_every" => Some("15min".to_owned()),
                     _ => None,
                 };
             }
@@ -277,6 +306,8 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "token" => args.token.as_deref(),
         "groups" => args.groups.as_deref(),
         "callers" => args.callers.as_deref(),
+        "watch" => args.watch.as_deref(),
+        "sync_every" => args.sync_every.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -328,6 +359,46 @@ fn pack(raw: &Raw) -> Result<bool> {
             place(raw)
         ))),
     }
+}
+
+fn watch(raw: &Raw) -> Result<bool> {
+    match raw.value.as_deref() {
+        Some("on") => Ok(true),
+        None | Some("off") => Ok(false),
+        Some(other) => Err(Failure::misuse(format!(
+            "{} is `{other}`, but on and off are known",
+            place(raw)
+        ))),
+    }
+}
+
+/// How often; at most once a second.
+fn every(raw: &Raw) -> Result<Duration> {
+    let Some(value) = raw.value.as_deref() else {
+        return Ok(SYNC_EVERY_DEFAULT);
+    };
+    duration(value).ok_or_else(|| {
+        Failure::misuse(format!("{} is `{value}`, which is no length of time", place(raw)))
+            .hint("write it like 15min, 30s, 2h or 1d")
+    })
+}
+
+/// A length of time such as `15min`.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (1..=SYNC_EVERY_S_MAX)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 fn kv_cache(raw: &Raw) -> Result<compute::KvDType> {

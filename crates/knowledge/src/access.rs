@@ -19,8 +19,10 @@ pub const FOLDER_FILE: &str = ".hanok-access";
 pub const RULES_FILE: &str = "access.toml";
 /// Stands for everyone where groups are named.
 pub const EVERYONE: &str = "*";
-/// What was uploaded lies under this name in the rules.
+/// What was uploaded lies under this name in the rules …
 const UPLOADS: &str = "uploads";
+/// … and what is copied from elsewhere under this one, with the source's name below it.
+pub const SOURCES: &str = "sources";
 /// Longer files of groups are refused.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Longer names of groups are refused.
@@ -211,10 +213,12 @@ impl Rules {
         let mut by_path = BTreeMap::new();
         for rule in rules.rule {
             let goes_up = rule.path.components().any(|step| step == Component::ParentDir);
-            if goes_up || !rule.path.is_absolute() && !rule.path.starts_with(UPLOADS) {
+            let is_ours = rule.path.starts_with(UPLOADS) || rule.path.starts_with(SOURCES);
+            if goes_up || !rule.path.is_absolute() && !is_ours {
                 let shown = rule.path.display();
                 return Err(fault(format!(
-                    "the path `{shown}` is not absolute, and not `{UPLOADS}` or a name below it; nor may it hold `..`"
+                    "the path `{shown}` is not absolute, and not `{UPLOADS}`, `{SOURCES}` or a name below one of them; \
+                     nor may it hold `..`"
                 )));
             }
             for group in rule.groups.iter().filter(|group| *group != EVERYONE) {

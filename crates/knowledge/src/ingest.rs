@@ -12,13 +12,14 @@ use stdx::fs;
 use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::access::{Audience, Rules};
+use crate::access::{Audience, Rules, SOURCES};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
+use crate::mirror::Addresses;
 use crate::passage::CUTTER_VERSION;
 use crate::prepare::{Prepared, ReadOptions, prepare, prepare_pages};
 use crate::read::{ReadError, load};
-use crate::store::{Store, held, id_of_file};
+use crate::store::{Store, held, id_of_file, id_of_source};
 use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
 use crate::walk::{Walk, stat_of};
 
@@ -45,14 +46,40 @@ struct Size {
 }
 
 /// A running ingest: its report and whether it has been told to stop.
-struct Run<'a> {
-    report: IngestReport,
+pub(crate) struct Run<'a> {
+    pub(crate) report: IngestReport,
     on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     stop: bool,
-    rules: Rules,
+    pub(crate) rules: Rules,
+    addresses: Addresses,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        store: &Store,
+        on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            report: IngestReport::default(),
+            on_event,
+            stop: false,
+            rules: Rules::load(&store.dir)?,
+            addresses: Addresses::of(&store.dir),
+        })
+    }
+
+    /// The report, with the folders whose rules cannot be understood.
+    pub(crate) fn end(mut self, watch: &Stopwatch) -> IngestReport {
+        for (path, what) in std::mem::take(&mut self.rules.faults) {
+            self.report.failed.push(FailedFile {
+                path: path.display().to_string(),
+                reason: format!("who may read this folder is not clear, so nobody may: {what}"),
+            });
+        }
+        self.report.s = watch.s();
+        self.report
+    }
+
     fn tell(&mut self, event: IngestEvent) {
         if (self.on_event)(event) == Go::Stop {
             self.stop = true;
@@ -62,7 +89,7 @@ impl Run<'_> {
 
 impl Store {
     /// Takes in files and folders (recursively): only what changed; files gone from a folder are removed. What an
-    /// earlier ingest left in the queue is done too.
+    /// earlier ingest left in the queue is done too. Folders are remembered, see [`Store::folders`].
     ///
     /// # Errors
     /// When the store cannot be written; files that cannot be read are listed in the report instead.
@@ -73,23 +100,11 @@ impl Store {
     ) -> Result<IngestReport, StoreError> {
         let _one_at_a_time = held(&self.ingesting);
         let watch = Stopwatch::start();
-        let mut run = Run {
-            report: IngestReport::default(),
-            on_event,
-            stop: false,
-            rules: Rules::load(&self.dir)?,
-        };
+        let mut run = Run::new(self, on_event)?;
         self.refresh_audiences(&mut run.rules)?;
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
-        for (path, what) in std::mem::take(&mut run.rules.faults) {
-            run.report.failed.push(FailedFile {
-                path: path.display().to_string(),
-                reason: format!("who may read this folder is not clear, so nobody may: {what}"),
-            });
-        }
-        run.report.s = watch.s();
-        Ok(run.report)
+        Ok(run.end(&watch))
     }
 
     /// Goes on with an ingest that was cut off.
@@ -131,12 +146,7 @@ impl Store {
             store.fail_point("upload queued")
         })?;
         let mut nothing = |_| Go::On;
-        let mut run = Run {
-            report: IngestReport::default(),
-            on_event: &mut nothing,
-            stop: false,
-            rules: Rules::load(&self.dir)?,
-        };
+        let mut run = Run::new(self, &mut nothing)?;
         self.one(&entry, &mut run)?;
         self.write(Self::flush)?;
         *held(&self.read_only) = None;
@@ -155,54 +165,106 @@ impl Store {
         let mut walk = Walk::of(paths, &self.dir);
         let mut gone = Vec::new();
         for folder in walk.folders.clone() {
-            let mut prefix = folder.as_os_str().as_bytes().to_vec();
-            if !prefix.ends_with(b"/") {
-                prefix.push(b'/');
-            }
-            gone.extend(walk.gone(&folder, self.catalog.below(&prefix)?));
+            let known = self.known_at(&folder)?;
+            gone.extend(walk.gone(&folder, known));
         }
-        gone.sort_unstable();
-        gone.dedup();
         let mut unchanged: Vec<(String, u64)> = Vec::new();
         let mut entries = Vec::new();
         for (path, stat) in &walk.files {
-            let path_bytes = path.as_os_str().as_bytes();
-            if self
-                .catalog
-                .by_path(path_bytes)?
-                .is_some_and(|known| known.stat == *stat)
-            {
-                unchanged.push((path.display().to_string(), stat.bytes));
-            } else {
-                entries.push(QueueEntry {
-                    path_bytes: path_bytes.to_vec(),
-                    origin: Origin::File,
-                    file_bytes: stat.bytes,
-                });
+            match self.entry_if_changed(path, stat)? {
+                Some(entry) => entries.push(entry),
+                None => unchanged.push((path.display().to_string(), stat.bytes)),
             }
         }
-        self.write(|store, writer| {
-            store.catalog.enqueue(writer.connect(&store.catalog)?, &entries)?;
-            store.fail_point("files queued")
-        })?;
-        run.report.removed = self.erase_ids(&gone)?;
+        self.remember(&walk.folders)?;
+        self.carry_out(&entries, gone, run)?;
         run.report.failed = std::mem::take(&mut walk.failed);
         self.announce(unchanged, run)
     }
 
+    /// Queues files, then removes the documents of files that are gone.
+    pub(crate) fn carry_out(
+        &self,
+        entries: &[QueueEntry],
+        mut gone: Vec<String>,
+        run: &mut Run<'_>,
+    ) -> Result<(), StoreError> {
+        self.write(|store, writer| {
+            store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;
+            store.fail_point("files queued")
+        })?;
+        gone.sort_unstable();
+        gone.dedup();
+        run.report.removed = self.erase_ids(&gone)?;
+        Ok(())
+    }
+
+    /// A file as the queue takes it, unless it is known as it is.
+    pub(crate) fn entry_if_changed(
+        &self,
+        path: &Path,
+        stat: &Stat,
+    ) -> Result<Option<QueueEntry>, StoreError> {
+        let (origin, path_bytes) = self.identity(path);
+        let known = self.catalog.by_path(&path_bytes)?;
+        Ok(if known.is_some_and(|known| known.stat == *stat) {
+            None
+        } else {
+            Some(QueueEntry {
+                path_bytes,
+                origin,
+                file_bytes: stat.bytes,
+            })
+        })
+    }
+
+    /// The documents of a path and of all below it, with the places of their files.
+    pub(crate) fn known_at(&self, path: &Path) -> Result<Vec<(PathBuf, StoredDocument)>, StoreError> {
+        let (origin, mut prefix) = self.identity(path);
+        let mut known: Vec<StoredDocument> = self.catalog.by_path(&prefix)?.into_iter().collect();
+        if !prefix.ends_with(b"/") {
+            prefix.push(b'/');
+        }
+        known.extend(self.catalog.below(origin, &prefix)?);
+        let placed = known
+            .into_iter()
+            .map(|document| (self.place(origin, &document.path_bytes), document));
+        Ok(placed.collect())
+    }
+
+    /// How a file is known: copies from elsewhere by their place in the data directory, so that it can be moved.
+    pub(crate) fn identity(&self, path: &Path) -> (Origin, Vec<u8>) {
+        match path.strip_prefix(&self.dir) {
+            Ok(inside) if inside.starts_with(SOURCES) => {
+                (Origin::Source, inside.as_os_str().as_bytes().to_vec())
+            }
+            _ => (Origin::File, path.as_os_str().as_bytes().to_vec()),
+        }
+    }
+
+    /// Where a document's file lies.
+    fn place(&self, origin: Origin, path_bytes: &[u8]) -> PathBuf {
+        let name = OsStr::from_bytes(path_bytes);
+        match origin {
+            Origin::File => PathBuf::from(name),
+            Origin::Upload => self.uploads().join(name),
+            Origin::Source => self.dir.join(name),
+        }
+    }
+
     /// Gives documents the audiences that are stated now, before anything else is done. A file that cannot be seen
     /// keeps the one it had: so does its folder's own statement.
-    fn refresh_audiences(&self, rules: &mut Rules) -> Result<(), StoreError> {
+    pub(crate) fn refresh_audiences(&self, rules: &mut Rules) -> Result<(), StoreError> {
         let mut moved = Vec::new();
         for known in self.catalog.audiences()? {
             let audience = match known.origin {
                 Origin::Upload => rules.of_upload(&known.path_bytes),
-                Origin::File => {
-                    let path = Path::new(OsStr::from_bytes(&known.path_bytes));
-                    if fs::symlink_metadata(path).is_err() {
+                Origin::File | Origin::Source => {
+                    let path = self.place(known.origin, &known.path_bytes);
+                    if fs::symlink_metadata(&path).is_err() {
                         continue;
                     }
-                    rules.of_file(path)
+                    rules.of_file(&path)
                 }
             };
             if audience != known.audience {
@@ -224,7 +286,11 @@ impl Store {
         })
     }
 
-    fn announce(&self, unchanged: Vec<(String, u64)>, run: &mut Run<'_>) -> Result<(), StoreError> {
+    pub(crate) fn announce(
+        &self,
+        unchanged: Vec<(String, u64)>,
+        run: &mut Run<'_>,
+    ) -> Result<(), StoreError> {
         let queue = self.catalog.queue()?;
         let bytes = queue
             .iter()
@@ -247,7 +313,7 @@ impl Store {
     }
 
     /// Works through the queue.
-    fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
+    pub(crate) fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
         for entry in self.catalog.queue()? {
             if run.stop {
                 break;
@@ -261,17 +327,18 @@ impl Store {
 
     /// Takes in one queued file.
     fn one(&self, entry: &QueueEntry, run: &mut Run<'_>) -> Result<(), StoreError> {
-        let path = self.path_of(entry);
+        let path = self.place(entry.origin, &entry.path_bytes);
         let shown = match entry.origin {
             Origin::File => path.display().to_string(),
             Origin::Upload => String::from_utf8_lossy(&entry.path_bytes).into_owned(),
+            Origin::Source => run.addresses.of_file(&path),
         };
         run.tell(IngestEvent::Reading { path: shown.clone() });
         if run.stop {
             return Ok(());
         }
         let audience = match entry.origin {
-            Origin::File => run.rules.of_file(&path),
+            Origin::File | Origin::Source => run.rules.of_file(&path),
             Origin::Upload => run.rules.of_upload(&entry.path_bytes),
         };
         let outcome = self.take_in(entry, &path, &shown, &audience)?;
@@ -302,14 +369,6 @@ impl Store {
         Ok(())
     }
 
-    fn path_of(&self, entry: &QueueEntry) -> PathBuf {
-        let name = OsStr::from_bytes(&entry.path_bytes);
-        match entry.origin {
-            Origin::File => PathBuf::from(name),
-            Origin::Upload => self.uploads().join(name),
-        }
-    }
-
     fn take_in(
         &self,
         entry: &QueueEntry,
@@ -332,6 +391,7 @@ impl Store {
         let document_id = match entry.origin {
             Origin::File => id_of_file(&entry.path_bytes),
             Origin::Upload => Self::upload_id(shown),
+            Origin::Source => id_of_source(&entry.path_bytes),
         };
         let new = NewDocument {
             document_id: &document_id,

@@ -14,6 +14,7 @@ mod fusion;
 mod ingest;
 mod keep;
 mod lexical;
+pub mod mirror;
 pub mod passage;
 mod prepare;
 mod question;
@@ -22,6 +23,7 @@ mod schema;
 pub mod sentence;
 mod store;
 mod suggest;
+mod sync;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -30,6 +32,7 @@ mod types;
 mod verify;
 mod view;
 mod walk;
+pub mod watch;
 mod writer;
 
 pub use access::{Audience, Reader};
@@ -38,6 +41,7 @@ pub use keep::{Backup, BackupFile};
 pub use prepare::ReadOptions;
 pub use store::Store;
 pub use suggest::Suggestion;
+pub use sync::Followed;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, Place, SearchMode, StoreStatus,

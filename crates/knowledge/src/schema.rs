@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 3;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -20,6 +20,8 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
      ALTER TABLE documents ADD COLUMN audience_id INTEGER NOT NULL DEFAULT 1;
      INSERT INTO meta (key, value) VALUES ('audience_seq', 0);",
+    // Version 3: the folders that are kept in step.
+    "CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;",
 ];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
@@ -94,6 +96,7 @@ CREATE TABLE queue (
     origin TEXT NOT NULL,
     file_bytes INTEGER NOT NULL
 );
+CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX index_pending_order ON index_pending (seq);
 INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0),

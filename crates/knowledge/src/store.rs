@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use stdx::fs;
@@ -13,7 +13,7 @@ use stdx::hash::short_id;
 use stdx::lock::{FileLock, LockError};
 
 use crate::access::Reader;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Origin, Stat};
 use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::lexical::Lexical;
@@ -38,6 +38,10 @@ pub struct Store {
     pub(crate) embedded_up_to: Mutex<(i64, u64)>,
     /// The index on disk turned out to be damaged; the one in memory stays.
     pub(crate) disk_index_bad: AtomicBool,
+    /// Raised whenever a folder is remembered or forgotten.
+    pub(crate) folders_changed: AtomicU64,
+    /// The file of rules when the audiences of all documents were last looked at.
+    pub(crate) rules_seen: Mutex<Option<Stat>>,
     read_options: Mutex<ReadOptions>,
     lock: Option<Mutex<FileLock>>,
     #[cfg(test)]
@@ -87,6 +91,8 @@ impl Store {
             read_only: Mutex::new(read_only),
             embedded_up_to: Mutex::new((0, 0)),
             disk_index_bad: AtomicBool::new(false),
+            folders_changed: AtomicU64::new(0),
+            rules_seen: Mutex::new(None),
             read_options: Mutex::new(ReadOptions::default()),
             lock,
             #[cfg(test)]
@@ -178,7 +184,7 @@ impl Store {
             let mut prefix = absolute.as_os_str().as_bytes().to_vec();
             let exact = self.catalog.by_path(&prefix)?;
             prefix.push(b'/');
-            let below = self.catalog.below(&prefix)?;
+            let below = self.catalog.below(Origin::File, &prefix)?;
             let upload = self.catalog.by_path(path.as_os_str().as_bytes())?;
             exact
                 .into_iter()
@@ -243,6 +249,11 @@ impl Drop for Store {
 
 pub(crate) fn id_of_file(path_bytes: &[u8]) -> String {
     short_id('d', path_bytes)
+}
+
+pub(crate) fn id_of_source(path_bytes: &[u8]) -> String {
+    // The paths of files are absolute, so none begins like this.
+    short_id('d', &[b"source:", path_bytes].concat())
 }
 
 fn lock(dir: &Path) -> Result<FileLock, StoreError> {

@@ -27,7 +27,7 @@ pub(crate) struct Walk {
     /// The named folders.
     pub(crate) folders: Vec<PathBuf>,
     /// Folders that were not or could not be listed: what was below them stays.
-    unreadable: Vec<PathBuf>,
+    pub(crate) unreadable: Vec<PathBuf>,
     pub(crate) failed: Vec<FailedFile>,
 }
 
@@ -63,7 +63,7 @@ impl Walk {
         walk
     }
 
-    fn fail(&mut self, path: &Path, reason: &str) {
+    pub(crate) fn fail(&mut self, path: &Path, reason: &str) {
         let path = path.display().to_string();
         self.failed.push(FailedFile {
             path,
@@ -71,7 +71,7 @@ impl Walk {
         });
     }
 
-    fn file(&mut self, path: PathBuf, metadata: &Metadata) {
+    pub(crate) fn file(&mut self, path: PathBuf, metadata: &Metadata) {
         if self.files.len() < FILES_MAX {
             self.files.insert(path, stat_of(metadata));
         } else if !self.files.contains_key(&path) {
@@ -79,7 +79,7 @@ impl Walk {
         }
     }
 
-    fn folder(&mut self, folder: &Path, own: &Path, depth: usize) {
+    pub(crate) fn folder(&mut self, folder: &Path, own: &Path, depth: usize) {
         if folder == own {
             // Uploads may be kept in it: they are not gone because they were not looked at.
             return self.unreadable.push(folder.to_owned());
@@ -126,11 +126,10 @@ impl Walk {
 
     /// Of the documents known below `folder`, those whose file is really gone. A file that cannot be seen because
     /// its folder cannot be listed, or because its disk is not mounted now, is not gone.
-    pub(crate) fn gone(&mut self, folder: &Path, known: Vec<StoredDocument>) -> Vec<String> {
+    pub(crate) fn gone(&mut self, folder: &Path, known: Vec<(PathBuf, StoredDocument)>) -> Vec<String> {
         let mut gone = Vec::new();
         let mut absent_disks: Vec<PathBuf> = Vec::new();
-        for document in known {
-            let path = PathBuf::from(std::ffi::OsStr::from_bytes(&document.path_bytes));
+        for (path, document) in known {
             if self.files.contains_key(&path) || self.unreadable.iter().any(|u| path.starts_with(u)) {
                 continue;
             }

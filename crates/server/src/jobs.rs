@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assistant::Assistant;
-use knowledge::{Go, IngestEvent, IngestReport, Reader, StoreError};
+use knowledge::{Followed, Go, IngestEvent, IngestReport, Reader, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::wire::{IngestEventJson, IngestJson, JobJson, JobState, JobsJson, SCHEMA};
@@ -41,10 +41,22 @@ pub(crate) enum JobEvent {
     Failed(String),
 }
 
-struct Work {
+struct Job {
     id: u64,
     paths: Vec<PathBuf>,
     follower: Option<mpsc::UnboundedSender<JobEvent>>,
+}
+
+/// What the thread does for others.
+enum Work {
+    /// Takes paths in, shown on the board.
+    Ingest(Job),
+    /// Takes in what changed in watched folders; happens all the time and is not shown.
+    Follow {
+        changes: Vec<PathBuf>,
+        rest: Duration,
+        answer: SyncSender<Followed>,
+    },
 }
 
 #[derive(Default)]
@@ -117,11 +129,11 @@ impl Jobs {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.as_ref()?;
         let job = self.inner.add(owner, name, bytes);
-        let work = Work {
+        let work = Work::Ingest(Job {
             id: job.id,
             paths,
             follower,
-        };
+        });
         self.inner.waiting.fetch_add(1, Ordering::Relaxed);
         match sender.try_send(work) {
             Ok(()) => Some(job),
@@ -131,6 +143,25 @@ impl Jobs {
                 None
             }
         }
+    }
+
+    /// Takes in what changed and waits for it; `None` if that failed or the server is stopping.
+    pub(crate) fn follow(&self, changes: Vec<PathBuf>, rest: Duration) -> Option<Followed> {
+        let (answer, followed) = sync_channel(1);
+        let sender = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let work = Work::Follow {
+            changes,
+            rest,
+            answer,
+        };
+        // Waits where the queue is full: whoever watches has nothing else to do.
+        sender.send(work).ok()?;
+        drop(sender);
+        followed.recv().ok()
     }
 
     pub(crate) fn n_waiting(&self) -> usize {
@@ -260,7 +291,12 @@ impl Worker {
                 RESUME_EVERY
             };
             match queue.recv_timeout(wait) {
-                Ok(work) => self.ingest(work),
+                Ok(Work::Ingest(job)) => self.ingest(job),
+                Ok(Work::Follow {
+                    changes,
+                    rest,
+                    answer,
+                }) => self.follow(&changes, rest, &answer),
                 Err(RecvTimeoutError::Timeout) if self.vectors_pending => self.embed(),
                 Err(RecvTimeoutError::Timeout) => self.resume(),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -271,7 +307,32 @@ impl Worker {
         }
     }
 
-    fn ingest(&mut self, work: Work) {
+    fn follow(&mut self, changes: &[PathBuf], rest: Duration, answer: &SyncSender<Followed>) {
+        let inner = &self.inner;
+        let mut on_event = |_: IngestEvent| if inner.stopping() { Go::Stop } else { Go::On };
+        match self.assistant.store().follow(changes, rest, &mut on_event) {
+            Ok(followed) => {
+                let report = &followed.report;
+                if report.added + report.changed + report.removed > 0 {
+                    tracing::info!(
+                        added = report.added,
+                        changed = report.changed,
+                        removed = report.removed,
+                        "watched folders changed"
+                    );
+                    self.vectors_pending = self.assistant.embedder().is_some();
+                }
+                for failed in &report.failed {
+                    tracing::warn!("not taken in: `{}`: {}", failed.path, failed.reason);
+                }
+                // Nobody waits any more when the watch has ended.
+                let _ = answer.send(followed);
+            }
+            Err(error) => tracing::error!("watched folders wait: {}", crate::error::chain(&error)),
+        }
+    }
+
+    fn ingest(&mut self, work: Job) {
         self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
         self.inner.update(work.id, |job| job.state = JobState::Running);
         let mut on_event = |event: IngestEvent| self.progress(&work, &event);
@@ -280,7 +341,7 @@ impl Worker {
         self.finish(&work, result);
     }
 
-    fn progress(&self, work: &Work, event: &IngestEvent) -> Go {
+    fn progress(&self, work: &Job, event: &IngestEvent) -> Go {
         self.inner.update(work.id, |job| match event {
             IngestEvent::Planned { files, bytes } => {
                 job.files = *files;
@@ -300,7 +361,7 @@ impl Worker {
         }
     }
 
-    fn finish(&self, work: &Work, result: Result<IngestReport, StoreError>) {
+    fn finish(&self, work: &Job, result: Result<IngestReport, StoreError>) {
         let end = match result {
             Ok(report) => {
                 let reason = failure(&report);

@@ -12,6 +12,7 @@ mod error;
 mod fields;
 mod guard;
 mod http;
+mod intake;
 mod jobs;
 pub mod local;
 mod metrics;
@@ -23,5 +24,6 @@ mod state;
 mod upload;
 pub mod wire;
 
+pub use intake::Intake;
 pub use serve::{Bound, ServeConfig, ServeError, bind, serve};
 pub use state::{App, AppConfig, AppError, Caller};

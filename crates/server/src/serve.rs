@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::error::ApiError;
+use crate::intake::Intake;
 use crate::state::App;
 use crate::{ask, assets, chat, documents, embeddings, guard, http, local, models, page, upload};
 
@@ -113,6 +114,11 @@ impl Bound {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A way into its queue of documents.
+    pub fn intake(&self) -> Intake {
+        self.app.intake()
     }
 
     /// Answers until `shutdown` completes, then lets answers under way go on for a few seconds.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::exit::Result;
 use crate::print;
 use crate::settings::{Raw, Settings, Source};
+use crate::sources::Spec;
 
 #[derive(Serialize)]
 struct ConfigJson {
@@ -12,6 +13,14 @@ struct ConfigJson {
     file: String,
     file_found: bool,
     settings: Vec<SettingJson>,
+    sources: Vec<SourceJson>,
+}
+
+#[derive(Serialize)]
+struct SourceJson {
+    name: String,
+    kind: &'static str,
+    address: String,
 }
 
 #[derive(Serialize)]
@@ -31,6 +40,7 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
             file: settings.file.0.display().to_string(),
             file_found: settings.file.1,
             settings: settings.raw.iter().map(setting_json).collect(),
+            sources: settings.sources.iter().map(source_json).collect(),
         });
     }
     let state = if settings.file.1 { "" } else { " (not there)" };
@@ -42,7 +52,19 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
         let value = shown(raw).unwrap_or_else(|| "(not set)".to_owned());
         print::line(&format!("{:<13} = {value}  ({})", raw.key.name, origin(raw)))?;
     }
+    for spec in &settings.sources {
+        let (kind, address) = (spec.kind_name(), spec.address());
+        print::line(&format!("source {} = {kind} {address}", spec.name))?;
+    }
     Ok(())
+}
+
+fn source_json(spec: &Spec) -> SourceJson {
+    SourceJson {
+        name: spec.name.clone(),
+        kind: spec.kind_name(),
+        address: spec.address(),
+    }
 }
 
 fn setting_json(raw: &Raw) -> SettingJson {

@@ -57,6 +57,8 @@ pub(crate) fn run(args: &DemoArgs, settings: &Settings, json: bool) -> Result<()
     let documents_dir = settings.data_dir.join("demo-documents");
     let demo = Settings {
         data_dir: settings.data_dir.join("demo"),
+        // What the house keeps elsewhere has no place among the demo's documents.
+        sources: Vec::new(),
         ..settings.clone()
     };
     models(settings, json)?;

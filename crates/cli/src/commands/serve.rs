@@ -10,6 +10,7 @@ use server::{App, AppConfig, Bound, ServeConfig, ServeError};
 
 use crate::exit::{Failure, OrFail, Result, chain};
 use crate::settings::{Settings, Source};
+use crate::upkeep::Upkeep;
 use crate::{house, print};
 
 #[derive(Serialize)]
@@ -56,7 +57,8 @@ pub(crate) fn serve(settings: &Settings, assistant: Arc<Assistant>, how: Say) ->
         .build()
         .map_err(|error| Failure::environment(format!("cannot start the server: {error}")))?;
     let served = runtime.block_on(async {
-        let bound = bind(settings, assistant).await?;
+        let bound = bind(settings, Arc::clone(&assistant)).await?;
+        let _upkeep = Upkeep::start(settings, &assistant, &bound.intake())?;
         say(settings, &bound, how)?;
         bound.run(ended()).await.or_environment()
     });

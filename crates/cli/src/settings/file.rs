@@ -1,4 +1,4 @@
-//! The configuration file: TOML, flat, every key known by name.
+//! The configuration file: TOML, every key known by name; flat but for the tables of sources.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,21 @@ use stdx::fs;
 
 use super::{Environment, KEYS, Kind};
 use crate::exit::{Failure, OrFail, Result};
+use crate::sources::{self, Spec};
 
 /// The file's values as text.
 pub(super) type Values = BTreeMap<String, String>;
+
+/// What the file says.
+pub(super) struct File {
+    /// The keys.
+    pub(super) values: Values,
+    /// The tables `[[source]]`.
+    pub(super) sources: Vec<Spec>,
+}
+
+/// The name of those tables.
+const SOURCE: &str = "source";
 
 /// A configuration file longer than this is not one.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -27,7 +39,7 @@ pub(super) fn path(given: Option<&Path>, environment: &Environment) -> Result<Pa
 }
 
 /// Reads the file; `None` if it is not there and nobody asked for it.
-pub(super) fn read(path: &Path, asked_for: bool) -> Result<Option<Values>> {
+pub(super) fn read(path: &Path, asked_for: bool) -> Result<Option<File>> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => return Ok(None),
@@ -47,7 +59,7 @@ pub(super) fn read(path: &Path, asked_for: bool) -> Result<Option<Values>> {
     parse(path, &text).map(Some)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Values> {
+fn parse(path: &Path, text: &str) -> Result<File> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         Failure::misuse(format!(
             "the configuration file `{}` is not valid TOML: {}",
@@ -56,11 +68,20 @@ fn parse(path: &Path, text: &str) -> Result<Values> {
         ))
     })?;
     let mut values = Values::new();
+    let mut sources = Vec::new();
     for (name, value) in table {
+        if name == SOURCE {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            sources = sources::parse(&value, folder).map_err(|what| {
+                Failure::misuse(format!("the configuration file `{}`: {what}", path.display()))
+                    .hint("docs/sources.md shows each kind of source")
+            })?;
+            continue;
+        }
         let text = value_text(path, &name, &value)?;
         values.insert(name, text);
     }
-    Ok(values)
+    Ok(File { values, sources })
 }
 
 fn value_text(path: &Path, name: &str, value: &toml::Value) -> Result<String> {

@@ -12,4 +12,5 @@ mod hub;
 mod models;
 mod packages;
 mod serving;
+mod sync;
 mod weights;

@@ -9,15 +9,19 @@ use serde_json::Value;
 use crate::home::{Home, handbook, text};
 
 /// A running server; ended by SIGTERM, or killed with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
     fn start(home: &Home) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    pub(crate) fn start_with(home: &Home, more: &[&str]) -> Self {
         let mut child = home
-            .command(&["serve", "--port", "0", "--json"])
+            .command(&[&["serve", "--port", "0", "--json"], more].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -46,7 +50,7 @@ impl Server {
         text
     }
 
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")

@@ -29,6 +29,8 @@ pub(crate) enum Origin {
     File,
     /// A file that was handed over and is kept in the data directory.
     Upload,
+    /// A copy in the data directory of something that lies elsewhere; its path is relative to the data directory.
+    Source,
 }
 
 impl Origin {
@@ -36,14 +38,15 @@ impl Origin {
         match self {
             Self::File => "file",
             Self::Upload => "upload",
+            Self::Source => "source",
         }
     }
 
     pub(crate) fn from_name(name: &str) -> Self {
-        if name == "upload" {
-            Self::Upload
-        } else {
-            Self::File
+        match name {
+            "upload" => Self::Upload,
+            "source" => Self::Source,
+            _ => Self::File,
         }
     }
 }

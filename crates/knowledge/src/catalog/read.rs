@@ -204,8 +204,8 @@ impl Catalog {
         })
     }
 
-    /// Documents of files below a folder, whose path bytes begin with `prefix` (which ends in a slash).
-    pub(crate) fn below(&self, prefix: &[u8]) -> Result<Vec<StoredDocument>, StoreError> {
+    /// Documents of one origin below a folder, whose path bytes begin with `prefix` (which ends in a slash).
+    pub(crate) fn below(&self, origin: Origin, prefix: &[u8]) -> Result<Vec<StoredDocument>, StoreError> {
         let mut after = prefix.to_vec();
         // The slash's successor: everything that begins with the prefix sorts before it.
         if let Some(last) = after.last_mut() {
@@ -215,9 +215,19 @@ impl Catalog {
             connection
                 .prepare_cached(&format!(
                     "SELECT {STORED_COLUMNS} FROM documents
-                     WHERE origin = 'file' AND path_bytes >= ?1 AND path_bytes < ?2 ORDER BY path_bytes"
+                     WHERE origin = ?1 AND path_bytes >= ?2 AND path_bytes < ?3 ORDER BY path_bytes"
                 ))?
-                .query_map(params![prefix, after], stored)?
+                .query_map(params![origin.name(), prefix, after], stored)?
+                .collect()
+        })
+    }
+
+    /// The folders that are kept in step, by the bytes of their paths.
+    pub(crate) fn folders(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read("list the folders", |connection| {
+            connection
+                .prepare_cached("SELECT path_bytes FROM folders ORDER BY path_bytes")?
+                .query_map([], |row| row.get(0))?
                 .collect()
         })
     }

@@ -72,6 +72,26 @@ impl Catalog {
         })
     }
 
+    /// Remembers folders that are to be kept in step; returns how many are new.
+    pub(crate) fn put_folders(
+        &self,
+        connection: &mut Connection,
+        folders: &[&[u8]],
+    ) -> Result<usize, StoreError> {
+        self.transact(connection, "remember folders", |tx| {
+            let mut insert = tx.prepare_cached("INSERT OR IGNORE INTO folders (path_bytes) VALUES (?1)")?;
+            folders.iter().map(|folder| insert.execute([folder])).sum()
+        })
+    }
+
+    /// Forgets a folder; whether it was remembered.
+    pub(crate) fn drop_folder(&self, connection: &mut Connection, folder: &[u8]) -> Result<bool, StoreError> {
+        self.transact(connection, "forget a folder", |tx| {
+            let n = tx.execute("DELETE FROM folders WHERE path_bytes = ?1", [folder])?;
+            Ok(n > 0)
+        })
+    }
+
     /// Takes a file off the queue without a document.
     pub(crate) fn dequeue(&self, connection: &mut Connection, path_bytes: &[u8]) -> Result<(), StoreError> {
         self.transact(connection, "take a file off the queue", |tx| {

@@ -7,6 +7,8 @@ mod damage;
 mod dense;
 mod keep;
 mod search;
+mod sync;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -81,6 +81,11 @@ pub enum Call {
         /// The document.
         document_id: String,
     },
+    /// Keeps a folder in step no more.
+    Forget {
+        /// The folder, absolute.
+        folder: PathBuf,
+    },
     /// What runs and what it holds.
     Status,
 }
@@ -125,6 +130,8 @@ pub enum Outcome {
     Documents(DocumentsJson),
     /// Of [`Call::Remove`]: whether there was such a document.
     Remove(bool),
+    /// Of [`Call::Forget`]: whether it was kept in step.
+    Forget(bool),
     /// Of [`Call::Status`].
     Status(Box<StatusJson>),
 }

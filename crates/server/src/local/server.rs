@@ -211,6 +211,10 @@ async fn answer(
             let removed = off_reactor(move || Ok(crate::documents::remove(&held, &rights, &document_id)?));
             Ok(Outcome::Remove(removed.await?))
         }
+        Call::Forget { folder } => {
+            let forgotten = off_reactor(move || Ok(held.assistant.store().forget_folder(&folder)?));
+            Ok(Outcome::Forget(forgotten.await?))
+        }
         Call::Status => {
             let status = off_reactor(move || Ok(held.status(&rights)?)).await?;
             Ok(Outcome::Status(Box::new(status)))
