@@ -9,6 +9,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use knowledge::quality::Refusals;
+
 use crate::args::SettingArgs;
 use crate::exit::{Failure, Result};
 
@@ -31,7 +33,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 18] = [
+pub(crate) const KEYS: [Key; 19] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -49,6 +51,7 @@ pub(crate) const KEYS: [Key; 18] = [
     text("token"),
     text("groups"),
     text("callers"),
+    text("refusals"),
     text("log"),
 ];
 
@@ -149,6 +152,8 @@ pub(crate) struct Settings {
     pub(crate) reader: knowledge::Reader,
     /// Callers with tokens of their own.
     pub(crate) callers: Option<PathBuf>,
+    /// What the server remembers of refused questions.
+    pub(crate) refusals: Refusals,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -209,6 +214,7 @@ impl Settings {
             token: get("token").value.clone(),
             reader: reader(get("groups"))?,
             callers: get("callers").value.as_deref().map(PathBuf::from),
+            refusals: refusals(get("refusals"))?,
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -224,6 +230,7 @@ impl Settings {
                     "models_dir" => Some(self.models_dir.display().to_string()),
                     "kernels" | "pack" => Some("auto".to_owned()),
                     "kv_cache" => Some("f16".to_owned()),
+                    "refusals" => Some("words".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
@@ -277,6 +284,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "token" => args.token.as_deref(),
         "groups" => args.groups.as_deref(),
         "callers" => args.callers.as_deref(),
+        "refusals" => args.refusals.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -336,6 +344,18 @@ fn kv_cache(raw: &Raw) -> Result<compute::KvDType> {
         Some("q8_0") => Ok(compute::KvDType::Q8_0),
         Some(other) => Err(Failure::misuse(format!(
             "{} is `{other}`, but f16 and q8_0 are known",
+            place(raw)
+        ))),
+    }
+}
+
+fn refusals(raw: &Raw) -> Result<Refusals> {
+    match raw.value.as_deref() {
+        None | Some("words") => Ok(Refusals::Words),
+        Some("questions") => Ok(Refusals::Questions),
+        Some("off") => Ok(Refusals::Off),
+        Some(other) => Err(Failure::misuse(format!(
+            "{} is `{other}`, but off, words and questions are known",
             place(raw)
         ))),
     }

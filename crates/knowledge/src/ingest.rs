@@ -12,7 +12,7 @@ use stdx::fs;
 use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::access::{Audience, Rules};
+use crate::access::{self, Audience};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
@@ -20,6 +20,7 @@ use crate::prepare::{Prepared, ReadOptions, prepare, prepare_pages};
 use crate::read::{ReadError, load};
 use crate::store::{Store, held, id_of_file};
 use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
+use crate::validity::{self, Ruled};
 use crate::walk::{Walk, stat_of};
 
 /// Longer names of uploads are refused.
@@ -49,10 +50,20 @@ struct Run<'a> {
     report: IngestReport,
     on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     stop: bool,
-    rules: Rules,
+    rules: access::Rules,
+    validity: validity::Rules,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn start(store: &Store, on_event: &'a mut dyn FnMut(IngestEvent) -> Go) -> Result<Self, StoreError> {
+        Ok(Self {
+            report: IngestReport::default(),
+            on_event,
+            stop: false,
+            rules: access::Rules::load(&store.dir)?,
+            validity: validity::Rules::load(&store.dir)?,
+        })
+    }
     fn tell(&mut self, event: IngestEvent) {
         if (self.on_event)(event) == Go::Stop {
             self.stop = true;
@@ -73,15 +84,11 @@ impl Store {
     ) -> Result<IngestReport, StoreError> {
         let _one_at_a_time = held(&self.ingesting);
         let watch = Stopwatch::start();
-        let mut run = Run {
-            report: IngestReport::default(),
-            on_event,
-            stop: false,
-            rules: Rules::load(&self.dir)?,
-        };
-        self.refresh_audiences(&mut run.rules)?;
+        let mut run = Run::start(self, on_event)?;
+        self.refresh_standings(&mut run.rules, &run.validity)?;
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
+        run.report.warnings = self.idle_rules(&run.rules, &run.validity)?;
         for (path, what) in std::mem::take(&mut run.rules.faults) {
             run.report.failed.push(FailedFile {
                 path: path.display().to_string(),
@@ -131,12 +138,7 @@ impl Store {
             store.fail_point("upload queued")
         })?;
         let mut nothing = |_| Go::On;
-        let mut run = Run {
-            report: IngestReport::default(),
-            on_event: &mut nothing,
-            stop: false,
-            rules: Rules::load(&self.dir)?,
-        };
+        let mut run = Run::start(self, &mut nothing)?;
         self.one(&entry, &mut run)?;
         self.write(Self::flush)?;
         *held(&self.read_only) = None;
@@ -186,42 +188,9 @@ impl Store {
             store.fail_point("files queued")
         })?;
         run.report.removed = self.erase_ids(&gone)?;
+        self.forget_failures(&walk)?;
         run.report.failed = std::mem::take(&mut walk.failed);
         self.announce(unchanged, run)
-    }
-
-    /// Gives documents the audiences that are stated now, before anything else is done. A file that cannot be seen
-    /// keeps the one it had: so does its folder's own statement.
-    fn refresh_audiences(&self, rules: &mut Rules) -> Result<(), StoreError> {
-        let mut moved = Vec::new();
-        for known in self.catalog.audiences()? {
-            let audience = match known.origin {
-                Origin::Upload => rules.of_upload(&known.path_bytes),
-                Origin::File => {
-                    let path = Path::new(OsStr::from_bytes(&known.path_bytes));
-                    if fs::symlink_metadata(path).is_err() {
-                        continue;
-                    }
-                    rules.of_file(path)
-                }
-            };
-            if audience != known.audience {
-                moved.push((known.document_id, audience));
-            }
-        }
-        if moved.is_empty() {
-            return Ok(());
-        }
-        self.write(|store, writer| {
-            for (document_id, audience) in &moved {
-                let connection = writer.connect(&store.catalog)?;
-                if let Some(seq) = store.catalog.set_audience(connection, document_id, audience)? {
-                    store.fail_point("audience committed")?;
-                    store.index(writer, &[(document_id.clone(), seq)])?;
-                }
-            }
-            store.flush(writer)
-        })
     }
 
     fn announce(&self, unchanged: Vec<(String, u64)>, run: &mut Run<'_>) -> Result<(), StoreError> {
@@ -270,11 +239,20 @@ impl Store {
         if run.stop {
             return Ok(());
         }
-        let audience = match entry.origin {
-            Origin::File => run.rules.of_file(&path),
-            Origin::Upload => run.rules.of_upload(&entry.path_bytes),
+        let (audience, ruled) = match entry.origin {
+            Origin::File => (run.rules.of_file(&path), run.validity.of_file(&path)),
+            Origin::Upload => (
+                run.rules.of_upload(&entry.path_bytes),
+                run.validity.of_upload(&entry.path_bytes),
+            ),
         };
-        let outcome = self.take_in(entry, &path, &shown, &audience)?;
+        let named = Named {
+            path: &path,
+            shown: &shown,
+            audience: &audience,
+            ruled: &ruled,
+        };
+        let outcome = self.take_in(entry, &named)?;
         let mut failed = None;
         match outcome {
             Outcome::Unchanged => run.report.unchanged += 1,
@@ -310,21 +288,15 @@ impl Store {
         }
     }
 
-    fn take_in(
-        &self,
-        entry: &QueueEntry,
-        path: &Path,
-        shown: &str,
-        audience: &Audience,
-    ) -> Result<Outcome, StoreError> {
+    fn take_in(&self, entry: &QueueEntry, named: &Named<'_>) -> Result<Outcome, StoreError> {
+        let (shown, audience) = (named.shown, named.audience);
         let known = self.catalog.by_path(&entry.path_bytes)?;
-        let read = match read_whole(path, known.as_ref(), &self.read_options()) {
+        let read = match read_whole(named.path, known.as_ref(), &self.read_options()) {
             Ok(read) => read,
             Err(reason) => {
                 self.write(|store, writer| {
-                    store
-                        .catalog
-                        .dequeue(writer.connect(&store.catalog)?, &entry.path_bytes)
+                    let connection = writer.connect(&store.catalog)?;
+                    store.catalog.fail(connection, entry, shown, &reason, audience)
                 })?;
                 return Ok(Outcome::Failed(reason));
             }
@@ -341,6 +313,7 @@ impl Store {
             version: &read.version,
             stat: read.stat,
             audience,
+            ruled: named.ruled,
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {
@@ -363,6 +336,15 @@ impl Store {
             })
         })
     }
+}
+
+/// A queued file with what is stated of it from outside.
+struct Named<'a> {
+    path: &'a Path,
+    /// For people.
+    shown: &'a str,
+    audience: &'a Audience,
+    ruled: &'a Ruled,
 }
 
 impl IngestReport {
@@ -455,6 +437,7 @@ impl Store {
                 device: 0,
             },
             audience: &Audience::everyone(),
+            ruled: &Ruled::default(),
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {

@@ -6,6 +6,7 @@ pub mod access;
 mod analyser;
 mod catalog;
 mod dense;
+pub mod edition;
 mod embedding;
 mod error;
 mod fusion;
@@ -14,16 +15,19 @@ mod keep;
 mod lexical;
 pub mod passage;
 mod prepare;
+pub mod quality;
 mod question;
 pub mod read;
 mod schema;
 pub mod sentence;
+mod standing;
 mod store;
 #[cfg(test)]
 mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+pub mod validity;
 mod verify;
 mod view;
 mod walk;
@@ -38,5 +42,6 @@ pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, SearchMode, StoreStatus,
 };
+pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;
 pub use view::View;

@@ -1,7 +1,7 @@
 //! What one reader may see of a store: searching, listing, showing, counting.
 //!
 //! The only way to read. Every call is bound to the audiences that admit the reader; what others may not read changes
-//! nothing in any result, not an order, a count or an error.
+//! nothing in any result, not an order, a count or an error. Nor does what does not hold change a search.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::store::{Store, held};
 use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, SearchMode, StoreStatus};
+use crate::validity::{AsOf, Date};
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
@@ -23,18 +24,31 @@ const HITS_MAX: usize = 1_000;
 
 /// A store as one reader sees it, at the moment when it was made.
 pub struct View<'a> {
-    store: &'a Store,
+    pub(crate) store: &'a Store,
+    /// What is found and counted: what the reader may read and what holds.
     allowed: AudienceSet,
-    is_keeper: bool,
+    /// What may be read when it is named or listed, whenever it holds.
+    pub(crate) readable: AudienceSet,
+    pub(crate) reader: Reader,
+    today: Date,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(store: &'a Store, reader: &Reader) -> Result<Self, StoreError> {
+    pub(crate) fn new(store: &'a Store, reader: &Reader, as_of: AsOf) -> Result<Self, StoreError> {
+        let today = store.today().get();
+        let day = (!as_of.include_expired).then(|| as_of.day.unwrap_or(today));
         Ok(Self {
             store,
-            allowed: store.catalog.audiences_of(reader)?,
-            is_keeper: reader.is_keeper(),
+            allowed: store.catalog.audiences_on(reader, day)?,
+            readable: store.catalog.audiences_of(reader)?,
+            reader: reader.clone(),
+            today,
         })
+    }
+
+    /// The day that counts as today.
+    pub fn today(&self) -> Date {
+        self.today
     }
 
     /// The best `k` passages. Texts that are equal to the byte are listed once.
@@ -130,7 +144,7 @@ impl<'a> View<'a> {
                     continue;
                 };
                 if hits.len() < k && texts.insert(row.text.clone()) {
-                    hits.push(hit(row, score, score_in(lexical, id), score_in(dense, id)));
+                    hits.push(self.hit(row, score, score_in(lexical, id), score_in(dense, id)));
                 }
             }
             if hits.len() >= k {
@@ -140,12 +154,33 @@ impl<'a> View<'a> {
         Ok(hits)
     }
 
-    /// All documents, by path.
+    fn hit(&self, row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
+        Hit {
+            passage_id: row.passage_id,
+            document_id: row.document_id,
+            version: row.version,
+            path: row.path,
+            title: row.title,
+            page: row.page,
+            start: row.start,
+            end: row.end,
+            heading_path: row.heading_path,
+            text: row.text,
+            validity: row.validity,
+            holds: row.validity.holds_on(self.today),
+            replaces: row.replaces,
+            score,
+            lexical_score,
+            dense_score,
+        }
+    }
+
+    /// All documents, by path, also those that do not hold.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        self.store.catalog.documents(&self.allowed)
+        self.store.catalog.documents(&self.readable)
     }
 
     /// A document's text: the present version, or an older one by its name; `None` if there is none such.
@@ -157,7 +192,7 @@ impl<'a> View<'a> {
         document_id: &str,
         version: Option<&str>,
     ) -> Result<Option<DocumentText>, StoreError> {
-        self.store.catalog.document(document_id, version, &self.allowed)
+        self.store.catalog.document(document_id, version, &self.readable)
     }
 
     /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
@@ -185,7 +220,7 @@ impl<'a> View<'a> {
         Ok(Some(chars.collect()))
     }
 
-    /// Counts and state. What waits to be read has no audience yet: only the keeper sees how much it is.
+    /// Counts of what is found, and state. What waits to be read has no audience yet: only the keeper sees how much it is.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -195,7 +230,7 @@ impl<'a> View<'a> {
             documents: counts.documents,
             passages: counts.passages,
             vectors: counts.vectors,
-            queued: if self.is_keeper { counts.queued } else { 0 },
+            queued: if self.reader.is_keeper() { counts.queued } else { 0 },
             read_only: held(&self.store.read_only).clone(),
         })
     }
@@ -221,22 +256,4 @@ fn with_scores(list: &[(u64, f32)]) -> Vec<(u64, f64)> {
         unequal => unequal,
     });
     scored
-}
-
-fn hit(row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
-    Hit {
-        passage_id: row.passage_id,
-        document_id: row.document_id,
-        version: row.version,
-        path: row.path,
-        title: row.title,
-        page: row.page,
-        start: row.start,
-        end: row.end,
-        heading_path: row.heading_path,
-        text: row.text,
-        score,
-        lexical_score,
-        dense_score,
-    }
 }

@@ -11,5 +11,6 @@ mod home;
 mod hub;
 mod models;
 mod packages;
+mod quality;
 mod serving;
 mod weights;

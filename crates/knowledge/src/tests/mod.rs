@@ -7,6 +7,7 @@ mod damage;
 mod dense;
 mod keep;
 mod search;
+mod validity;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
