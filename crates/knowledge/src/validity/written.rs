@@ -172,8 +172,8 @@ impl Reading<'_> {
     fn month(&mut self) -> Option<u32> {
         let letters = self.letters();
         let lower = letters.to_ascii_lowercase();
-        let is_named = |name: &&str| lower == **name || lower == name[..SHORT_MONTH];
-        let found = MONTHS.iter().position(|name| is_named(&name));
+        let is_named = |name: &str| lower == name || lower == name[..SHORT_MONTH];
+        let found = MONTHS.iter().position(|name| is_named(name));
         let found = found.or_else(|| (lower == SEPTEMBER).then_some(8))?;
         self.at += letters.len();
         u32::try_from(found + 1).ok()

@@ -61,6 +61,9 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
     let question = json!({"question": "What is the payroll vault code?", "extractive": true});
     let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
     let ways: [(&str, String, Option<serde_json::Value>); 15] = [
+        // Before the questions: what a guest asks for in vain it sees there itself.
+        ("GET", "/api/quality".into(), None),
+        ("GET", "/quality".into(), None),
         ("GET", "/api/search?q=payroll+vault+zanzibar".into(), None),
         ("GET", "/api/documents".into(), None),
         ("GET", format!("/api/documents/{id}"), None),
@@ -76,8 +79,6 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
         ("GET", format!("/document/{id}"), None),
         ("GET", "/api/jobs".into(), None),
         ("GET", "/api/status".into(), None),
-        ("GET", "/api/quality".into(), None),
-        ("GET", "/quality".into(), None),
         (
             "GET",
             "/api/search?q=payroll+vault&include_expired=1".into(),
