@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Walked;
 use super::doubles::SIMILARITY_MIN;
 use super::sketch::mix;
-use super::statements::{Statement, of_text, subjects};
+use super::statements::{Statement, Stems, of_text, subjects};
 use crate::catalog::StreamedDocument;
 use crate::edition::{Name, stem};
 
@@ -49,6 +49,7 @@ struct Entry {
 #[derive(Default)]
 pub(super) struct Statements {
     entries: Vec<Entry>,
+    stems: Stems,
     /// Documents for which there was no room.
     pub(super) n_left_out: usize,
 }
@@ -65,7 +66,7 @@ impl Statements {
             return;
         }
         let subject = subjects_of(&document.title, &document.path);
-        for statement in of_text(&document.text) {
+        for statement in of_text(&document.text, &mut self.stems) {
             self.add(index, &statement, &subject);
         }
     }

@@ -3,6 +3,8 @@
 //! "A refund takes 5 business days." and "Refunds take 7 business days." have one skeleton. A number that only tells
 //! which thing is meant (Article 5, 제5조, the year 2024, A4) is no figure but a word.
 
+use std::collections::HashMap;
+
 use rust_stemmers::{Algorithm, Stemmer};
 
 use super::sketch::{Hash, mix};
@@ -32,9 +34,43 @@ pub(super) struct Statement {
     pub(super) content: Vec<u64>,
 }
 
+/// Stems of words as they are met: finding one costs more than looking it up, and texts repeat their words.
+pub(super) struct Stems {
+    stemmer: Stemmer,
+    known: HashMap<String, Option<Stem>>,
+}
+
+/// The hash of a stem, and whether it carries meaning.
+type Stem = (u64, bool);
+
+/// Stems that are remembered.
+const STEMS_MAX: usize = 1 << 16;
+
+impl Default for Stems {
+    fn default() -> Self {
+        Self {
+            stemmer: Stemmer::create(Algorithm::English),
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl Stems {
+    /// `None` for a word of grammar.
+    fn of(&mut self, word: &str) -> Option<Stem> {
+        if let Some(known) = self.known.get(word) {
+            return *known;
+        }
+        let found = stem(word, &self.stemmer).map(|stem| (Hash::text(&stem), is_content(&stem)));
+        if self.known.len() < STEMS_MAX {
+            self.known.insert(word.to_owned(), found);
+        }
+        found
+    }
+}
+
 /// The statements of a text.
-pub(super) fn of_text(text: &str) -> Vec<Statement> {
-    let stemmer = Stemmer::create(Algorithm::English);
+pub(super) fn of_text(text: &str, stems: &mut Stems) -> Vec<Statement> {
     let mut found = Vec::new();
     let mut offset = 0;
     for line in text.split('\n') {
@@ -45,7 +81,7 @@ pub(super) fn of_text(text: &str) -> Vec<Statement> {
             for range in sentence::split(line) {
                 if CHARS.contains(&range.len()) && found.len() < STATEMENTS_MAX {
                     let (start, end) = (offset + range.start, offset + range.end);
-                    found.extend(statement(&chars[range], &stemmer).map(|s| Statement { start, end, ..s }));
+                    found.extend(statement(&chars[range], stems).map(|s| Statement { start, end, ..s }));
                 }
             }
         }
@@ -98,7 +134,7 @@ enum Token {
     Figure { value: String, year: bool },
 }
 
-fn statement(chars: &[char], stemmer: &Stemmer) -> Option<Statement> {
+fn statement(chars: &[char], stems: &mut Stems) -> Option<Statement> {
     // A question states nothing.
     if matches!(chars.last(), Some('?' | '？')) {
         return None;
@@ -124,10 +160,9 @@ fn statement(chars: &[char], stemmer: &Stemmer) -> Option<Statement> {
             }
             Token::Figure { value, .. } => out.word(Hash::text(value)),
             Token::Word(word) => {
-                if let Some(stem) = stem(word, stemmer) {
-                    let hash = Hash::text(&stem);
+                if let Some((hash, is_content)) = stems.of(word) {
                     out.word(hash);
-                    if is_content(&stem) {
+                    if is_content {
                         out.content.push(hash);
                     }
                 }

@@ -341,7 +341,7 @@ fn gaps_gather_what_is_asked_in_vain_and_show_it_to_those_who_may_read_as_much()
 #[test]
 fn figures_and_references_are_told_apart() {
     let figures = |text: &str| {
-        statements::of_text(text)
+        statements::of_text(text, &mut statements::Stems::default())
             .first()
             .map_or(0, |statement| statement.figures.len())
     };
@@ -363,7 +363,7 @@ fn figures_and_references_are_told_apart() {
         0
     );
     assert_eq!(figures("Is the fee for a parking place 20 euros?"), 0);
-    let skeleton = |text: &str| statements::of_text(text)[0].skeleton;
+    let skeleton = |text: &str| statements::of_text(text, &mut statements::Stems::default())[0].skeleton;
     assert_eq!(
         skeleton("A refund takes 5 business days."),
         skeleton("Refunds take 7 business days.")
