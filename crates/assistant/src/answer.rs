@@ -29,12 +29,12 @@ pub(crate) fn ask(
 ) -> Result<Answer, AskError> {
     let question: String = ask.question.trim().nfc().collect();
     check(&question)?;
-    let view = assistant.store().view(&ask.reader)?;
+    let view = assistant.store().view_as_of(&ask.reader, ask.as_of)?;
     let mut run = Run::start(assistant, &view, Language::of(&question), on_event);
     let status = view.status()?;
     let subject = Subject::of(&question, ask);
-    if let Some(cause) = run.refusal_before_search(&status, &subject) {
-        return Ok(run.refuse(&cause, Vec::new()));
+    if let Some(cause) = run.refusal_before_search(&status, &subject)? {
+        return Ok(run.refuse(&cause, Vec::new(), Vec::new()));
     }
     let hits = view.search(
         &subject.query,
@@ -45,24 +45,25 @@ pub(crate) fn ask(
     run.retrieved(hits.len())?;
     let mut evidence = run.gate(&status, &subject, hits)?;
     if evidence.verdict == Verdict::NotEnough {
+        let missing = match evidence.missing.is_empty() {
+            true => subject.named(),
+            false => evidence.missing.clone(),
+        };
         let cause = match evidence.missing.is_empty() {
             true => RefusalCause::NothingFound,
             false => RefusalCause::Missing(evidence.missing.clone()),
         };
-        return Ok(run.refuse(&cause, nearest(&evidence.candidates, NEAREST_MAX)));
+        return Ok(run.refuse(&cause, missing, nearest(&evidence.candidates, NEAREST_MAX)));
     }
     evidence.add_neighbours(&view)?;
     let sentences = sources::sentences(&view, &evidence, subject.asks);
-    run.answer(
-        ask,
-        &question,
-        &status,
-        &Found {
-            evidence,
-            sentences,
-            asks: subject.asks,
-        },
-    )
+    let found = Found {
+        evidence,
+        sentences,
+        asks: subject.asks,
+        missing: subject.named(),
+    };
+    run.answer(ask, &question, &status, found)
 }
 
 fn check(question: &str) -> Result<(), AskError> {
@@ -111,11 +112,31 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// The words that the question is about.
+    fn named(&self) -> Vec<String> {
+        let words = self.words.iter().filter(|word| !word.light);
+        words.map(|word| word.text.clone()).collect()
+    }
+}
+
 /// What the documents hold on the question.
 struct Found {
     evidence: Evidence,
     sentences: Vec<SourceSentence>,
     asks: Asks,
+    /// The question's own words, for a refusal after all.
+    missing: Vec<String>,
+}
+
+impl Found {
+    /// Without the passages of a document, in the order that they had.
+    fn without(&mut self, view: &View<'_>, document_id: &str) {
+        self.evidence
+            .candidates
+            .retain(|candidate| candidate.hit.document_id != document_id);
+        self.sentences = sources::sentences(view, &self.evidence, self.asks);
+    }
 }
 
 /// One question on its way.
@@ -153,12 +174,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn refusal_before_search(&self, status: &StoreStatus, subject: &Subject) -> Option<RefusalCause> {
-        if status.documents == 0 {
-            return Some(RefusalCause::NoDocuments);
+    fn refusal_before_search(
+        &self,
+        status: &StoreStatus,
+        subject: &Subject,
+    ) -> Result<Option<RefusalCause>, AskError> {
+        // There may be some that do not hold now.
+        if status.documents == 0 && self.view.documents()?.is_empty() {
+            return Ok(Some(RefusalCause::NoDocuments));
         }
         let nothing = subject.words.is_empty() && subject.from_history.is_empty();
-        nothing.then_some(RefusalCause::NothingToFind)
+        Ok(nothing.then_some(RefusalCause::NothingToFind))
     }
 
     fn retrieved(&mut self, passages: usize) -> Result<(), AskError> {
@@ -178,11 +204,20 @@ impl<'a> Run<'a> {
         Ok(judge(self.view, sought, hits))
     }
 
-    fn refuse(mut self, cause: &RefusalCause, nearest: Vec<crate::NearDocument>) -> Answer {
+    fn refuse(
+        mut self,
+        cause: &RefusalCause,
+        missing: Vec<String>,
+        nearest: Vec<crate::NearDocument>,
+    ) -> Answer {
         let reason = cause.say(self.language);
         self.timing.first = self.watch.ms();
         let mut answer = self.finish(Outcome::Refuse, Mode::Extractive);
-        answer.refusal = Some(Refusal { reason, nearest });
+        answer.refusal = Some(Refusal {
+            reason,
+            missing,
+            nearest,
+        });
         answer
     }
 
@@ -191,13 +226,14 @@ impl<'a> Run<'a> {
         ask: &Ask,
         question: &str,
         status: &StoreStatus,
-        found: &Found,
+        mut found: Found,
     ) -> Result<Answer, AskError> {
-        if let Some((a, b)) = conflict::find(&found.evidence, &found.sentences, found.asks) {
+        if let Some((a, b)) = self.settle_editions(question, &mut found) {
             self.notes.push(language::say_conflict(self.language).to_owned());
-            self.quote(found, &[a..a + 1, b..b + 1])?;
+            self.quote(&found, &[a..a + 1, b..b + 1])?;
             return Ok(self.finish(Outcome::Conflict, Mode::Extractive));
         }
+        let found = &found;
         let outcome = match found.evidence.verdict {
             Verdict::Enough => Outcome::Answer,
             Verdict::Partial | Verdict::NotEnough => {
@@ -215,9 +251,39 @@ impl<'a> Run<'a> {
         self.quote(found, &extract::choose(&found.evidence, &found.sentences))?;
         if self.sentences.is_empty() {
             let near = nearest(&found.evidence.candidates, NEAREST_MAX);
-            return Ok(self.refuse(&RefusalCause::NothingFound, near));
+            return Ok(self.refuse(&RefusalCause::NothingFound, found.missing.clone(), near));
         }
         Ok(self.finish(outcome, Mode::Extractive))
+    }
+
+    /// Of editions that contradict each other only the newest stays, and that is said, or the one that is asked for;
+    /// returns two sentences whose
+    /// contradiction cannot be settled so.
+    fn settle_editions(&mut self, question: &str, found: &mut Found) -> Option<(usize, usize)> {
+        // Every round takes a document out, and there are few.
+        for _ in 0..HITS_MAX {
+            let conflict = conflict::find(&found.evidence, &found.sentences, found.asks, question)?;
+            let hit = |i: usize| {
+                found.evidence.candidates[found.sentences[i].candidate]
+                    .hit
+                    .clone()
+            };
+            let Some(lead) = conflict.lead else {
+                return Some((conflict.first, conflict.second));
+            };
+            let (new, old) = (hit(conflict.first), hit(conflict.second));
+            if let conflict::Lead::Newer(newer) = lead {
+                let said = language::Editions {
+                    newer,
+                    new: &new,
+                    old: &old,
+                    old_says: &found.sentences[conflict.second].text,
+                };
+                self.notes.push(language::say_newer(self.language, &said));
+            }
+            found.without(self.view, &old.document_id);
+        }
+        None
     }
 
     /// Lets the model write, where there is one that speaks the question's language.
@@ -318,6 +384,13 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, outcome: Outcome, mode: Mode) -> Answer {
+        let today = self.view.today();
+        for citation in self.citations.iter().filter(|citation| !citation.holds) {
+            let note = language::say_not_in_force(self.language, &citation.title, citation.validity, today);
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
         self.timing.total = self.watch.ms();
         Answer {
             outcome,

@@ -1,9 +1,12 @@
 //! Sources that contradict each other: two documents say the same thing with different figures.
 //!
-//! Only figures are compared, and only where the question asks for one: a contradiction in words is
-//! not something to guess at.
+//! Only figures are compared, and only where the question asks for one or the documents are editions of one another: a
+//! contradiction in words is not something to guess at. Of two editions the newer counts, and that is said.
 
 use std::collections::BTreeSet;
+
+use knowledge::Hit;
+use knowledge::edition::{Edition, Newer};
 
 use crate::evidence::Evidence;
 use crate::sources::SourceSentence;
@@ -16,23 +19,70 @@ const SHARED_WORDS_MIN: f64 = 0.5;
 /// Sentences looked at.
 const COMPARED_MAX: usize = 8;
 
-/// Indices of two sentences that contradict each other on what is asked.
-pub(crate) fn find(evidence: &Evidence, sentences: &[SourceSentence], asks: Asks) -> Option<(usize, usize)> {
-    if asks != Asks::Number {
-        return None;
-    }
+/// Two sentences that contradict each other on what is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    /// Index of the one that answers better, or that leads.
+    pub(crate) first: usize,
+    /// Index of the other one.
+    pub(crate) second: usize,
+    /// Why the document of the first leads, if it does.
+    pub(crate) lead: Option<Lead>,
+}
+
+/// Why one edition of a document leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// It is newer.
+    Newer(Newer),
+    /// The question names it.
+    Asked,
+}
+
+/// The first contradiction among the sentences that answer best.
+pub(crate) fn find(
+    evidence: &Evidence,
+    sentences: &[SourceSentence],
+    asks: Asks,
+    question: &str,
+) -> Option<Conflict> {
     let mut best: Vec<usize> = (0..sentences.len())
         .filter(|&i| sentences[i].score >= SCORE_MIN)
         .collect();
     best.sort_by(|&a, &b| sentences[b].score.total_cmp(&sentences[a].score));
     best.truncate(COMPARED_MAX);
-    let document = |i: usize| &evidence.candidates[sentences[i].candidate].hit.document_id;
-    best.iter().enumerate().find_map(|(k, &a)| {
-        best[k + 1..]
-            .iter()
-            .find(|&&b| document(a) != document(b) && contradict(&sentences[a].text, &sentences[b].text))
-            .map(|&b| (a, b))
-    })
+    let hit = |i: usize| &evidence.candidates[sentences[i].candidate].hit;
+    for (k, &a) in best.iter().enumerate() {
+        for &b in &best[k + 1..] {
+            let is_one = hit(a).document_id == hit(b).document_id;
+            if is_one || !contradict(&sentences[a].text, &sentences[b].text) {
+                continue;
+            }
+            let conflict = |first, second, lead| Conflict { first, second, lead };
+            if let Some(why) = lead(hit(a), hit(b), question) {
+                return Some(conflict(a, b, Some(why)));
+            }
+            if let Some(why) = lead(hit(b), hit(a), question) {
+                return Some(conflict(b, a, Some(why)));
+            }
+            if asks == Asks::Number {
+                return Some(conflict(a, b, None));
+            }
+        }
+    }
+    None
+}
+
+/// Why a document leads over another edition of it: the question names it alone, or it is newer and not out of force.
+fn lead(new: &Hit, old: &Hit, question: &str) -> Option<Lead> {
+    let (edition, other) = (Edition::from(new), Edition::from(old));
+    let newer = edition.newer_than(&other);
+    let are_editions = newer.is_some() || other.newer_than(&edition).is_some();
+    match (edition.is_named_in(question), other.is_named_in(question)) {
+        (true, false) if are_editions => Some(Lead::Asked),
+        (false, true) => None,
+        _ => newer.filter(|_| new.holds || !old.holds).map(Lead::Newer),
+    }
 }
 
 /// Whether two sentences share their words but not their figures.

@@ -2,6 +2,9 @@
 //!
 //! Not a language identifier for documents: two languages are spoken here, and Hangul decides.
 
+use knowledge::edition::Newer;
+use knowledge::{Date, Hit, Validity};
+
 /// A language of questions and interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -111,6 +114,79 @@ pub(crate) fn say_conflict(language: Language) -> &'static str {
     match language {
         Language::English => "The documents give different figures; both are quoted.",
         Language::Korean => "문서마다 값이 다릅니다. 각각을 그대로 인용했습니다.",
+    }
+}
+
+/// Two editions of a document that contradict each other.
+pub(crate) struct Editions<'a> {
+    /// Why the one is newer.
+    pub(crate) newer: Newer,
+    pub(crate) new: &'a Hit,
+    pub(crate) old: &'a Hit,
+    /// What is not followed.
+    pub(crate) old_says: &'a str,
+}
+
+/// What is said when the newer of two editions is followed.
+pub(crate) fn say_newer(language: Language, editions: &Editions<'_>) -> String {
+    let (new, old) = (
+        named(editions.new, editions.old),
+        named(editions.old, editions.new),
+    );
+    let old_says: String = editions.old_says.split_whitespace().collect::<Vec<_>>().join(" ");
+    match (language, editions.newer) {
+        (Language::English, Newer::From(day)) => {
+            format!("Two editions differ; this follows {new}, in force since {day}. {old} says: “{old_says}”")
+        }
+        (Language::English, Newer::Replaces) => {
+            format!(
+                "Two editions differ; this follows {new}, which replaces {old}. That one says: “{old_says}”"
+            )
+        }
+        (Language::English, Newer::Named) => {
+            format!("Two editions differ; this follows the newer by name, {new}. {old} says: “{old_says}”")
+        }
+        (Language::Korean, Newer::From(day)) => {
+            format!("두 판의 내용이 달라 {day}부터 시행된 {new}에 따릅니다. {old}의 내용: “{old_says}”")
+        }
+        (Language::Korean, Newer::Replaces) => {
+            format!("두 판의 내용이 달라 대체한 문서인 {new}에 따릅니다. 대체된 {old}의 내용: “{old_says}”")
+        }
+        (Language::Korean, Newer::Named) => {
+            format!("두 판의 내용이 달라 이름이 더 새로운 {new}에 따릅니다. {old}의 내용: “{old_says}”")
+        }
+    }
+}
+
+/// A document's title, with its file where another has the same title.
+fn named(hit: &Hit, other: &Hit) -> String {
+    let file = hit.path.rsplit('/').next().unwrap_or_default();
+    if hit.title == other.title && file != hit.title {
+        format!("“{}” ({file})", hit.title)
+    } else {
+        format!("“{}”", hit.title)
+    }
+}
+
+/// What is said beside a source that does not hold.
+pub(crate) fn say_not_in_force(language: Language, title: &str, validity: Validity, today: Date) -> String {
+    match (
+        language,
+        validity.from.filter(|from| *from > today),
+        validity.until,
+    ) {
+        (Language::English, Some(from), _) => format!("“{title}” is not in force yet: it holds from {from}."),
+        (Language::Korean, Some(from), _) => {
+            format!("“{title}” 문서는 아직 시행 전입니다: {from}부터 시행됩니다.")
+        }
+        (Language::English, None, Some(until)) => {
+            format!("“{title}” is no longer in force: it held until {until}.")
+        }
+        (Language::Korean, None, Some(until)) => {
+            format!("“{title}” 문서는 더 이상 유효하지 않습니다: {until}까지 유효했습니다.")
+        }
+        (Language::English, None, None) => format!("“{title}” is not in force."),
+        (Language::Korean, None, None) => format!("“{title}” 문서는 유효하지 않습니다."),
     }
 }
 

@@ -16,7 +16,7 @@ mod words;
 use std::sync::Arc;
 
 use engine::Engine;
-use knowledge::{Embed, Reader, Store};
+use knowledge::{AsOf, Embed, Reader, Store, Validity};
 use thiserror::Error;
 
 pub use language::Language;
@@ -41,6 +41,8 @@ pub struct Ask {
     pub extractive: bool,
     /// Who asks: only what it may read is looked at. Unless set, what everyone may read.
     pub reader: Reader,
+    /// Which documents are looked at: unless set, those that hold today.
+    pub as_of: AsOf,
 }
 
 /// What kind of answer it is.
@@ -93,6 +95,10 @@ pub struct Citation {
     pub end: usize,
     /// The quoted characters.
     pub quote: String,
+    /// When the document holds.
+    pub validity: Validity,
+    /// Whether it holds today.
+    pub holds: bool,
 }
 
 /// A document that came near without answering.
@@ -109,6 +115,8 @@ pub struct NearDocument {
 pub struct Refusal {
     /// One or two sentences for the reader.
     pub reason: String,
+    /// The words of the question that the documents say nothing of, or all that it is about.
+    pub missing: Vec<String>,
     /// What came nearest.
     pub nearest: Vec<NearDocument>,
 }

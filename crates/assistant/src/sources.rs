@@ -163,5 +163,7 @@ pub(crate) fn cite(view: &View<'_>, evidence: &Evidence, run: &[SourceSentence])
         start,
         end,
         quote,
+        validity: hit.validity,
+        holds: hit.holds,
     })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assistant::{Answer, Ask, AskError, AskEvent, Assistant, Language, Mode, Outcome, Turn, Wanted};
-use knowledge::{Access, Go, Reader, Store};
+use knowledge::{Access, AsOf, Go, Reader, Store};
 use tempfile::TempDir;
 
 const REFUNDS: &str = "# Card refunds\n\n\
@@ -244,4 +244,136 @@ fn events_carry_the_same_sentences_and_citations_as_the_answer() {
         .unwrap();
     assert!(!sentences.is_empty());
     assert_eq!((sentences, citations), (answer.sentences, answer.citations));
+}
+
+/// A house in which a day is held still.
+fn house_on(day: &str, files: &[(&str, &str)]) -> House {
+    let house = house(files);
+    house.assistant.store().today().hold(day.parse().ok());
+    house
+}
+
+impl House {
+    fn ask_as_of(&self, question: &str, as_of: AsOf) -> Answer {
+        let ask = Ask {
+            question: question.into(),
+            extractive: true,
+            as_of,
+            ..Ask::default()
+        };
+        let answer = self.assistant.ask(&ask, &mut |_| Wanted::Yes).unwrap();
+        self.check_citations(&answer);
+        answer
+    }
+}
+
+const TRAVEL_2023: &str = "---\ntitle: Travel policy\nvalid_from: 2023-01-01\n---\n# Travel policy\n\n\
+    The daily allowance for travel inside the country is 40 euros.\n";
+const TRAVEL_2024: &str = "---\ntitle: Travel policy\nvalid_from: 2024-03-01\n---\n# Travel policy\n\n\
+    The daily allowance for travel inside the country is 45 euros.\n";
+
+#[test]
+fn of_two_editions_the_newer_in_force_is_followed_and_that_is_said() {
+    let files = [("travel-a.md", TRAVEL_2023), ("travel-b.md", TRAVEL_2024)];
+    let question = "How much is the daily allowance for travel inside the country?";
+    let house = house_on("2024-06-01", &files);
+    let answer = house.ask(question);
+    assert_eq!(answer.outcome, Outcome::Answer);
+    assert!(
+        text(&answer).contains("45 euros") && !text(&answer).contains("40 euros"),
+        "{}",
+        text(&answer)
+    );
+    assert_eq!(answer.notes.len(), 1, "{:?}", answer.notes);
+    for said in ["in force since 2024-03-01", "travel-b.md", "40 euros"] {
+        assert!(answer.notes[0].contains(said), "{:?}", answer.notes);
+    }
+    // Before the newer one began there is one answer, and nothing to say.
+    house.assistant.store().today().hold("2024-02-29".parse().ok());
+    let answer = house.ask(question);
+    assert!(
+        text(&answer).contains("40 euros") && answer.notes.is_empty(),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn editions_are_settled_in_korean_too_unless_the_question_names_one() {
+    let old = "# 출장규정 2023년판\n\n국내 출장의 일비는 하루 2만원으로 한다.\n";
+    let new = "# 출장규정 2024년판\n\n국내 출장의 일비는 하루 3만원으로 한다.\n";
+    let house = house(&[("old.md", old), ("new.md", new)]);
+    let answer = house.ask("국내 출장의 일비는 얼마인가요?");
+    assert!(
+        text(&answer).contains("3만원") && !text(&answer).contains("2만원"),
+        "{}",
+        text(&answer)
+    );
+    assert!(
+        answer
+            .notes
+            .iter()
+            .any(|note| note.contains("두 판") && note.contains("2만원")),
+        "{:?}",
+        answer.notes
+    );
+    let answer = house.ask("출장규정 2023년판에서 국내 출장의 일비는 얼마인가요?");
+    assert!(
+        text(&answer).contains("2만원") && !text(&answer).contains("3만원"),
+        "{}",
+        text(&answer)
+    );
+    assert!(
+        !answer.notes.iter().any(|note| note.contains("두 판")),
+        "{:?}",
+        answer.notes
+    );
+}
+
+#[test]
+fn what_replaces_another_leads_and_documents_that_only_differ_still_conflict() {
+    let old = "# Parking\n\nThe monthly fee for a parking place is 20 euros.\n";
+    let new = "# Car park\n\nSupersedes: parking.md\n\nThe monthly fee for a parking place is 25 euros.\n";
+    let question = "How much is the monthly fee for a parking place?";
+    let answer = house(&[("parking.md", old), ("car.md", new)]).ask(question);
+    assert_eq!(answer.outcome, Outcome::Answer);
+    assert!(answer.notes[0].contains("which replaces"), "{:?}", answer.notes);
+    let other = "# Car park\n\nThe monthly fee for a parking place is 25 euros.\n";
+    let answer = house(&[("parking.md", old), ("car.md", other)]).ask(question);
+    assert_eq!(answer.outcome, Outcome::Conflict);
+}
+
+#[test]
+fn what_does_not_hold_answers_only_when_asked_for_and_says_so() {
+    let ended =
+        "---\nvalid_until: 2022-12-31\n---\n# Sauna\n\nThe sauna in the garden opens at five o'clock.\n";
+    let house = house_on("2024-06-01", &[("sauna.md", ended), ("leave.md", LEAVE)]);
+    let question = "When does the sauna in the garden open?";
+    let refused = house.ask(question);
+    assert_eq!(refused.outcome, Outcome::Refuse);
+    let refusal = refused.refusal.unwrap();
+    assert!(
+        refusal.missing.contains(&"sauna".to_owned()) && refusal.nearest.is_empty(),
+        "{refusal:?}"
+    );
+    let day = AsOf {
+        day: "2022-06-01".parse().ok(),
+        include_expired: false,
+    };
+    for as_of in [AsOf::ANY, day] {
+        let answer = house.ask_as_of(question, as_of);
+        assert_eq!(answer.outcome, Outcome::Answer);
+        assert!(!answer.citations[0].holds);
+        assert_eq!(
+            answer.notes,
+            ["“Sauna” is no longer in force: it held until 2022-12-31."]
+        );
+    }
+}
+
+#[test]
+fn a_house_whose_documents_have_all_ended_has_documents() {
+    let ended = "---\nvalid_until: 2022-12-31\n---\n# Sauna\n\nThe sauna opens at five o'clock.\n";
+    let house = house_on("2024-06-01", &[("sauna.md", ended)]);
+    let reason = house.ask("When does the sauna open?").refusal.unwrap().reason;
+    assert!(reason.contains("don't tell"), "{reason}");
 }

@@ -109,8 +109,10 @@ fn source(citation: &CitationJson, korean: bool) -> String {
         (Some(page), true) => format!(", {page}쪽"),
     };
     let quote = shortened(&one_line(&citation.quote));
+    let validity = print::not_in_force(&citation.validity, korean);
+    let validity = validity.map(|said| format!(" [{said}]")).unwrap_or_default();
     format!(
-        "{}{page}: “{quote}”\n    {}  (hanok show {}@{} --span {}..{})",
+        "{}{page}{validity}: “{quote}”\n    {}  (hanok show {}@{} --span {}..{})",
         citation.title, citation.path, citation.document_id, citation.version, citation.start, citation.end
     )
 }
@@ -165,6 +167,7 @@ mod tests {
         let mut answer = answer(json);
         answer.refusal = Some(RefusalJson {
             reason: "문서에 없습니다.".into(),
+            missing: Vec::new(),
             nearest: vec![NearJson {
                 document_id: "d1".into(),
                 title: "안내서".into(),

@@ -89,6 +89,10 @@ pub(crate) struct SettingArgs {
     /// How often the server looks at all of them anyway, such as `15min`
     #[arg(long, global = true, value_name = "TIME")]
     pub(crate) sync_every: Option<String>,
+    /// What `serve` remembers of refused questions for `knowledge quality`: `words` that the documents lack, `questions`
+    /// too, or `off`
+    #[arg(long, global = true, value_name = "WHAT")]
+    pub(crate) refusals: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -125,6 +129,9 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Print every document with its text, one JSON object a line
     Export,
+    /// Look at the documents as a whole
+    #[command(subcommand)]
+    Knowledge(KnowledgeCommand),
     /// Serve the page and the HTTP interface
     Serve,
     /// Continue a text with a model: raw, without documents and without sources
@@ -213,6 +220,33 @@ pub(crate) struct VerifyArgs {
     pub(crate) mend: bool,
 }
 
+/// What to look at.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KnowledgeCommand {
+    /// What is out of date, doubled, contradictory, unreadable or without an owner, and what is asked for in vain
+    Quality(QualityArgs),
+}
+
+/// Arguments of `knowledge quality`.
+#[derive(Debug, Args)]
+pub(crate) struct QualityArgs {
+    /// Months without a change after which a document is out of date
+    #[arg(long, value_name = "N", default_value_t = knowledge::quality::STALE_MONTHS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1200))]
+    pub(crate) months: u32,
+}
+
+/// Which documents are looked at.
+#[derive(Debug, Default, Clone, Copy, Args)]
+pub(crate) struct AsOfArgs {
+    /// Look at the documents that hold on this day instead of today
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) as_of: Option<knowledge::Date>,
+    /// Look also at documents that no longer hold or do not hold yet
+    #[arg(long)]
+    pub(crate) include_expired: bool,
+}
+
 /// Arguments of `ask`.
 #[derive(Debug, Args)]
 pub(crate) struct AskArgs {
@@ -222,6 +256,8 @@ pub(crate) struct AskArgs {
     /// Answer by quoting alone, without the model
     #[arg(long)]
     pub(crate) extractive: bool,
+    #[command(flatten)]
+    pub(crate) as_of: AsOfArgs,
 }
 
 /// Arguments of `chat`.
@@ -244,6 +280,8 @@ pub(crate) struct SearchArgs {
     /// Which index
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     pub(crate) mode: Mode,
+    #[command(flatten)]
+    pub(crate) as_of: AsOfArgs,
 }
 
 /// Arguments of `suggest`.

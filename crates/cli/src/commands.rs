@@ -13,6 +13,7 @@ pub(crate) mod ingest;
 pub(crate) mod inspect;
 pub(crate) mod keep;
 pub(crate) mod pull;
+pub(crate) mod quality;
 pub(crate) mod read;
 pub(crate) mod search;
 pub(crate) mod serve;

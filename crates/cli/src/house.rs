@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
-use knowledge::{Access, Embed, Reader, Store, StoreError, StoreStatus};
+use knowledge::{Access, AsOf, Embed, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
-use server::wire::{AskJson, AskStreamEvent, TurnJson};
+use server::wire::{AsOfJson, AskJson, AskStreamEvent, DateJson, TurnJson};
 
+use crate::args::AsOfArgs;
 use crate::embedder::Embedder;
 use crate::exit::{Failure, OrFail, Result, chain};
 use crate::models::Finder;
@@ -35,6 +36,8 @@ pub(crate) struct Question {
     pub(crate) history: Vec<TurnJson>,
     /// Answer by quoting alone.
     pub(crate) extractive: bool,
+    /// Which documents are looked at.
+    pub(crate) as_of: AsOfJson,
 }
 
 impl House {
@@ -63,6 +66,7 @@ impl House {
                     question: question.text,
                     history: question.history,
                     extractive: question.extractive,
+                    as_of: question.as_of,
                 };
                 let outcome = client.call(call, reader.to_stated(), &mut |line| match line {
                     EventLine::Ask(event) => on_event(event),
@@ -79,6 +83,7 @@ impl House {
                     history: question.history.into_iter().map(Into::into).collect(),
                     extractive: question.extractive,
                     reader: reader.clone(),
+                    as_of: question.as_of.into(),
                 };
                 let answer = assistant.ask(&ask, &mut |event| on_event((&event).into()));
                 answer.map(|answer| (&answer).into()).map_err(not_asked)
@@ -149,9 +154,18 @@ pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
     Store::open(&settings.data_dir, access).map_err(not_stored)
 }
 
-/// What a store holds, all of it.
+/// What a store holds, all of it, whenever it holds.
 pub(crate) fn status(store: &Store) -> std::result::Result<StoreStatus, StoreError> {
-    store.view(&Reader::keeper())?.status()
+    store.view_as_of(&Reader::keeper(), AsOf::ANY)?.status()
+}
+
+impl From<AsOfArgs> for AsOfJson {
+    fn from(args: AsOfArgs) -> Self {
+        Self {
+            day: args.as_of.map(DateJson),
+            include_expired: args.include_expired,
+        }
+    }
 }
 
 /// What the store refused: bad input, or something about the machine.

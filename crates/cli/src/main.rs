@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use knowledge::read::WORKER_COMMAND;
 
-use args::{Cli, Command, TrialCommand};
+use args::{Cli, Command, KnowledgeCommand, TrialCommand};
 use exit::{Code, Failure, OrFail, Result};
 use settings::{Environment, Settings};
 
@@ -95,6 +95,9 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Ingest(args) => return commands::ingest::run(&args, &settings, json),
         Command::Sync(args) => return commands::sync::run(&args, &settings, json),
         Command::Verify(args) => return commands::keep::verify(&args, &settings, json),
+        Command::Knowledge(KnowledgeCommand::Quality(args)) => {
+            return commands::quality::run(&args, &settings, json);
+        }
         Command::Doctor => return commands::doctor::run(&settings, json),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
         Command::Chat(args) => commands::chat::run(&args, &settings, json)?,

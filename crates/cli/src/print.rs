@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use server::wire::ValidityJson;
 
 use crate::exit::{Failure, Result};
 
@@ -152,6 +153,27 @@ pub(crate) fn bytes(n: u64) -> String {
         }
     }
     format!("{n} B")
+}
+
+/// What is said of a document that does not hold today; nothing of one that does.
+pub(crate) fn not_in_force(validity: &ValidityJson, korean: bool) -> Option<String> {
+    if validity.holds {
+        return None;
+    }
+    // Past its last day, or else before its first.
+    let today = stdx::clock::today();
+    let until = validity
+        .valid_until
+        .map(|day| day.0)
+        .filter(|until| *until < today);
+    Some(match (until, validity.valid_from, korean) {
+        (Some(until), _, false) => format!("expired: in force until {until}"),
+        (Some(until), _, true) => format!("만료: {until}까지 유효했음"),
+        (None, Some(from), false) => format!("not yet in force: from {}", from.0),
+        (None, Some(from), true) => format!("시행 전: {}부터", from.0),
+        (None, None, false) => "not in force".to_owned(),
+        (None, None, true) => "유효하지 않음".to_owned(),
+    })
 }
 
 /// `n` things with their plural: "1 page", "2 pages".

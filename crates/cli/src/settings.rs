@@ -10,6 +10,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use knowledge::quality::Refusals;
+
 use crate::args::SettingArgs;
 use crate::exit::{Failure, Result};
 use crate::sources::Spec;
@@ -33,7 +35,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 20] = [
+pub(crate) const KEYS: [Key; 21] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -53,6 +55,7 @@ pub(crate) const KEYS: [Key; 20] = [
     text("callers"),
     text("watch"),
     text("sync_every"),
+    text("refusals"),
     text("log"),
 ];
 
@@ -159,6 +162,8 @@ pub(crate) struct Settings {
     pub(crate) sync_every: Duration,
     /// Sources beyond folders.
     pub(crate) sources: Vec<Spec>,
+    /// What the server remembers of refused questions.
+    pub(crate) refusals: Refusals,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -236,6 +241,7 @@ impl Settings {
             watch: watch(get("watch"))?,
             sync_every: every(get("sync_every"))?,
             sources: Vec::new(),
+            refusals: refusals(get("refusals"))?,
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -251,6 +257,7 @@ impl Settings {
                     "models_dir" => Some(self.models_dir.display().to_string()),
                     "kernels" | "pack" => Some("auto".to_owned()),
                     "kv_cache" => Some("f16".to_owned()),
+                    "refusals" => Some("words".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
@@ -308,6 +315,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "callers" => args.callers.as_deref(),
         "watch" => args.watch.as_deref(),
         "sync_every" => args.sync_every.as_deref(),
+        "refusals" => args.refusals.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -407,6 +415,18 @@ fn kv_cache(raw: &Raw) -> Result<compute::KvDType> {
         Some("q8_0") => Ok(compute::KvDType::Q8_0),
         Some(other) => Err(Failure::misuse(format!(
             "{} is `{other}`, but f16 and q8_0 are known",
+            place(raw)
+        ))),
+    }
+}
+
+fn refusals(raw: &Raw) -> Result<Refusals> {
+    match raw.value.as_deref() {
+        None | Some("words") => Ok(Refusals::Words),
+        Some("questions") => Ok(Refusals::Questions),
+        Some("off") => Ok(Refusals::Off),
+        Some(other) => Err(Failure::misuse(format!(
+            "{} is `{other}`, but off, words and questions are known",
             place(raw)
         ))),
     }

@@ -20,7 +20,7 @@ pub const RULES_FILE: &str = "access.toml";
 /// Stands for everyone where groups are named.
 pub const EVERYONE: &str = "*";
 /// What was uploaded lies under this name in the rules …
-const UPLOADS: &str = "uploads";
+pub(crate) const UPLOADS: &str = "uploads";
 /// … and what is copied from elsewhere under this one, with the source's name below it.
 pub const SOURCES: &str = "sources";
 /// Longer files of groups are refused.
@@ -90,6 +90,12 @@ impl Reader {
     /// Whether it reads everything.
     pub fn is_keeper(&self) -> bool {
         self.sees_all
+    }
+
+    /// Whether it may read everything that a reader of these rights may, as [`Reader::to_stated`] says them.
+    pub(crate) fn sees_all_of(&self, stated: &str) -> bool {
+        let other = Self::stated(stated);
+        self.sees_all || other.is_ok_and(|other| !other.sees_all && other.groups.is_subset(&self.groups))
     }
 
     /// A text that is equal for readers of equal rights only, to key what is kept between requests.
@@ -212,21 +218,10 @@ impl Rules {
         let rules: RulesToml = toml::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let mut by_path = BTreeMap::new();
         for rule in rules.rule {
-            let goes_up = rule.path.components().any(|step| step == Component::ParentDir);
-            let is_ours = rule.path.starts_with(UPLOADS) || rule.path.starts_with(SOURCES);
-            if goes_up || !rule.path.is_absolute() && !is_ours {
-                let shown = rule.path.display();
-                return Err(fault(format!(
-                    "the path `{shown}` is not absolute, and not `{UPLOADS}`, `{SOURCES}` or a name below one of them; \
-                     nor may it hold `..`"
-                )));
-            }
+            let real = rule_path(dir, &rule.path).map_err(&fault)?;
             for group in rule.groups.iter().filter(|group| *group != EVERYONE) {
                 check_group(group).map_err(&fault)?;
             }
-            // Documents are known by their real path; joining an absolute one gives that one.
-            let whole = dir.join(&rule.path);
-            let real = fs::canonicalize(&whole).unwrap_or(whole);
             let audience = Audience::any_of(rule.groups);
             if by_path.insert(real, audience).is_some() {
                 let shown = rule.path.display();
@@ -239,6 +234,11 @@ impl Rules {
             folders: BTreeMap::new(),
             faults: Vec::new(),
         })
+    }
+
+    /// The paths that rules name.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.by_path.keys().map(PathBuf::as_path)
     }
 
     /// The audience of a file.
@@ -273,6 +273,25 @@ impl Rules {
         self.folders.insert(folder.to_owned(), audience.clone());
         audience
     }
+}
+
+/// The real path that a rule names.
+///
+/// # Errors
+/// One sentence for people about a path that no document can lie at or below.
+pub(crate) fn rule_path(dir: &Path, path: &Path) -> Result<PathBuf, String> {
+    let goes_up = path.components().any(|step| step == Component::ParentDir);
+    let is_ours = path.starts_with(UPLOADS) || path.starts_with(SOURCES);
+    if goes_up || !path.is_absolute() && !is_ours {
+        let shown = path.display();
+        return Err(format!(
+            "the path `{shown}` is not absolute, and not `{UPLOADS}`, `{SOURCES}` or a name below one of them; nor may \
+             it hold `..`"
+        ));
+    }
+    // Documents are known by their real path; joining an absolute one gives that one.
+    let whole = dir.join(path);
+    Ok(fs::canonicalize(&whole).unwrap_or(whole))
 }
 
 /// The groups that a folder's file names; `None` if there is no such file.

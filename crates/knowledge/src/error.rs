@@ -65,6 +65,14 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// The rules of validity cannot be read or understood.
+    #[error("`{}`: {what}; nothing is taken in until the rules of validity are right", path.display())]
+    ValidityRules {
+        /// The file of rules.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// A backup would replace something.
     #[error("`{}` exists already; name a new folder", path.display())]
     BackupExists {
@@ -197,6 +205,7 @@ impl StoreError {
                 | Self::BadSpan { .. }
                 | Self::BadTrial { .. }
                 | Self::AccessRules { .. }
+                | Self::ValidityRules { .. }
                 | Self::BackupExists { .. }
                 | Self::BadBackup { .. }
                 | Self::NotEmpty { .. }

@@ -12,7 +12,7 @@ use stdx::fs;
 use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::access::{Audience, Rules, SOURCES};
+use crate::access::{self, Audience, SOURCES};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
 use crate::mirror::Addresses;
@@ -21,6 +21,7 @@ use crate::prepare::{Prepared, ReadOptions, prepare, prepare_pages};
 use crate::read::{ReadError, load};
 use crate::store::{Store, held, id_of_file, id_of_source};
 use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
+use crate::validity::{self, Ruled};
 use crate::walk::{Walk, stat_of};
 
 /// Longer names of uploads are refused.
@@ -50,7 +51,8 @@ pub(crate) struct Run<'a> {
     pub(crate) report: IngestReport,
     on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     stop: bool,
-    pub(crate) rules: Rules,
+    pub(crate) rules: access::Rules,
+    pub(crate) validity: validity::Rules,
     addresses: Addresses,
 }
 
@@ -63,7 +65,8 @@ impl<'a> Run<'a> {
             report: IngestReport::default(),
             on_event,
             stop: false,
-            rules: Rules::load(&store.dir)?,
+            rules: access::Rules::load(&store.dir)?,
+            validity: validity::Rules::load(&store.dir)?,
             addresses: Addresses::of(&store.dir),
         })
     }
@@ -101,9 +104,10 @@ impl Store {
         let _one_at_a_time = held(&self.ingesting);
         let watch = Stopwatch::start();
         let mut run = Run::new(self, on_event)?;
-        self.refresh_audiences(&mut run.rules)?;
+        self.refresh_standings(&mut run.rules, &run.validity)?;
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
+        run.report.warnings = self.idle_rules(&run.rules, &run.validity)?;
         Ok(run.end(&watch))
     }
 
@@ -178,6 +182,7 @@ impl Store {
         }
         self.remember(&walk.folders)?;
         self.carry_out(&entries, gone, run)?;
+        self.forget_failures(&walk)?;
         run.report.failed = std::mem::take(&mut walk.failed);
         self.announce(unchanged, run)
     }
@@ -243,47 +248,13 @@ impl Store {
     }
 
     /// Where a document's file lies.
-    fn place(&self, origin: Origin, path_bytes: &[u8]) -> PathBuf {
+    pub(crate) fn place(&self, origin: Origin, path_bytes: &[u8]) -> PathBuf {
         let name = OsStr::from_bytes(path_bytes);
         match origin {
             Origin::File => PathBuf::from(name),
             Origin::Upload => self.uploads().join(name),
             Origin::Source => self.dir.join(name),
         }
-    }
-
-    /// Gives documents the audiences that are stated now, before anything else is done. A file that cannot be seen
-    /// keeps the one it had: so does its folder's own statement.
-    pub(crate) fn refresh_audiences(&self, rules: &mut Rules) -> Result<(), StoreError> {
-        let mut moved = Vec::new();
-        for known in self.catalog.audiences()? {
-            let audience = match known.origin {
-                Origin::Upload => rules.of_upload(&known.path_bytes),
-                Origin::File | Origin::Source => {
-                    let path = self.place(known.origin, &known.path_bytes);
-                    if fs::symlink_metadata(&path).is_err() {
-                        continue;
-                    }
-                    rules.of_file(&path)
-                }
-            };
-            if audience != known.audience {
-                moved.push((known.document_id, audience));
-            }
-        }
-        if moved.is_empty() {
-            return Ok(());
-        }
-        self.write(|store, writer| {
-            for (document_id, audience) in &moved {
-                let connection = writer.connect(&store.catalog)?;
-                if let Some(seq) = store.catalog.set_audience(connection, document_id, audience)? {
-                    store.fail_point("audience committed")?;
-                    store.index(writer, &[(document_id.clone(), seq)])?;
-                }
-            }
-            store.flush(writer)
-        })
     }
 
     pub(crate) fn announce(
@@ -337,11 +308,20 @@ impl Store {
         if run.stop {
             return Ok(());
         }
-        let audience = match entry.origin {
-            Origin::File | Origin::Source => run.rules.of_file(&path),
-            Origin::Upload => run.rules.of_upload(&entry.path_bytes),
+        let (audience, ruled) = match entry.origin {
+            Origin::File | Origin::Source => (run.rules.of_file(&path), run.validity.of_file(&path)),
+            Origin::Upload => (
+                run.rules.of_upload(&entry.path_bytes),
+                run.validity.of_upload(&entry.path_bytes),
+            ),
         };
-        let outcome = self.take_in(entry, &path, &shown, &audience)?;
+        let named = Named {
+            path: &path,
+            shown: &shown,
+            audience: &audience,
+            ruled: &ruled,
+        };
+        let outcome = self.take_in(entry, &named)?;
         let mut failed = None;
         match outcome {
             Outcome::Unchanged => run.report.unchanged += 1,
@@ -369,21 +349,15 @@ impl Store {
         Ok(())
     }
 
-    fn take_in(
-        &self,
-        entry: &QueueEntry,
-        path: &Path,
-        shown: &str,
-        audience: &Audience,
-    ) -> Result<Outcome, StoreError> {
+    fn take_in(&self, entry: &QueueEntry, named: &Named<'_>) -> Result<Outcome, StoreError> {
+        let (shown, audience) = (named.shown, named.audience);
         let known = self.catalog.by_path(&entry.path_bytes)?;
-        let read = match read_whole(path, known.as_ref(), &self.read_options()) {
+        let read = match read_whole(named.path, known.as_ref(), &self.read_options()) {
             Ok(read) => read,
             Err(reason) => {
                 self.write(|store, writer| {
-                    store
-                        .catalog
-                        .dequeue(writer.connect(&store.catalog)?, &entry.path_bytes)
+                    let connection = writer.connect(&store.catalog)?;
+                    store.catalog.fail(connection, entry, shown, &reason, audience)
                 })?;
                 return Ok(Outcome::Failed(reason));
             }
@@ -401,6 +375,7 @@ impl Store {
             version: &read.version,
             stat: read.stat,
             audience,
+            ruled: named.ruled,
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {
@@ -423,6 +398,15 @@ impl Store {
             })
         })
     }
+}
+
+/// A queued file with what is stated of it from outside.
+struct Named<'a> {
+    path: &'a Path,
+    /// For people.
+    shown: &'a str,
+    audience: &'a Audience,
+    ruled: &'a Ruled,
 }
 
 impl IngestReport {
@@ -515,6 +499,7 @@ impl Store {
                 device: 0,
             },
             audience: &Audience::everyone(),
+            ruled: &Ruled::default(),
             now_ms: unix_ms(),
         };
         self.write(|store, writer| {

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use stdx::fs;
 use stdx::hash::sha256_file;
 
-use crate::access::RULES_FILE;
+use crate::access;
 use crate::error::StoreError;
 use crate::lexical::remove_if_there;
 use crate::schema::SCHEMA_VERSION;
 use crate::store::Store;
+use crate::validity;
 
 /// The list of a backup's files.
 const MANIFEST: &str = "backup.json";
@@ -23,6 +24,8 @@ const MANIFEST: &str = "backup.json";
 const MANIFEST_SCHEMA: u32 = 1;
 const DATABASE: &str = "hanok.sqlite";
 const UPLOADS: &str = "uploads";
+/// What the keeper states by path.
+const RULES: [&str; 2] = [access::RULES_FILE, validity::RULES_FILE];
 /// More files than this are damage of the list.
 const FILES_MAX: usize = 10_000_000;
 
@@ -85,9 +88,11 @@ impl Store {
         // A document is in the catalog only after its upload is in place: so the catalog is copied first.
         self.copy_database(&folder.join(DATABASE))?;
         let mut files = vec![DATABASE.to_owned()];
-        if fs::metadata(self.dir.join(RULES_FILE)).is_ok() {
-            copy(&self.dir.join(RULES_FILE), &folder.join(RULES_FILE))?;
-            files.push(RULES_FILE.to_owned());
+        for rules in RULES {
+            if fs::metadata(self.dir.join(rules)).is_ok() {
+                copy(&self.dir.join(rules), &folder.join(rules))?;
+                files.push(rules.to_owned());
+            }
         }
         if fs::metadata(self.uploads()).is_ok() {
             fs::create_dir_all(folder.join(UPLOADS)).map_err(StoreError::file)?;
@@ -193,7 +198,7 @@ fn read_manifest(backup: &Path) -> Result<Backup, StoreError> {
     }
     // Nothing outside the backup is read, nothing outside the data directory written.
     let is_inside = |path: &str| match path.split_once('/') {
-        None => path == DATABASE || path == RULES_FILE,
+        None => path == DATABASE || RULES.contains(&path),
         Some((folder, name)) => {
             folder == UPLOADS && !name.is_empty() && !name.contains('/') && !name.starts_with('.')
         }

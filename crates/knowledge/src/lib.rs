@@ -7,6 +7,7 @@ mod alike;
 mod analyser;
 mod catalog;
 mod dense;
+pub mod edition;
 mod embedding;
 mod error;
 mod exact;
@@ -17,10 +18,12 @@ mod lexical;
 pub mod mirror;
 pub mod passage;
 mod prepare;
+pub mod quality;
 mod question;
 pub mod read;
 mod schema;
 pub mod sentence;
+mod standing;
 mod store;
 mod suggest;
 mod sync;
@@ -29,6 +32,7 @@ mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+pub mod validity;
 mod verify;
 mod view;
 mod walk;
@@ -46,5 +50,6 @@ pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
     IngestReport, PageSpan, Place, SearchMode, StoreStatus,
 };
+pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;
 pub use view::{Neighbours, View};

@@ -9,6 +9,7 @@ use crate::read::{Block, BlockKind, Format, Isolation, Limits, RawDocument, WORK
 use crate::sentence;
 use crate::text::{BlockSpan, CharIndex, NormalText, normalise};
 use crate::types::PageSpan;
+use crate::validity::{self, Stated};
 
 /// How documents are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) n_chars: usize,
     pub(crate) pages: Vec<PageSpan>,
     pub(crate) passages: Vec<PreparedPassage>,
+    /// What the document says of itself.
+    pub(crate) stated: Stated,
 }
 
 /// A passage with its own characters.
@@ -84,6 +87,7 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
         blocks: blocks.collect(),
         n_pages: pages.last().map(|(page, _)| *page),
         warnings: Vec::new(),
+        properties: Vec::new(),
     };
     prepare_document(&document, String::new())
 }
@@ -112,11 +116,30 @@ fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared 
             .unwrap_or(fallback_title),
         format: document.format.as_str().to_owned(),
         n_pages: document.n_pages,
+        stated: stated(document, &normal),
         n_chars: normal.n_chars,
         pages: normal.pages,
         text: normal.text,
         passages,
     }
+}
+
+/// What a document's properties say of it, and for what they leave open its text.
+fn stated(document: &RawDocument, normal: &NormalText) -> Stated {
+    let by_text = if speaks_of_itself(document.format.as_str()) {
+        validity::of_text(&normal.text)
+    } else {
+        Stated::default()
+    };
+    validity::of_properties(&document.properties).or(by_text)
+}
+
+/// Whether what a text of this format states can be meant of the document: a program, rows of data and a mail speak of
+/// other things.
+pub(crate) fn speaks_of_itself(format: &str) -> bool {
+    ![Format::Code, Format::Csv, Format::Email]
+        .iter()
+        .any(|other| other.as_str() == format)
 }
 
 /// Cuts each page by itself, so that a passage's page holds for every sentence that begins in it. A sentence that

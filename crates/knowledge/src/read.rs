@@ -144,6 +144,9 @@ pub struct RawDocument {
     pub n_pages: Option<u32>,
     /// One sentence for each thing left out.
     pub warnings: Vec<String>,
+    /// What the document's properties or front matter state, by name, as it is written there.
+    #[serde(default)]
+    pub properties: Vec<(String, String)>,
 }
 
 /// How much of a document is read before it is refused.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 3;
+pub(crate) const SCHEMA_VERSION: i64 = 4;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -22,12 +22,44 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      INSERT INTO meta (key, value) VALUES ('audience_seq', 0);",
     // Version 3: the folders that are kept in step.
     "CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;",
+    // Version 4: on which days documents hold, what they state, which files failed, which questions were refused. What
+    // a document states is read from its text with the next ingest.
+    "ALTER TABLE audiences RENAME TO audiences_before;
+     CREATE TABLE audiences (
+         audience_id INTEGER PRIMARY KEY,
+         groups TEXT NOT NULL,
+         valid_from TEXT NOT NULL DEFAULT '',
+         valid_until TEXT NOT NULL DEFAULT '',
+         UNIQUE (groups, valid_from, valid_until)
+     );
+     INSERT INTO audiences (audience_id, groups) SELECT audience_id, groups FROM audiences_before;
+     DROP TABLE audiences_before;
+     ALTER TABLE documents ADD COLUMN stated TEXT;
+     ALTER TABLE documents ADD COLUMN owner TEXT;
+     ALTER TABLE documents ADD COLUMN replaces TEXT NOT NULL DEFAULT '[]';
+     CREATE TABLE failures (
+         path_bytes BLOB PRIMARY KEY,
+         origin TEXT NOT NULL,
+         path TEXT NOT NULL,
+         reason TEXT NOT NULL,
+         audience_id INTEGER NOT NULL,
+         failed_ms INTEGER NOT NULL
+     );
+     CREATE TABLE refusals (
+         refusal_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         day TEXT NOT NULL,
+         groups TEXT NOT NULL,
+         words TEXT NOT NULL,
+         question TEXT,
+         nearest TEXT NOT NULL
+     );",
 ];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
 /// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
-/// safe on disk. Documents with the same readers share a row of `audiences` (see [`crate::access`]); rows are never
-/// used for another audience.
+/// safe on disk. Documents with the same readers that hold on the same days share a row of `audiences` (see
+/// [`crate::access`] and [`crate::validity`]; an empty text is an open end); rows are never used for another audience.
+/// `stated` is what a document says of itself, NULL where it was not asked yet; `owner` and `replaces` are what counts.
 const LAYOUT: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -48,9 +80,18 @@ CREATE TABLE documents (
     device INTEGER NOT NULL,
     cutter INTEGER NOT NULL,
     ingested_ms INTEGER NOT NULL,
-    audience_id INTEGER NOT NULL DEFAULT 1
+    audience_id INTEGER NOT NULL DEFAULT 1,
+    stated TEXT,
+    owner TEXT,
+    replaces TEXT NOT NULL DEFAULT '[]'
 );
-CREATE TABLE audiences (audience_id INTEGER PRIMARY KEY, groups TEXT NOT NULL UNIQUE);
+CREATE TABLE audiences (
+    audience_id INTEGER PRIMARY KEY,
+    groups TEXT NOT NULL,
+    valid_from TEXT NOT NULL DEFAULT '',
+    valid_until TEXT NOT NULL DEFAULT '',
+    UNIQUE (groups, valid_from, valid_until)
+);
 INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
 CREATE TABLE versions (
     document_id TEXT NOT NULL,
@@ -97,6 +138,22 @@ CREATE TABLE queue (
     file_bytes INTEGER NOT NULL
 );
 CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE failures (
+    path_bytes BLOB PRIMARY KEY,
+    origin TEXT NOT NULL,
+    path TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    audience_id INTEGER NOT NULL,
+    failed_ms INTEGER NOT NULL
+);
+CREATE TABLE refusals (
+    refusal_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    day TEXT NOT NULL,
+    groups TEXT NOT NULL,
+    words TEXT NOT NULL,
+    question TEXT,
+    nearest TEXT NOT NULL
+);
 CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX index_pending_order ON index_pending (seq);
 INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0),

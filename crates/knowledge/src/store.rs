@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use stdx::clock::Today;
 use stdx::fs;
 use stdx::hash::short_id;
 use stdx::lock::{FileLock, LockError};
@@ -18,7 +19,9 @@ use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::lexical::Lexical;
 use crate::prepare::ReadOptions;
+use crate::quality::Refusals;
 use crate::types::{Access, DocumentInfo};
+use crate::validity::AsOf;
 use crate::view::View;
 use crate::writer::Writer;
 
@@ -41,8 +44,11 @@ pub struct Store {
     /// Raised whenever a folder is remembered or forgotten.
     pub(crate) folders_changed: AtomicU64,
     /// The file of rules when the audiences of all documents were last looked at.
-    pub(crate) rules_seen: Mutex<Option<Stat>>,
+    pub(crate) rules_seen: Mutex<[Option<Stat>; 2]>,
     read_options: Mutex<ReadOptions>,
+    today: Today,
+    /// What is remembered of refused questions.
+    pub(crate) refusals: Mutex<Refusals>,
     lock: Option<Mutex<FileLock>>,
     #[cfg(test)]
     pub(crate) fail_at: Mutex<Option<(&'static str, usize)>>,
@@ -92,8 +98,10 @@ impl Store {
             embedded_up_to: Mutex::new((0, 0)),
             disk_index_bad: AtomicBool::new(false),
             folders_changed: AtomicU64::new(0),
-            rules_seen: Mutex::new(None),
+            rules_seen: Mutex::new([None; 2]),
             read_options: Mutex::new(ReadOptions::default()),
+            today: Today::default(),
+            refusals: Mutex::new(Refusals::default()),
             lock,
             #[cfg(test)]
             fail_at: Mutex::new(None),
@@ -149,12 +157,25 @@ impl Store {
         fresh
     }
 
-    /// What a reader may see of it: every way to read goes through here.
+    /// The day on which it is asked what holds today.
+    pub fn today(&self) -> &Today {
+        &self.today
+    }
+
+    /// What a reader may see of it today: every way to read goes through here.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn view(&self, reader: &Reader) -> Result<View<'_>, StoreError> {
-        View::new(self, reader)
+        self.view_as_of(reader, AsOf::default())
+    }
+
+    /// What a reader may see of it, and finds of what holds on another day or of everything.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn view_as_of(&self, reader: &Reader, as_of: AsOf) -> Result<View<'_>, StoreError> {
+        View::new(self, reader, as_of)
     }
 
     /// Removes a document with all its versions (and the kept file of an upload); false if there is none.

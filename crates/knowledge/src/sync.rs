@@ -11,12 +11,13 @@ use std::time::Duration;
 use stdx::clock::{Stopwatch, unix_ms};
 use stdx::fs;
 
-use crate::access::{FOLDER_FILE, RULES_FILE};
+use crate::access::{self, FOLDER_FILE};
 use crate::catalog::Stat;
 use crate::error::StoreError;
 use crate::ingest::Run;
 use crate::store::{Store, held};
 use crate::types::{Go, IngestEvent, IngestReport};
+use crate::validity;
 use crate::walk::{Walk, stat_of};
 
 /// What following changes did.
@@ -120,9 +121,10 @@ impl Store {
         for path in changes {
             self.look(path, &folders, &mut plan)?;
         }
-        let rules = fs::metadata(self.dir.join(RULES_FILE)).map(|m| stat_of(&m)).ok();
+        let rules = [access::RULES_FILE, validity::RULES_FILE]
+            .map(|name| fs::metadata(self.dir.join(name)).map(|m| stat_of(&m)).ok());
         if plan.access_changed || rules != *held(&self.rules_seen) {
-            self.refresh_audiences(&mut run.rules)?;
+            self.refresh_standings(&mut run.rules, &run.validity)?;
             *held(&self.rules_seen) = rules;
         }
         let Plan { mut walk, gone, .. } = plan;

@@ -17,6 +17,7 @@ use crate::Store;
 use crate::access::Reader;
 use crate::error::StoreError;
 use crate::types::{Access, Embed, SearchMode};
+use crate::validity::AsOf;
 use baseline::Baseline;
 use data::{Page, Question};
 
@@ -103,7 +104,8 @@ pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialRep
         while store.embed_pending(embedder, usize::MAX)? > 0 {}
     }
     let index_s = watch.s();
-    let view = store.view(&Reader::keeper())?;
+    // The pages of a trial are all looked at, whatever they say of their days.
+    let view = store.view_as_of(&Reader::keeper(), AsOf::ANY)?;
     let ids: BTreeMap<(&str, u32), &str> = pages
         .iter()
         .map(|p| ((p.document.as_str(), p.page), p.id.as_str()))

@@ -2,6 +2,8 @@
 //!
 //! Values only; nothing here touches a file.
 
+use crate::validity::Validity;
+
 /// What a vector was made for: E5 and its relatives encode questions and passages differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmbedKind {
@@ -76,6 +78,12 @@ pub struct Hit {
     pub text: String,
     /// Fused score; higher is better; comparable within one result only.
     pub score: f64,
+    /// When the document holds.
+    pub validity: Validity,
+    /// Whether it holds today.
+    pub holds: bool,
+    /// What the document says that it replaces: titles, names or paths of others.
+    pub replaces: Vec<String>,
     /// BM25 score, if found by words.
     pub lexical_score: Option<f64>,
     /// Cosine, if found by vector.
@@ -104,7 +112,7 @@ pub struct Place {
 }
 
 /// A document as listed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DocumentInfo {
     /// Its id: stable for a path.
     pub document_id: String,
@@ -124,6 +132,12 @@ pub struct DocumentInfo {
     pub n_passages: usize,
     /// When it was last ingested, Unix milliseconds.
     pub ingested_ms: i64,
+    /// When it holds.
+    pub validity: Validity,
+    /// Whose it is, if that is stated.
+    pub owner: Option<String>,
+    /// What it says that it replaces: titles, names or paths of others.
+    pub replaces: Vec<String>,
 }
 
 /// A document's stored text with its pages.
@@ -170,6 +184,8 @@ pub struct IngestReport {
     pub removed: usize,
     /// Files that could not be read.
     pub failed: Vec<FailedFile>,
+    /// What should be looked at though nothing failed, one sentence each.
+    pub warnings: Vec<String>,
     /// Passages written.
     pub passages: usize,
     /// Pages read.

@@ -1,7 +1,7 @@
 //! What one reader may see of a store: searching, listing, showing, counting.
 //!
 //! The only way to read. Every call is bound to the audiences that admit the reader; what others may not read changes
-//! nothing in any result, not an order, a count or an error.
+//! nothing in any result, not an order, a count or an error. Nor does what does not hold change a search.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use crate::fusion::fuse;
 use crate::store::{Store, held};
 use crate::suggest::Typed;
 use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, StoreStatus};
+use crate::validity::{AsOf, Date};
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
@@ -34,18 +35,31 @@ pub struct Neighbours {
 
 /// A store as one reader sees it, at the moment when it was made.
 pub struct View<'a> {
-    store: &'a Store,
+    pub(crate) store: &'a Store,
+    /// What is found and counted: what the reader may read and what holds.
     allowed: AudienceSet,
-    is_keeper: bool,
+    /// What may be read when it is named or listed, whenever it holds.
+    pub(crate) readable: AudienceSet,
+    pub(crate) reader: Reader,
+    today: Date,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(store: &'a Store, reader: &Reader) -> Result<Self, StoreError> {
+    pub(crate) fn new(store: &'a Store, reader: &Reader, as_of: AsOf) -> Result<Self, StoreError> {
+        let today = store.today().get();
+        let day = (!as_of.include_expired).then(|| as_of.day.unwrap_or(today));
         Ok(Self {
             store,
-            allowed: store.catalog.audiences_of(reader)?,
-            is_keeper: reader.is_keeper(),
+            allowed: store.catalog.audiences_on(reader, day)?,
+            readable: store.catalog.audiences_of(reader)?,
+            reader: reader.clone(),
+            today,
         })
+    }
+
+    /// The day that counts as today.
+    pub fn today(&self) -> Date {
+        self.today
     }
 
     /// The best `k` passages. Of those that say the same in nearly the same words the best is listed, with the places
@@ -143,7 +157,7 @@ impl<'a> View<'a> {
             if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
                 known.alike.push(place(row));
             } else if hits.len() < k {
-                let hit = hit(row, score, score_in(lexical, id), score_in(dense, id));
+                let hit = self.hit(row, score, score_in(lexical, id), score_in(dense, id));
                 hits.push((print, hit));
             }
         }
@@ -158,7 +172,7 @@ impl<'a> View<'a> {
         let rows = self.store.catalog.beside(passage_id)?.into_iter();
         let mut neighbours = Neighbours::default();
         for (side, row) in rows.filter(|(_, row)| self.allowed.has(row.audience)) {
-            let found = Some(hit(row, 0.0, None, None));
+            let found = Some(self.hit(row, 0.0, None, None));
             match side {
                 Side::Before => neighbours.before = found,
                 Side::After => neighbours.after = found,
@@ -174,12 +188,34 @@ impl<'a> View<'a> {
         Ok(rows.filter(|row| self.allowed.has(row.audience)).collect())
     }
 
-    /// All documents, by path.
+    fn hit(&self, row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
+        Hit {
+            passage_id: row.passage_id,
+            document_id: row.document_id,
+            version: row.version,
+            path: row.path,
+            title: row.title,
+            page: row.page,
+            start: row.start,
+            end: row.end,
+            heading_path: row.heading_path,
+            text: row.text,
+            validity: row.validity,
+            holds: row.validity.holds_on(self.today),
+            replaces: row.replaces,
+            score,
+            lexical_score,
+            dense_score,
+            alike: Vec::new(),
+        }
+    }
+
+    /// All documents, by path, also those that do not hold.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        self.store.catalog.documents(&self.allowed)
+        self.store.catalog.documents(&self.readable)
     }
 
     /// A document's text: the present version, or an older one by its name; `None` if there is none such.
@@ -191,7 +227,7 @@ impl<'a> View<'a> {
         document_id: &str,
         version: Option<&str>,
     ) -> Result<Option<DocumentText>, StoreError> {
-        self.store.catalog.document(document_id, version, &self.allowed)
+        self.store.catalog.document(document_id, version, &self.readable)
     }
 
     /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
@@ -219,7 +255,7 @@ impl<'a> View<'a> {
         Ok(Some(chars.collect()))
     }
 
-    /// Counts and state. What waits to be read has no audience yet: only the keeper sees how much it is.
+    /// Counts of what is found, and state. What waits to be read has no audience yet: only the keeper sees how much it is.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -229,7 +265,7 @@ impl<'a> View<'a> {
             documents: counts.documents,
             passages: counts.passages,
             vectors: counts.vectors,
-            queued: if self.is_keeper { counts.queued } else { 0 },
+            queued: if self.reader.is_keeper() { counts.queued } else { 0 },
             read_only: held(&self.store.read_only).clone(),
         })
     }
@@ -256,26 +292,6 @@ fn with_scores(list: &[(u64, f32)]) -> Vec<(u64, f64)> {
     });
     scored
 }
-
-fn hit(row: PassageRow, score: f64, lexical_score: Option<f64>, dense_score: Option<f64>) -> Hit {
-    Hit {
-        passage_id: row.passage_id,
-        document_id: row.document_id,
-        version: row.version,
-        path: row.path,
-        title: row.title,
-        page: row.page,
-        start: row.start,
-        end: row.end,
-        heading_path: row.heading_path,
-        text: row.text,
-        score,
-        lexical_score,
-        dense_score,
-        alike: Vec::new(),
-    }
-}
-
 fn place(row: PassageRow) -> Place {
     Place {
         document_id: row.document_id,

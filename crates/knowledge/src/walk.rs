@@ -124,6 +124,16 @@ impl Walk {
         }
     }
 
+    /// Whether a path lies in a folder that was looked at and was not found there.
+    pub(crate) fn is_gone(&self, path: &Path) -> bool {
+        self.folders.iter().any(|folder| path.starts_with(folder))
+            && !self.files.contains_key(path)
+            && !self
+                .unreadable
+                .iter()
+                .any(|unreadable| path.starts_with(unreadable))
+    }
+
     /// Of the documents known below `folder`, those whose file is really gone. A file that cannot be seen because
     /// its folder cannot be listed, or because its disk is not mounted now, is not gone.
     pub(crate) fn gone(&mut self, folder: &Path, known: Vec<(PathBuf, StoredDocument)>) -> Vec<String> {

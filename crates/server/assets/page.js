@@ -168,7 +168,10 @@ function sources(citations) {
   const items = citations.map((citation) => {
     const title = opens(make("a", { href: address(citation) }, citation.title), citation);
     const page = where(citation);
-    return make("li", {}, title, ...(page ? [make("span", { class: "where" }, page)] : []), make("q", {}, citation.quote));
+    const marks = [];
+    if (page) marks.push(make("span", { class: "where" }, page));
+    if (citation.holds === false) marks.push(make("span", { class: "where expired" }, T.not_in_force));
+    return make("li", {}, title, ...marks, make("q", {}, citation.quote));
   });
   return make("details", { class: "sources", open: true }, make("summary", {}, T.sources), make("ol", {}, ...items));
 }
@@ -210,6 +213,11 @@ function fail(box, message) {
   }
 }
 
+// Which documents are looked at: those that hold today, unless somebody asks for others.
+function days() {
+  return { include_expired: $("include-expired").checked, as_of: $("as-of").value || null };
+}
+
 async function answer(question, box, signal) {
   const progress = box.querySelector(".progress");
   const text = box.querySelector(".sentences");
@@ -218,7 +226,7 @@ async function answer(question, box, signal) {
   const response = await fetch("/api/ask", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ question, history: history.slice(-6), extractive: $("extractive").checked, stream: true }),
+    body: JSON.stringify({ question, history: history.slice(-6), extractive: $("extractive").checked, ...days(), stream: true }),
     signal,
   });
   if (!response.ok) return fail(box, await complaint(response));
@@ -355,11 +363,22 @@ async function sendAll(files) {
   for (const file of files) await send(file);
 }
 
+function validityOf(d) {
+  const today = $("documents").dataset.today;
+  if (d.valid_from > today) return make("span", { class: "expired" }, fill(T.holds_from, { n: d.valid_from }));
+  if (d.valid_until && d.valid_until < today) {
+    return make("span", { class: "expired" }, fill(T.held_until, { n: d.valid_until }));
+  }
+  return d.valid_until ? make("span", {}, fill(T.holds_until, { n: d.valid_until })) : null;
+}
+
 function documentRow(d) {
   const path = `/documents/${encodeURIComponent(d.document_id)}/delete`;
   const meta = [make("span", { class: "format" }, d.format)];
   if (d.pages) meta.push(make("span", {}, count("pages", d.pages)));
   meta.push(make("span", {}, count("passages", d.passages)));
+  const validity = validityOf(d);
+  if (validity) meta.push(validity);
   meta.push(make("span", { class: "path", title: d.path }, d.path.split("/").pop()));
   const title = make("a", { class: "title", href: `/document/${encodeURIComponent(d.document_id)}` }, d.title);
   const remove = make("form", { method: "post", action: path }, make("button", { class: "danger" }, T.delete_confirm));

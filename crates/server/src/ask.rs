@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use assistant::{Ask, AskError, AskEvent, Turn, Wanted};
+use assistant::{Ask, AskError, AskEvent, Refusal, Turn, Wanted};
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
-use knowledge::Reader;
+use knowledge::quality::RefusedQuestion;
+use knowledge::{AsOf, Reader};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -92,8 +93,10 @@ fn answer(app: &App, mut ask: Ask, sender: &mpsc::Sender<Progress>) {
             Err(_) => Wanted::No,
         }
     };
+    let mut refusal = None;
     let end = match app.assistant.ask(&ask, &mut on_event) {
         Ok(answer) => {
+            refusal.clone_from(&answer.refusal);
             let mut answer = AskJson::from(&answer);
             if note {
                 answer.notes.push(self_test_note(answer.language).to_owned());
@@ -105,6 +108,27 @@ fn answer(app: &App, mut ask: Ask, sender: &mpsc::Sender<Progress>) {
         Err(error) => Progress::Failed(error.into()),
     };
     let _ = sender.try_send(end);
+    if let Some(refusal) = refusal {
+        remember(app, &ask, &refusal);
+    }
+}
+
+/// Keeps what was asked for in vain, after the answer is out.
+fn remember(app: &App, ask: &Ask, refusal: &Refusal) {
+    let nearest: Vec<&str> = refusal
+        .nearest
+        .iter()
+        .map(|near| near.document_id.as_str())
+        .collect();
+    let refused = RefusedQuestion {
+        reader: &ask.reader,
+        question: &ask.question,
+        missing: &refusal.missing,
+        nearest: &nearest,
+    };
+    if let Err(error) = app.assistant.store().note_refusal(&refused) {
+        tracing::warn!("a refused question was not kept: {}", crate::error::chain(&error));
+    }
 }
 
 fn self_test_note(language: LanguageJson) -> &'static str {
@@ -200,6 +224,16 @@ fn parse(fields: &Fields<'_>, reader: Reader) -> Result<Ask, ApiError> {
         history: history(fields.list("history")?)?,
         extractive: fields.flag("extractive")?.unwrap_or(false),
         reader,
+        as_of: as_of(fields)?,
+    })
+}
+
+/// Which documents are looked at, by the fields `as_of` and `include_expired`.
+pub(crate) fn as_of(fields: &Fields<'_>) -> Result<AsOf, ApiError> {
+    let day = fields.text("as_of")?.map(crate::documents::parse_day);
+    Ok(AsOf {
+        day: day.transpose()?,
+        include_expired: fields.flag("include_expired")?.unwrap_or(false),
     })
 }
 

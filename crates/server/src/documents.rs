@@ -8,7 +8,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
-use knowledge::{DocumentText, Reader, SearchMode, StoreError};
+use knowledge::{AsOf, Date, DocumentText, Reader, SearchMode, StoreError};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -50,9 +50,10 @@ pub(crate) fn find(
     question: &str,
     k: usize,
     mode: SearchModeJson,
+    as_of: AsOf,
 ) -> Result<SearchJson, StoreError> {
     let embedder = app.assistant.embedder().map(AsRef::as_ref);
-    let view = app.assistant.store().view(reader)?;
+    let view = app.assistant.store().view_as_of(reader, as_of)?;
     let hits = view.search(question, k.clamp(1, K_MAX), SearchMode::from(mode), embedder)?;
     Ok(SearchJson::from(hits.as_slice()))
 }
@@ -121,7 +122,7 @@ pub(crate) async fn suggestions(
     Ok(Json(found.await?).into_response())
 }
 
-/// `GET /api/search?q=&k=&mode=`.
+/// `GET /api/search?q=&k=&mode=&as_of=&include_expired=`.
 pub(crate) async fn search(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
@@ -158,12 +159,33 @@ pub(crate) async fn search(
             ));
         }
     };
+    let as_of = as_of(&values)?;
     let place = crate::ask::take_place(&app)?;
     let found = off_reactor(move || {
         let _held = place;
-        Ok(find(&app, &reader, &question, k, mode)?)
+        Ok(find(&app, &reader, &question, k, mode, as_of)?)
     });
     Ok(Json(found.await?).into_response())
+}
+
+/// Which documents are looked at, by the values `as_of` and `include_expired`.
+pub(crate) fn as_of(values: &BTreeMap<String, String>) -> Result<AsOf, ApiError> {
+    let day = values.get("as_of").filter(|day| !day.is_empty());
+    Ok(AsOf {
+        day: day.map(|day| parse_day(day)).transpose()?,
+        include_expired: values.get("include_expired").is_some_and(|flag| is_on(flag)),
+    })
+}
+
+/// A day, as people and programs write it.
+pub(crate) fn parse_day(text: &str) -> Result<Date, ApiError> {
+    let parsed = text.trim().parse();
+    parsed.map_err(|error| ApiError::bad_field("as_of", format!("`as_of` is {error}")))
+}
+
+/// A flag in an address: there, and not said to be off.
+fn is_on(flag: &str) -> bool {
+    !matches!(flag, "0" | "false")
 }
 
 /// A whole number among the values.

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 use crate::error::ApiError;
 use crate::intake::Intake;
 use crate::state::App;
-use crate::{ask, assets, chat, documents, embeddings, guard, http, local, models, page, upload};
+use crate::{ask, assets, chat, documents, embeddings, guard, http, local, models, page, quality, upload};
 
 /// Bytes of a JSON or form body.
 pub(crate) const JSON_BODY_BYTES_MAX: usize = 4 << 20;
@@ -177,6 +177,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/ask", post(ask::api_ask))
         .route("/api/search", get(documents::search))
         .route("/api/suggest", get(documents::suggestions))
+        .route("/api/quality", get(quality::api))
         .route("/api/status", get(models::status))
         .route("/api/router", get(models::router))
         .route(
@@ -189,6 +190,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/", get(page::home))
         .route("/ask", post(page::ask))
         .route("/document/{id}", get(page::document))
+        .route("/quality", get(page::quality))
         .route("/documents/{id}/delete", post(page::delete))
         .route("/login", get(page::login).post(guard::sign_in))
         .route("/logout", post(guard::sign_out))

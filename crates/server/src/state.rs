@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use assistant::Assistant;
 use knowledge::Reader;
+use knowledge::quality::Refusals;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,9 @@ const N_ASKS_RUNNING_MAX: usize = 8;
 
 /// Embedding requests at once: each keeps all cores busy.
 const N_EMBEDDINGS_RUNNING_MAX: usize = 1;
+
+/// Reports on quality at once: each walks over all documents.
+const N_REPORTS_RUNNING_MAX: usize = 1;
 
 /// Somebody with a token of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct AppConfig {
     pub uploads_dir: PathBuf,
     /// Largest uploaded file.
     pub max_upload_bytes: u64,
+    /// What is remembered of refused questions.
+    pub refusals: Refusals,
 }
 
 impl AppConfig {
@@ -71,6 +77,7 @@ impl AppConfig {
             allowed_hosts: Vec::new(),
             uploads_dir,
             max_upload_bytes: Self::MAX_UPLOAD_BYTES,
+            refusals: Refusals::default(),
         }
     }
 }
@@ -128,6 +135,7 @@ pub struct Shared {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) asks: Arc<Semaphore>,
     pub(crate) embeddings: Arc<Semaphore>,
+    pub(crate) quality: Arc<Semaphore>,
     generation: RwLock<Generation>,
 }
 
@@ -160,6 +168,13 @@ impl App {
             Some(_) if config.self_test => Generation::Starting,
             Some(_) => Generation::Ready,
         };
+        // A full disk is no reason not to serve.
+        if let Err(error) = assistant.store().remember_refusals(config.refusals) {
+            tracing::warn!(
+                "refused questions are kept as before: {}",
+                crate::error::chain(&error)
+            );
+        }
         let jobs = Jobs::start(Arc::clone(&assistant)).map_err(AppError::Thread)?;
         let app = Self(Arc::new(Shared {
             model_name,
@@ -177,6 +192,7 @@ impl App {
             requests: Arc::new(Semaphore::new(N_REQUESTS_MAX)),
             asks: Arc::new(Semaphore::new(N_ASKS_RUNNING_MAX)),
             embeddings: Arc::new(Semaphore::new(N_EMBEDDINGS_RUNNING_MAX)),
+            quality: Arc::new(Semaphore::new(N_REPORTS_RUNNING_MAX)),
             generation: RwLock::new(generation),
             assistant,
         }));

@@ -22,6 +22,7 @@ pub(crate) fn run(args: &AskArgs, settings: &Settings, json: bool) -> Result<Cod
         text: text_or_stdin(&args.question)?,
         history: Vec::new(),
         extractive: args.extractive,
+        as_of: args.as_of.into(),
     };
     if question.text.trim().is_empty() {
         return Err(Failure::misuse("the question is empty").hint("write it in quotes: hanok ask \"…\""));

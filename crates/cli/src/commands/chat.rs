@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read, Write};
 
-use server::wire::TurnJson;
+use server::wire::{AsOfJson, TurnJson};
 
 use super::ask;
 use crate::args::ChatArgs;
@@ -43,6 +43,7 @@ fn turn(house: &House, text: &str, extractive: bool, history: &mut Vec<TurnJson>
         text: text.to_owned(),
         history: history.clone(),
         extractive,
+        as_of: AsOfJson::default(),
     };
     match ask::answer(house, question, !json) {
         Ok(printed) => {

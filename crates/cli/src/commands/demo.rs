@@ -7,7 +7,7 @@ use assistant::Assistant;
 use knowledge::Store;
 use serde::Serialize;
 use server::local::Client;
-use server::wire::{AskJson, IngestJson};
+use server::wire::{AsOfJson, AskJson, IngestJson};
 use stdx::clock::Stopwatch;
 use stdx::fs;
 
@@ -221,6 +221,7 @@ fn answers(house: &House, json: bool) -> Result<Vec<AnswerJson>> {
             text: prepared.question.to_owned(),
             history: Vec::new(),
             extractive: false,
+            as_of: AsOfJson::default(),
         };
         let printed = ask::answer(house, question, !json)?;
         answers.push(AnswerJson {

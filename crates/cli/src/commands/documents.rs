@@ -86,9 +86,21 @@ pub(crate) fn list(settings: &Settings, json: bool) -> Result<()> {
     }
     for document in &documents.documents {
         let pages = document.pages.map(|n| format!(", {n} pages")).unwrap_or_default();
+        let days = match (document.valid_from, document.valid_until) {
+            (None, None) => String::new(),
+            (Some(from), None) => format!(", from {}", from.0),
+            (None, Some(until)) => format!(", until {}", until.0),
+            (Some(from), Some(until)) => format!(", from {} until {}", from.0, until.0),
+        };
+        let owner = document.owner.as_ref().map(|owner| format!(", owner {owner}"));
         print::line(&format!(
-            "{}  {} ({}{pages}, {} characters)\n    {}",
-            document.document_id, document.title, document.format, document.chars, document.path
+            "{}  {} ({}{pages}, {} characters{days}{})\n    {}",
+            document.document_id,
+            document.title,
+            document.format,
+            document.chars,
+            owner.unwrap_or_default(),
+            document.path
         ))?;
     }
     if documents.documents.is_empty() {

@@ -104,6 +104,9 @@ fn finish(report: &IngestJson, json: bool) -> Result<Code> {
     for failed in &report.failed {
         print::stderr_line(&format!("not taken in: `{}`: {}", failed.path, failed.reason));
     }
+    for warning in &report.warnings {
+        print::stderr_line(&format!("note: {warning}"));
+    }
     if json {
         print::json(report)?;
     } else {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use knowledge::{Access, SearchMode};
 use server::local::{Call, Outcome};
-use server::wire::{HitJson, SearchJson, SearchModeJson, SuggestionsJson};
+use server::wire::{AsOfJson, HitJson, SearchJson, SearchModeJson, SuggestionsJson};
 
 use crate::answer::one_line;
 use crate::args::{Mode, SearchArgs, SuggestArgs};
@@ -24,6 +24,7 @@ pub(crate) fn run(args: &SearchArgs, settings: &Settings, json: bool) -> Result<
         question: args.question.clone(),
         k: usize::from(args.k),
         mode: args.mode.into(),
+        as_of: args.as_of.into(),
     };
     let found = match house::served(settings, call) {
         Some(outcome) => match outcome? {
@@ -60,7 +61,10 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
                 .hint("`hanok pull e5` fetches one; `--mode lexical` searches by words"),
         );
     }
-    let view = store.view(&settings.reader).map_err(house::not_stored)?;
+    let as_of: AsOfJson = args.as_of.into();
+    let view = store
+        .view_as_of(&settings.reader, as_of.into())
+        .map_err(house::not_stored)?;
     let hits = view.search(
         &args.question,
         usize::from(args.k),
@@ -102,6 +106,9 @@ pub(crate) fn suggest(args: &SuggestArgs, settings: &Settings, json: bool) -> Re
 fn shown((i, hit): (usize, &HitJson)) -> String {
     let page = hit.page.map(|page| format!(", page {page}")).unwrap_or_default();
     let mut text = format!("{}. {}{page}  ({:.4})\n", i + 1, hit.title, hit.score);
+    if let Some(said) = print::not_in_force(&hit.validity, false) {
+        let _ = writeln!(text, "   {said}");
+    }
     if !hit.heading_path.is_empty() {
         let _ = writeln!(text, "   {}", hit.heading_path.join(" › "));
     }

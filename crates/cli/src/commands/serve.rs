@@ -70,6 +70,7 @@ async fn bind(settings: &Settings, assistant: Arc<Assistant>) -> Result<Bound> {
     let mut config = AppConfig::new(assistant, settings.data_dir.join("uploads"));
     config.token.clone_from(&settings.token);
     config.rights.clone_from(&settings.reader);
+    config.refusals = settings.refusals;
     if let Some(path) = &settings.callers {
         config.callers = crate::callers::read(path)?;
     }

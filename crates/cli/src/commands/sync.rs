@@ -271,6 +271,8 @@ fn add(part: &IngestJson, source: &mut SourceJson, total: &mut IngestJson) {
     total.passages += part.passages;
     total.pages += part.pages;
     total.failed.extend(part.failed.iter().cloned());
+    // Rules may concern what comes last, so what the last part says counts.
+    total.warnings.clone_from(&part.warnings);
 }
 
 fn nothing() -> IngestJson {
@@ -281,6 +283,7 @@ fn nothing() -> IngestJson {
         unchanged: 0,
         removed: 0,
         failed: Vec::new(),
+        warnings: Vec::new(),
         passages: 0,
         pages: 0,
         s: 0.0,
@@ -290,6 +293,9 @@ fn nothing() -> IngestJson {
 fn finish(report: &SyncJson, json: bool) -> Result<Code> {
     for failed in &report.total.failed {
         print::stderr_line(&format!("not taken in: `{}`: {}", failed.path, failed.reason));
+    }
+    for warning in &report.total.warnings {
+        print::stderr_line(&format!("note: {warning}"));
     }
     for source in &report.sources {
         if let Some(error) = &source.error {

@@ -11,6 +11,7 @@ mod home;
 mod hub;
 mod models;
 mod packages;
+mod quality;
 mod serving;
 mod sync;
 mod weights;

@@ -2,7 +2,9 @@
 //!
 //! Not the word index, which can always be made again from here.
 
+mod quality;
 mod read;
+mod standing;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +16,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreError;
 use crate::schema;
 
+pub(crate) use quality::{RefusalRow, StreamedDocument};
 pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPassage, meta};
+pub(crate) use standing::{Known, Moved, Standing};
 pub(crate) use write::{Marks, NewDocument, QueueEntry};
 
 /// How long a statement waits for another process's commit.

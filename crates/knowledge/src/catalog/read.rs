@@ -8,6 +8,7 @@ use super::{Catalog, Marks, Origin, QueueEntry, Stat};
 use crate::access::{Audience, Reader};
 use crate::error::StoreError;
 use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
+use crate::validity::{Date, Validity};
 
 /// A passage with what a hit shows of its document.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) struct PassageRow {
     pub(crate) heading_path: Vec<String>,
     pub(crate) text: String,
     pub(crate) audience: u32,
+    pub(crate) validity: Validity,
+    pub(crate) replaces: Vec<String>,
 }
 
 /// On which side of a passage another one stands.
@@ -54,15 +57,7 @@ pub(crate) struct StoredDocument {
     pub(crate) cutter: i64,
 }
 
-/// A document, where it comes from, and who may read it.
-pub(crate) struct Readership {
-    pub(crate) document_id: String,
-    pub(crate) origin: Origin,
-    pub(crate) path_bytes: Vec<u8>,
-    pub(crate) audience: Audience,
-}
-
-/// The audiences that admit a reader, by number.
+/// The audiences that admit a reader, by number: all, or those whose documents hold on a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AudienceSet(Vec<bool>);
 
@@ -82,14 +77,21 @@ pub(crate) struct Counts {
     pub(crate) queued: usize,
 }
 
-const DOCUMENT_COLUMNS: &str =
-    "document_id, version, path, title, format, n_pages, n_chars, n_passages, ingested_ms";
+const DOCUMENT_COLUMNS: &str = "document_id, version, path, title, format, n_pages, n_chars, n_passages, \
+     ingested_ms, (SELECT valid_from FROM audiences a WHERE a.audience_id = documents.audience_id), \
+     (SELECT valid_until FROM audiences a WHERE a.audience_id = documents.audience_id), owner, replaces";
 
 impl Catalog {
-    /// The audiences that admit a reader.
+    /// The audiences that admit a reader, whenever their documents hold.
     pub(crate) fn audiences_of(&self, reader: &Reader) -> Result<AudienceSet, StoreError> {
+        self.audiences_on(reader, None)
+    }
+
+    /// The audiences that admit a reader and whose documents hold on that day.
+    pub(crate) fn audiences_on(&self, reader: &Reader, day: Option<Date>) -> Result<AudienceSet, StoreError> {
         self.read("look up audiences", |connection| {
-            let mut query = connection.prepare_cached("SELECT audience_id, groups FROM audiences")?;
+            let mut query = connection
+                .prepare_cached("SELECT audience_id, groups, valid_from, valid_until FROM audiences")?;
             let mut rows = query.query([])?;
             let mut set = Vec::new();
             while let Some(row) = rows.next()? {
@@ -100,7 +102,11 @@ impl Catalog {
                 if set.len() <= id {
                     set.resize(id + 1, false);
                 }
-                set[id] = Audience::from_json(&row.get::<_, String>(1)?).admits(reader);
+                let holds = match day {
+                    Some(day) => validity(row, 2)?.holds_on(day),
+                    None => true,
+                };
+                set[id] = holds && Audience::from_json(&row.get::<_, String>(1)?).admits(reader);
             }
             Ok(AudienceSet(set))
         })
@@ -150,7 +156,7 @@ impl Catalog {
             let mut rows = query.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                if allowed.has(audience(row, 9)?) {
+                if allowed.has(audience(row, 13)?) {
                     found.push(info(row)?);
                 }
             }
@@ -169,22 +175,24 @@ impl Catalog {
             connection
                 .prepare_cached(
                     "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
-                            v.n_passages, v.ingested_ms, v.pages, v.text, d.audience_id
+                            v.n_passages, v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces,
+                            v.pages, v.text, d.audience_id
                      FROM versions v JOIN documents d ON d.document_id = v.document_id
+                     LEFT JOIN audiences a ON a.audience_id = d.audience_id
                      WHERE v.document_id = ?1 AND v.version = coalesce(?2, d.version)",
                 )?
                 .query_row(params![id, version], |row| {
-                    if !allowed.has(audience(row, 11)?) {
+                    if !allowed.has(audience(row, 15)?) {
                         return Ok(None);
                     }
-                    let pages: Vec<(u32, usize, usize)> = json(row, 9)?;
+                    let pages: Vec<(u32, usize, usize)> = json(row, 13)?;
                     Ok(Some(DocumentText {
                         info: info(row)?,
                         pages: pages
                             .into_iter()
                             .map(|(page, start, end)| PageSpan { page, start, end })
                             .collect(),
-                        text: row.get(10)?,
+                        text: row.get(14)?,
                     }))
                 })
                 .optional()
@@ -232,26 +240,6 @@ impl Catalog {
         })
     }
 
-    /// Every document with where it comes from and who may read it.
-    pub(crate) fn audiences(&self) -> Result<Vec<Readership>, StoreError> {
-        self.read("list who may read what", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT d.document_id, d.origin, d.path_bytes, a.groups FROM {STORED_FROM} ORDER BY d.document_id"
-                ))?
-                .query_map([], |row| {
-                    let groups: Option<String> = row.get(3)?;
-                    Ok(Readership {
-                        document_id: row.get(0)?,
-                        origin: Origin::from_name(&row.get::<_, String>(1)?),
-                        path_bytes: row.get(2)?,
-                        audience: Audience::from_json(&groups.unwrap_or_default()),
-                    })
-                })?
-                .collect()
-        })
-    }
-
     pub(crate) fn queue(&self) -> Result<Vec<QueueEntry>, StoreError> {
         self.read("read the queue", |connection| {
             connection
@@ -272,8 +260,9 @@ impl Catalog {
         self.read("read passages", |connection| {
             let mut query = connection.prepare_cached(
                 "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
-                        p.end_char, p.heading_path, p.text, d.audience_id
-                 FROM passages p JOIN documents d ON d.document_id = p.document_id WHERE p.passage_id = ?1",
+                        p.end_char, p.heading_path, p.text, d.audience_id, a.valid_from, a.valid_until, d.replaces
+                 FROM passages p JOIN documents d ON d.document_id = p.document_id
+                 LEFT JOIN audiences a ON a.audience_id = d.audience_id WHERE p.passage_id = ?1",
             )?;
             let mut rows = Vec::with_capacity(ids.len());
             for &id in ids {
@@ -397,7 +386,6 @@ const AUDIENCES_MAX: usize = 1 << 24;
 
 const STORED_COLUMNS: &str =
     "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
-const STORED_FROM: &str = "documents d LEFT JOIN audiences a ON a.audience_id = d.audience_id";
 const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page,
             d.audience_id
      FROM passages p JOIN documents d ON d.document_id = p.document_id";
@@ -443,6 +431,8 @@ fn passage(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
         heading_path: json(row, 8)?,
         text: row.get(9)?,
         audience: audience(row, 10)?,
+        validity: validity(row, 11)?,
+        replaces: json(row, 13)?,
     })
 }
 
@@ -457,6 +447,21 @@ fn info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {
         n_chars: get_usize(row, 6)?,
         n_passages: get_usize(row, 7)?,
         ingested_ms: row.get(8)?,
+        validity: validity(row, 9)?,
+        owner: row.get(11)?,
+        replaces: json(row, 12)?,
+    })
+}
+
+/// Two columns of an audience: its first and its last day. One that is missing admits nobody, so its days do not matter.
+pub(super) fn validity(row: &Row<'_>, column: usize) -> rusqlite::Result<Validity> {
+    let date = |column| -> rusqlite::Result<Option<Date>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
+    Ok(Validity {
+        from: date(column)?,
+        until: date(column + 1)?,
     })
 }
 
@@ -465,12 +470,12 @@ fn get_usize(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
     usize::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-fn audience(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
+pub(super) fn audience(row: &Row<'_>, column: usize) -> rusqlite::Result<u32> {
     let value: i64 = row.get(column)?;
     u32::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into()))

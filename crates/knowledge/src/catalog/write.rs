@@ -2,12 +2,14 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::standing::{Standing, audience_row};
 use super::{Catalog, Origin, Stat};
 use crate::access::Audience;
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
 use crate::prepare::Prepared;
 use crate::types::EmbedderId;
+use crate::validity::Ruled;
 
 /// A document ready to be written.
 pub(crate) struct NewDocument<'a> {
@@ -20,6 +22,8 @@ pub(crate) struct NewDocument<'a> {
     pub(crate) version: &'a str,
     pub(crate) stat: Stat,
     pub(crate) audience: &'a Audience,
+    /// What the keeper's rules say of it.
+    pub(crate) ruled: &'a Ruled,
     pub(crate) now_ms: i64,
 }
 
@@ -35,7 +39,7 @@ pub(crate) struct QueueEntry {
 pub(crate) type Marks = Vec<(String, i64)>;
 
 impl Catalog {
-    fn transact<T>(
+    pub(super) fn transact<T>(
         &self,
         connection: &mut Connection,
         doing: &'static str,
@@ -92,13 +96,6 @@ impl Catalog {
         })
     }
 
-    /// Takes a file off the queue without a document.
-    pub(crate) fn dequeue(&self, connection: &mut Connection, path_bytes: &[u8]) -> Result<(), StoreError> {
-        self.transact(connection, "take a file off the queue", |tx| {
-            unqueue(tx, path_bytes)
-        })
-    }
-
     /// Records that a file's bytes are the ones already stored.
     pub(crate) fn touch(&self, connection: &mut Connection, new: &NewDocument<'_>) -> Result<(), StoreError> {
         self.transact(connection, "record an unchanged file", |tx| {
@@ -129,27 +126,6 @@ impl Catalog {
             put_passages(tx, new.document_id, prepared)?;
             unqueue(tx, new.path_bytes)?;
             mark(tx, new.document_id)
-        })
-    }
-
-    /// Gives a document another audience and marks it for the index; `None` if there is no such document.
-    pub(crate) fn set_audience(
-        &self,
-        connection: &mut Connection,
-        document_id: &str,
-        audience: &Audience,
-    ) -> Result<Option<i64>, StoreError> {
-        self.transact(connection, "change who may read a document", |tx| {
-            let audience = audience_row(tx, audience)?;
-            let n = tx.execute(
-                "UPDATE documents SET audience_id = ?2 WHERE document_id = ?1",
-                params![document_id, audience],
-            )?;
-            if n == 0 {
-                return Ok(None);
-            }
-            tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'audience_seq'", [])?;
-            mark(tx, document_id).map(Some)
         })
     }
 
@@ -244,14 +220,17 @@ impl Catalog {
     }
 }
 
-fn unqueue(tx: &Transaction<'_>, path_bytes: &[u8]) -> rusqlite::Result<()> {
+/// Takes a file off the queue; what is said of its failure holds no more.
+pub(super) fn unqueue(tx: &Transaction<'_>, path_bytes: &[u8]) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM failures WHERE path_bytes = ?1")?
+        .execute([path_bytes])?;
     tx.prepare_cached("DELETE FROM queue WHERE path_bytes = ?1")?
         .execute([path_bytes])
         .map(drop)
 }
 
 /// Marks a document's index entries as not yet safe; the number orders changes.
-fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<i64> {
+pub(super) fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<i64> {
     tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'index_seq'", [])?;
     let seq = tx.query_row("SELECT value FROM meta WHERE key = 'index_seq'", [], |row| {
         row.get(0)
@@ -263,22 +242,14 @@ fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<i64> {
     Ok(seq)
 }
 
-/// The row of an audience, made where it is missing.
-fn audience_row(tx: &Transaction<'_>, audience: &Audience) -> rusqlite::Result<i64> {
-    let groups = audience.to_json();
-    tx.prepare_cached("INSERT OR IGNORE INTO audiences (groups) VALUES (?1)")?
-        .execute([&groups])?;
-    tx.prepare_cached("SELECT audience_id FROM audiences WHERE groups = ?1")?
-        .query_row([&groups], |row| row.get(0))
-}
-
 fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
-    let audience = audience_row(tx, new.audience)?;
+    let standing = Standing::of(new.audience, new.ruled, &prepared.stated);
+    let audience = audience_row(tx, &standing.audience, standing.validity)?;
     tx.execute(
         "INSERT OR REPLACE INTO documents
              (document_id, origin, path, path_bytes, version, title, format, n_pages, n_chars, n_passages,
-              file_bytes, mtime_ns, ctime_ns, device, ingested_ms, cutter, audience_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+              file_bytes, mtime_ns, ctime_ns, device, ingested_ms, cutter, audience_id, stated, owner, replaces)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         params![
             new.document_id,
             new.origin.name(),
@@ -297,6 +268,9 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             new.now_ms,
             i64::from(CUTTER_VERSION),
             audience,
+            to_json(&prepared.stated)?,
+            standing.owner,
+            to_json(&standing.replaces)?,
         ],
     )
     .map(drop)
@@ -317,7 +291,7 @@ fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared)
             as_i64(prepared.n_chars as u64),
             as_i64(prepared.passages.len() as u64),
             new.now_ms,
-            serde_json::to_string(&pages).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
+            to_json(&pages)?,
             prepared.text,
         ],
     )
@@ -345,8 +319,7 @@ fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) ->
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     for (ordinal, passage) in prepared.passages.iter().enumerate() {
-        let headings = serde_json::to_string(&passage.heading_path)
-            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        let headings = to_json(&passage.heading_path)?;
         insert.execute(params![
             document_id,
             as_i64(ordinal as u64),
@@ -358,6 +331,10 @@ fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) ->
         ])?;
     }
     Ok(())
+}
+
+pub(super) fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }
 
 /// SQLite's integers are signed; nothing counted here comes near the limit.

@@ -21,6 +21,7 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
         blocks,
         n_pages: None,
         warnings: Vec::new(),
+        properties: Vec::new(),
     };
     normalise(&document)
 }

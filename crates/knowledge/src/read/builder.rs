@@ -7,6 +7,10 @@ use super::{Block, BlockKind, Format, RawDocument, ReadError, Run, Unit};
 /// How many pushes go by between two looks at the clock.
 const TIME_CHECK_EVERY: usize = 256;
 
+/// Properties that are kept, and bytes of a name or a value.
+const PROPERTIES_MAX: usize = 64;
+const PROPERTY_BYTES_MAX: usize = 1_000;
+
 /// Collects a document.
 pub(super) struct Builder<'a> {
     run: Run<'a>,
@@ -15,6 +19,7 @@ pub(super) struct Builder<'a> {
     invisible: usize,
     hidden: usize,
     text_bytes: usize,
+    properties: Vec<(String, String)>,
 }
 
 impl<'a> Builder<'a> {
@@ -26,6 +31,16 @@ impl<'a> Builder<'a> {
             invisible: 0,
             hidden: 0,
             text_bytes: 0,
+            properties: Vec::new(),
+        }
+    }
+
+    /// Notes a property; too many or too long ones are left out.
+    pub(super) fn property(&mut self, name: &str, value: &str) {
+        let fits = name.len() <= PROPERTY_BYTES_MAX && value.len() <= PROPERTY_BYTES_MAX;
+        if fits && self.properties.len() < PROPERTIES_MAX {
+            let (name, value) = (self.visible(name), self.visible(value));
+            self.properties.push((name, value));
         }
     }
 
@@ -123,6 +138,7 @@ impl<'a> Builder<'a> {
             blocks: self.blocks,
             n_pages,
             warnings: self.warnings,
+            properties: self.properties,
         }
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
     let title = office::title(&mut package, run)?;
     let mut body = body::Body::new(Builder::new(run), &styles, &notes, has_rendered_breaks(&document));
     xml::walk(&document, &main, run, &mut |node| body.node(node))?;
-    let (builder, n_pages, styled_title) = body.end()?;
+    let (mut builder, n_pages, styled_title) = body.end()?;
+    office::properties(&mut package, &mut builder, run)?;
     Ok(builder.finish(Format::Docx, title.or(styled_title), n_pages))
 }
 

@@ -259,6 +259,12 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
         match name {
             "title" => self.in_title = self.title.is_none(),
+            "meta" => {
+                let stated = attribute(&tag.attrs, "name").zip(attribute(&tag.attrs, "content"));
+                if let Some((name, content)) = stated {
+                    self.builder.property(name, content);
+                }
+            }
             "br" => self.line_break(),
             "li" => self.begin(BlockKind::ListItem),
             "pre" | "listing" => {

@@ -135,15 +135,23 @@ impl<'a> Walk<'a> {
         self.builder.push(self.kind, text.trim_end_matches('\n'), None)
     }
 
-    /// Front matter gives the title; the rest of it is not text of the document.
+    /// Front matter gives the title and properties; nothing of it is text of the document.
     fn metadata(&mut self, text: &str) {
-        let title = text.lines().find_map(|line| {
-            let (key, value) = line.split_once([':', '='])?;
-            key.trim()
-                .eq_ignore_ascii_case("title")
-                .then(|| value.trim().trim_matches(['"', '\'']).to_owned())
-        });
-        self.title = self.title.take().or(title);
+        for line in text.lines() {
+            // What is indented belongs to the entry above.
+            let entry = line
+                .split_once([':', '='])
+                .filter(|_| !line.starts_with([' ', '\t', '#', '-']));
+            let Some((key, value)) = entry else {
+                continue;
+            };
+            let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
+            if key.eq_ignore_ascii_case("title") {
+                self.title.get_or_insert_with(|| value.to_owned());
+            } else {
+                self.builder.property(key, value);
+            }
+        }
     }
 }
 

@@ -39,12 +39,16 @@ pub(super) fn read(format: Format, bytes: &[u8], run: Run<'_>) -> Result<RawDocu
         return Err(ReadError::Encrypted);
     }
     let content = office::required(&mut package, CONTENT, run)?;
+    let mut builder = Builder::new(run);
     let title = match package.part(META, run)? {
-        Some(meta) => office::text_of(&meta, META, "title", run)?,
+        Some(meta) => {
+            office::named_values(&meta, META, "user-defined", &mut builder, run)?;
+            office::text_of(&meta, META, "title", run)?
+        }
         None => None,
     };
     let mut body = Body {
-        builder: Builder::new(run),
+        builder,
         format,
         page: 0,
         paragraphs: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::builder::Builder;
 use super::package::Package;
 use super::xml::{self, Node};
 use super::{ReadError, Run};
@@ -74,6 +75,52 @@ pub(super) fn title(package: &mut Package<'_>, run: Run<'_>) -> Result<Option<St
         return Ok(None);
     };
     text_of(&part, PART, "title", run)
+}
+
+/// Notes what the document's properties state beside the title: whose it is, and what its makers added to the list.
+pub(super) fn properties(
+    package: &mut Package<'_>,
+    builder: &mut Builder<'_>,
+    run: Run<'_>,
+) -> Result<(), ReadError> {
+    const APP: &str = "docProps/app.xml";
+    const CUSTOM: &str = "docProps/custom.xml";
+    if let Some(part) = package.part(APP, run)?
+        && let Some(manager) = text_of(&part, APP, "Manager", run)?
+    {
+        builder.property("Manager", &manager);
+    }
+    match package.part(CUSTOM, run)? {
+        Some(part) => named_values(&part, CUSTOM, "property", builder, run),
+        None => Ok(()),
+    }
+}
+
+/// Notes the text of every element of this name under the name that it states.
+pub(super) fn named_values(
+    part: &[u8],
+    name: &str,
+    element: &str,
+    builder: &mut Builder<'_>,
+    run: Run<'_>,
+) -> Result<(), ReadError> {
+    let (mut stated, mut text): (Option<String>, String) = (None, String::new());
+    xml::walk(part, name, run, &mut |node| {
+        match node {
+            Node::Open(name, attributes) if name == element => {
+                stated = attributes.get("name");
+                text.clear();
+            }
+            Node::Close(name) if name == element => {
+                if let Some(stated) = stated.take() {
+                    builder.property(&stated, text.trim());
+                }
+            }
+            Node::Text(piece) if stated.is_some() => text.push_str(piece),
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// The text of the first element of this name that has any.

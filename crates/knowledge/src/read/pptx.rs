@@ -40,6 +40,7 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
     }
     let title = office::title(&mut package, run)?;
     let mut builder = Builder::new(run);
+    office::properties(&mut package, &mut builder, run)?;
     for (part, page) in slides.iter().zip(1..) {
         let Some(slide) = package.part(part, run)? else {
             builder.warn(format!("slide {page} is missing in the file"));

@@ -12,6 +12,7 @@ mod made;
 mod office;
 mod other;
 mod pdf;
+mod properties;
 mod web;
 
 fn read_named(name: &str, bytes: &[u8]) -> Result<RawDocument, ReadError> {

@@ -34,6 +34,7 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
     let mut builder = Builder::new(run);
     let workbook = Workbook::open(&mut package, &main, run, &mut builder)?;
     let title = office::title(&mut package, run)?;
+    office::properties(&mut package, &mut builder, run)?;
     let is_alone = workbook.sheets.len() == 1;
     for sheet in &workbook.sheets {
         let Some(part) = package.part(&sheet.part, run)? else {

@@ -8,6 +8,7 @@ use stdx::fs;
 
 use super::House;
 use crate::access::FOLDER_FILE;
+use crate::quality::{Named, QualityOptions, QualityReport, RefusedQuestion};
 use crate::{Embed, EmbedKind, EmbedderId, Go, Reader, SearchMode, Store};
 
 const GROUPS: [&str; 3] = ["hr", "sales", "board"];
@@ -29,7 +30,7 @@ const WORDS: [&str; 14] = [
 ];
 
 /// Vectors from the words of a text: near texts are near.
-struct Bag;
+pub(super) struct Bag;
 
 impl Embed for Bag {
     fn id(&self) -> EmbedderId {
@@ -78,12 +79,21 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
     {
         let folder = format!("for{}", document.0);
         let words: Vec<&str> = document.1.iter().map(|word| WORDS[*word]).collect();
-        // A heading too, so that suggestions have something to tell.
+        // A heading too, so that suggestions have something to tell. Some state figures, some an owner, some are damaged.
         let heading = words.iter().take(2).copied().collect::<Vec<_>>().join(" ");
-        house.write(
-            &format!("{folder}/{i}.md"),
-            &format!("# {heading}\n\n{}.\n", words.join(" ")),
+        let sum: usize = document.1.iter().sum();
+        let (owner, figure) = (["", "Owner: office\n\n"][sum % 2], sum % 3);
+        let text = format!(
+            "# {heading}\n\n{owner}{}.\n\nThe {} in the contract ends after {figure} days of leave.",
+            words.join(" "),
+            words[0]
         );
+        let text = if sum % 5 == 4 {
+            "%PDF-1.7 damaged".to_owned()
+        } else {
+            text
+        };
+        house.write(&format!("{folder}/{i}.md"), &text);
         let groups: Vec<&str> = GROUPS
             .iter()
             .enumerate()
@@ -100,6 +110,23 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
     let store = house.open();
     house.ingest(&store);
     store.embed_pending(&Bag, usize::MAX).unwrap();
+    // Every kind of reader has asked for something in vain.
+    for bits in (0..8).filter(|bits| keep(&(*bits, Vec::new()))) {
+        let id = store
+            .view(&reader(bits))
+            .unwrap()
+            .documents()
+            .unwrap()
+            .pop()
+            .map(|d| d.document_id);
+        let refused = RefusedQuestion {
+            reader: &reader(bits),
+            question: "",
+            missing: &[format!("word{}", bits % 3)],
+            nearest: &id.iter().map(String::as_str).collect::<Vec<_>>(),
+        };
+        store.note_refusal(&refused).unwrap();
+    }
     store
 }
 
@@ -152,10 +179,43 @@ fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[Strin
         );
     }
     let status = view.status().unwrap();
-    out + &format!(
-        "{} {} {} {}",
+    out += &format!(
+        "{} {} {} {}\n",
         status.documents, status.passages, status.vectors, status.queued
-    )
+    );
+    out + &quality(&view.quality(&QualityOptions::default()).unwrap(), &root)
+}
+
+/// A report, without the ids.
+fn quality(report: &QualityReport, root: &str) -> String {
+    let name = |named: &Named| format!("{} {}", named.path.replace(root, ""), named.title);
+    let mut out = format!("{} {}\n", report.documents, report.owners_named);
+    for doubled in &report.doubled.listed {
+        let names: Vec<String> = doubled.documents.iter().map(name).collect();
+        out += &format!("doubled {} {names:?}\n", doubled.similarity);
+    }
+    for pair in &report.contradictory.listed {
+        let names = (name(&pair.first.document), name(&pair.second.document));
+        out += &format!("{names:?} {} / {}\n", pair.first.text, pair.second.text);
+    }
+    for failed in &report.unreadable.listed {
+        out += &format!("{} {}\n", failed.path.replace(root, ""), failed.reason);
+    }
+    for owner in &report.without_owner.listed {
+        out += &format!("no owner {}\n", name(owner));
+    }
+    for gap in &report.gaps.listed {
+        let near: Vec<String> = gap.nearest.iter().map(name).collect();
+        out += &format!("{:?} {} {near:?}\n", gap.words, gap.n);
+    }
+    let kinds = [
+        report.stale.n,
+        report.doubled.n,
+        report.contradictory.n,
+        report.unreadable.n,
+        report.gaps.n,
+    ];
+    out + &format!("{kinds:?}")
 }
 
 proptest! {

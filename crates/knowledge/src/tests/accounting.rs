@@ -291,9 +291,36 @@ fn a_store_open_for_reading_refuses_to_write() {
 }
 
 #[test]
-fn a_store_of_the_first_layout_is_brought_up_to_date() {
+fn a_store_of_the_second_layout_is_brought_up_to_date_and_asked_when_its_documents_hold() {
     let house = House::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema-1");
+    copy_layout("schema-2", &house);
+    let refused = Store::open(&house.data, Access::Read).map(drop);
+    assert!(matches!(refused, Err(StoreError::OlderSchema { found: 2, .. })));
+    let store = house.open();
+    assert_eq!(names(&find(&store, "leave counted")), ["leave.md"]);
+    let n = |reader: &Reader| store.view(reader).unwrap().documents().unwrap().len();
+    // Its readers are whom they were.
+    assert_eq!((n(&Reader::anyone()), n(&Reader::of(["hr"]))), (2, 3));
+    store.resume(&mut |_| Go::On).unwrap();
+    assert_eq!((n(&Reader::anyone()), n(&Reader::of(["hr"]))), (2, 3));
+    let from: Vec<_> = seen(&store)
+        .documents()
+        .unwrap()
+        .iter()
+        .map(|d| d.validity.from)
+        .collect();
+    assert_eq!(
+        from,
+        [crate::Date::new(2021, 1, 1), None, crate::Date::new(2020, 3, 1)]
+    );
+    assert!(store.verify(false).unwrap().is_sound());
+}
+
+/// Puts a data directory that an earlier version wrote in place of a house's.
+fn copy_layout(name: &str, house: &House) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name);
     fs::create_dir_all(house.data.join("lexical")).unwrap();
     for folder in ["", "lexical"] {
         for file in fs::read_dir(from.join(folder)).unwrap() {
@@ -303,6 +330,12 @@ fn a_store_of_the_first_layout_is_brought_up_to_date() {
             }
         }
     }
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_brought_up_to_date() {
+    let house = House::new();
+    copy_layout("schema-1", &house);
     let refused = Store::open(&house.data, Access::Read).map(drop);
     assert!(matches!(refused, Err(StoreError::OlderSchema { found: 1, .. })));
     let store = house.open();

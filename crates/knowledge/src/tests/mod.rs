@@ -8,6 +8,7 @@ mod dense;
 mod keep;
 mod search;
 mod sync;
+mod validity;
 mod watch;
 
 use std::collections::BTreeSet;

@@ -17,6 +17,7 @@ fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Op
         blocks: blocks.collect(),
         n_pages,
         warnings: Vec::new(),
+        properties: Vec::new(),
     }
 }
 

@@ -13,11 +13,12 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
-use knowledge::Reader;
+use knowledge::{AsOf, Reader};
 use model::ChatMessage;
 
 use crate::ask::{self, Progress};
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::http::JsonBody;
 use crate::models::GROUNDED;
 use crate::state::App;
@@ -36,7 +37,7 @@ pub(crate) async fn completions(
 ) -> Result<Response, ApiError> {
     let request = ChatRequest::parse(&body.0)?;
     if request.model == GROUNDED {
-        grounded(&app, reader, &request).await
+        grounded(&app, reader, &request, ask::as_of(&Fields::of(&body.0)?)?).await
     } else if app.model_name.as_ref() == Some(&request.model) {
         raw::complete(&app, request).await
     } else {
@@ -55,10 +56,16 @@ fn envelope(request: &ChatRequest, grounded: bool) -> Envelope {
     }
 }
 
-async fn grounded(app: &App, reader: Reader, request: &ChatRequest) -> Result<Response, ApiError> {
+async fn grounded(
+    app: &App,
+    reader: Reader,
+    request: &ChatRequest,
+    as_of: AsOf,
+) -> Result<Response, ApiError> {
     request.check_grounded()?;
     let ask = Ask {
         reader,
+        as_of,
         ..question(&request.messages)?
     };
     let envelope = envelope(request, true);

@@ -17,8 +17,8 @@ pub use client::{Client, ClientError};
 pub use server::Socket;
 
 use crate::wire::{
-    AskJson, AskStreamEvent, DocumentTextJson, DocumentsJson, ErrorBody, IngestEventJson, IngestJson,
-    SearchJson, SearchModeJson, StatusJson, SuggestionsJson, TurnJson,
+    AsOfJson, AskJson, AskStreamEvent, DocumentTextJson, DocumentsJson, ErrorBody, IngestEventJson,
+    IngestJson, SearchJson, SearchModeJson, StatusJson, SuggestionsJson, TurnJson,
 };
 
 /// Socket addresses hold 108 bytes with the closing zero; longer paths get a short stand-in.
@@ -40,6 +40,9 @@ pub enum Call {
         /// Answer by quoting alone.
         #[serde(default)]
         extractive: bool,
+        /// Which documents are looked at.
+        #[serde(default)]
+        as_of: AsOfJson,
     },
     /// A search.
     Search {
@@ -50,6 +53,9 @@ pub enum Call {
         /// Which index.
         #[serde(default)]
         mode: SearchModeJson,
+        /// Which documents are looked at.
+        #[serde(default)]
+        as_of: AsOfJson,
     },
     /// Titles and headings that what is typed may become.
     Suggest {

@@ -167,17 +167,26 @@ async fn answer(
             question,
             history,
             extractive,
+            as_of,
         } => {
             let ask = Ask {
                 question,
                 history: history.into_iter().map(Turn::from).collect(),
                 extractive,
                 reader: rights,
+                as_of: as_of.into(),
             };
             asked(app, ask, replies).await
         }
-        Call::Search { question, k, mode } => {
-            let found = off_reactor(move || Ok(crate::documents::find(&held, &rights, &question, k, mode)?));
+        Call::Search {
+            question,
+            k,
+            mode,
+            as_of,
+        } => {
+            let as_of = as_of.into();
+            let found =
+                off_reactor(move || Ok(crate::documents::find(&held, &rights, &question, k, mode, as_of)?));
             Ok(Outcome::Search(found.await?))
         }
         Call::Suggest { beginning, k } => {

@@ -124,7 +124,7 @@ mod tests {
                 n_pages: None,
                 n_chars: text.chars().count(),
                 n_passages: 0,
-                ingested_ms: 0,
+                ..DocumentInfo::default()
             },
             text: text.into(),
             pages: pages.collect(),

@@ -10,12 +10,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Extension, Form};
-use knowledge::Reader;
+use knowledge::{AsOf, Reader};
 use minijinja::{Value, context};
 use serde::Deserialize;
 
 use crate::ask;
-use crate::documents::{Values, load, number, off_reactor};
+use crate::documents::{Values, load, number, off_reactor, parse_day};
 use crate::error::ApiError;
 use crate::guard::{local_path, percent_encode};
 use crate::state::App;
@@ -60,6 +60,10 @@ async fn show(
     values.insert("status_text", Value::from(status_text(&status, view.lang)));
     values.insert("status", value(&status));
     values.insert("script", Value::from(true));
+    values.insert(
+        "today",
+        Value::from(app.assistant.store().today().get().to_string()),
+    );
     values.insert("signed_in", Value::from(app.needs_token()));
     let html = app.templates.render(name, view.lang, Value::from_pairs(values));
     let html = html.map_err(|error| ApiError::internal(format!("{error:#}")))?;
@@ -98,6 +102,19 @@ pub(crate) struct AskForm {
     #[serde(default)]
     history: String,
     extractive: Option<String>,
+    #[serde(default)]
+    as_of: String,
+    include_expired: Option<String>,
+}
+
+impl AskForm {
+    fn as_of(&self) -> Result<AsOf, ApiError> {
+        let day = Some(self.as_of.trim()).filter(|day| !day.is_empty());
+        Ok(AsOf {
+            day: day.map(parse_day).transpose()?,
+            include_expired: self.include_expired.is_some(),
+        })
+    }
 }
 
 /// `POST /ask`: the whole answer on a new page.
@@ -116,6 +133,7 @@ pub(crate) async fn ask(
         history: turns.iter().cloned().map(Into::into).collect(),
         extractive,
         reader: reader.clone(),
+        as_of: form.as_of()?,
     };
     let answer: AskJson = ask::answered(&app, question).await?;
     let mut values = Context::from([
@@ -124,6 +142,8 @@ pub(crate) async fn ask(
         ("turns", value(&turns)),
         ("answer", value(&answer)),
         ("extractive", Value::from(extractive)),
+        ("as_of", Value::from(form.as_of.clone())),
+        ("include_expired", Value::from(form.include_expired.is_some())),
     ]);
     turns.push(TurnJson {
         question: form.question,
@@ -164,6 +184,19 @@ pub(crate) async fn documents(
         ("jobs", value(jobs.get(..10).unwrap_or(&jobs))),
     ]);
     show(&app, &reader, &View::of(&headers, &uri), "documents.html", values).await
+}
+
+/// `GET /quality?months=`.
+pub(crate) async fn quality(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    headers: HeaderMap,
+    uri: Uri,
+    values: Values,
+) -> Result<Response, ApiError> {
+    let report = crate::quality::report(&app, &reader, &values).await?;
+    let values = Context::from([("here", Value::from("quality")), ("report", value(&report))]);
+    show(&app, &reader, &View::of(&headers, &uri), "quality.html", values).await
 }
 
 /// `POST /documents/{id}/delete`.

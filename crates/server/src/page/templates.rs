@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use super::strings::{Lang, words};
 
 /// Templates by name; the ending makes minijinja escape.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("base.html", include_str!("../../templates/base.html")),
     ("answer.html", include_str!("../../templates/answer.html")),
     ("home.html", include_str!("../../templates/home.html")),
     ("documents.html", include_str!("../../templates/documents.html")),
     ("document.html", include_str!("../../templates/document.html")),
+    ("quality.html", include_str!("../../templates/quality.html")),
     ("login.html", include_str!("../../templates/login.html")),
     ("error.html", include_str!("../../templates/error.html")),
 ];
@@ -28,6 +29,7 @@ impl Templates {
         environment.add_filter("fill", |text: String, n: Value| {
             text.replace("{n}", &n.to_string())
         });
+        environment.add_filter("percent", |share: f64| format!("{:.0}", (share * 100.0).floor()));
         environment.add_filter("filename", |path: String| {
             path.rsplit('/').next().unwrap_or_default().to_owned()
         });

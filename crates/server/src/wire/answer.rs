@@ -3,7 +3,7 @@
 use assistant::{Answer, AskEvent, Citation, Language, Mode, Outcome, Refusal, Sentence, Turn};
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA;
+use super::{SCHEMA, ValidityJson};
 
 /// What kind of answer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,9 @@ pub struct CitationJson {
     pub end: usize,
     /// Exactly the stored characters `start..end`.
     pub quote: String,
+    /// When the document holds.
+    #[serde(flatten)]
+    pub validity: ValidityJson,
 }
 
 impl From<&Citation> for CitationJson {
@@ -141,6 +144,7 @@ impl From<&Citation> for CitationJson {
             start: citation.start,
             end: citation.end,
             quote: citation.quote.clone(),
+            validity: ValidityJson::of(citation.validity, citation.holds),
         }
     }
 }
@@ -159,6 +163,9 @@ pub struct NearJson {
 pub struct RefusalJson {
     /// For the reader, in the language of the question.
     pub reason: String,
+    /// The words of the question that the documents say nothing of.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// What came nearest.
     pub nearest: Vec<NearJson>,
 }
@@ -171,6 +178,7 @@ impl From<&Refusal> for RefusalJson {
         });
         Self {
             reason: refusal.reason.clone(),
+            missing: refusal.missing.clone(),
             nearest: nearest.collect(),
         }
     }
@@ -359,6 +367,8 @@ impl From<CitationJson> for Citation {
             start: citation.start,
             end: citation.end,
             quote: citation.quote,
+            holds: citation.validity.holds,
+            validity: citation.validity.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use knowledge::{DocumentInfo, DocumentText, Hit, PageSpan, Place, SearchMode, StoreStatus, Suggestion};
 use serde::{Deserialize, Serialize};
 
-use super::SCHEMA;
+use super::{DateJson, SCHEMA, ValidityJson};
 
 /// Which index answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct HitJson {
     pub text: String,
     /// Higher is better; comparable within one result only.
     pub score: f64,
+    /// When the document holds.
+    #[serde(flatten)]
+    pub validity: ValidityJson,
     /// BM25 score, or null.
     pub lexical_score: Option<f64>,
     /// Cosine, or null.
@@ -140,6 +143,7 @@ impl From<&Hit> for HitJson {
             heading_path: hit.heading_path.clone(),
             text: hit.text.clone(),
             score: hit.score,
+            validity: ValidityJson::of(hit.validity, hit.holds),
             lexical_score: hit.lexical_score,
             dense_score: hit.dense_score,
             alike: hit.alike.len(),
@@ -187,6 +191,15 @@ pub struct DocumentJson {
     pub passages: usize,
     /// When it was last ingested, Unix milliseconds.
     pub ingested_ms: i64,
+    /// The first day on which it holds, or null.
+    #[serde(default)]
+    pub valid_from: Option<DateJson>,
+    /// The last one, or null.
+    #[serde(default)]
+    pub valid_until: Option<DateJson>,
+    /// Whose it is, or null.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 impl From<&DocumentInfo> for DocumentJson {
@@ -201,6 +214,9 @@ impl From<&DocumentInfo> for DocumentJson {
             chars: info.n_chars,
             passages: info.n_passages,
             ingested_ms: info.ingested_ms,
+            valid_from: info.validity.from.map(DateJson),
+            valid_until: info.validity.until.map(DateJson),
+            owner: info.owner.clone(),
         }
     }
 }

@@ -38,6 +38,9 @@ pub struct IngestJson {
     pub removed: usize,
     /// Files that could not be read.
     pub failed: Vec<FailedJson>,
+    /// What should be looked at though nothing failed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Passages written.
     pub passages: usize,
     /// Pages read.
@@ -55,6 +58,7 @@ impl From<&IngestReport> for IngestJson {
             unchanged: report.unchanged,
             removed: report.removed,
             failed: report.failed.iter().map(FailedJson::from).collect(),
+            warnings: report.warnings.clone(),
             passages: report.passages,
             pages: report.pages,
             s: report.s,

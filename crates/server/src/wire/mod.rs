@@ -7,7 +7,9 @@ mod answer;
 mod documents;
 mod error;
 mod ingest;
+mod quality;
 mod router;
+mod validity;
 
 pub use answer::{
     AskJson, AskStreamEvent, CitationJson, LanguageJson, ModeJson, MsJson, NearJson, OutcomeJson,
@@ -19,7 +21,12 @@ pub use documents::{
 };
 pub use error::{ErrorBody, ErrorJson};
 pub use ingest::{FailedJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson};
+pub use quality::{
+    ContradictionJson, DoubledJson, FindingsJson, GapJson, NamedJson, QualityJson, QuoteJson, StaleJson,
+    StalenessJson, UnreadableJson,
+};
 pub use router::{LayerRoutingJson, RouterJson};
+pub use validity::{AsOfJson, DateJson, ValidityJson};
 
 /// The version of every shape here.
 pub const SCHEMA: u32 = 1;

@@ -1,7 +1,7 @@
 //! The wire shapes against what the contract says.
 
 use assistant::{Answer, Citation, Language, Mode, NearDocument, Outcome, Refusal, Sentence, Timing, Usage};
-use knowledge::{DocumentInfo, DocumentText, PageSpan};
+use knowledge::{Date, DocumentInfo, DocumentText, PageSpan, Validity};
 use serde_json::json;
 
 use super::{AskJson, DocumentTextJson};
@@ -24,6 +24,11 @@ fn answer() -> Answer {
             start: 10,
             end: 14,
             quote: "30일 ".into(),
+            validity: Validity {
+                from: Date::new(2024, 3, 1),
+                until: None,
+            },
+            holds: true,
         }],
         refusal: None,
         usage: Usage {
@@ -46,7 +51,8 @@ fn an_answer_has_the_fields_of_the_contract() {
         "schema": 1, "outcome": "answer", "mode": "generated", "language": "ko",
         "sentences": [{"text": "기한은 30일입니다.", "citations": [0]}],
         "citations": [{"document_id": "d1", "version": "0123456789ab", "path": "/a/b.pdf", "title": "계약",
-            "page": 2, "start": 10, "end": 14, "quote": "30일 "}],
+            "page": 2, "start": 10, "end": 14, "quote": "30일 ",
+            "valid_from": "2024-03-01", "valid_until": null, "holds": true}],
         "refusal": null,
         "usage": {"prompt_tokens": 7, "completion_tokens": 3},
         "ms": {"retrieve": 1.5, "first": 0.0, "total": 9.0},
@@ -60,6 +66,7 @@ fn an_answer_reads_back_what_it_writes() {
     let mut answer = answer();
     answer.refusal = Some(Refusal {
         reason: "no".into(),
+        missing: vec!["x".into()],
         nearest: vec![NearDocument {
             document_id: "d".into(),
             title: "t".into(),
@@ -81,7 +88,7 @@ fn document(text: &str) -> DocumentText {
             n_pages: Some(2),
             n_chars: text.chars().count(),
             n_passages: 1,
-            ingested_ms: 0,
+            ..DocumentInfo::default()
         },
         text: text.into(),
         pages: vec![

@@ -60,7 +60,10 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
     let id = secret_id(&house);
     let question = json!({"question": "What is the payroll vault code?", "extractive": true});
     let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
-    let ways: [(&str, String, Option<serde_json::Value>); 13] = [
+    let ways: [(&str, String, Option<serde_json::Value>); 16] = [
+        // Before the questions: what a guest asks for in vain it sees there itself.
+        ("GET", "/api/quality".into(), None),
+        ("GET", "/quality".into(), None),
         ("GET", "/api/search?q=payroll+vault+zanzibar".into(), None),
         ("GET", "/api/suggest?q=payroll".into(), None),
         ("GET", "/api/documents".into(), None),
@@ -77,6 +80,11 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
         ("GET", format!("/document/{id}"), None),
         ("GET", "/api/jobs".into(), None),
         ("GET", "/api/status".into(), None),
+        (
+            "GET",
+            "/api/search?q=payroll+vault&include_expired=1".into(),
+            None,
+        ),
         ("GET", "/metrics".into(), None),
     ];
     for (method, path, body) in &ways {

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use assistant::Wanted;
 use server::local::{Call, Client, ClientError, EventLine, Outcome, Socket};
-use server::wire::SearchModeJson;
+use server::wire::{AsOfJson, SearchModeJson};
 
 use crate::common::House;
 
@@ -23,6 +23,7 @@ fn question(text: &str) -> Call {
         question: text.into(),
         history: vec![],
         extractive: false,
+        as_of: AsOfJson::default(),
     }
 }
 
@@ -48,6 +49,7 @@ fn every_command_works_through_the_socket() {
         question: "badge".into(),
         k: 5,
         mode: SearchModeJson::Lexical,
+        as_of: AsOfJson::default(),
     };
     let Ok(Outcome::Search(found)) = call(&house, search) else {
         panic!("no search");
