@@ -89,6 +89,9 @@ pub(crate) struct SettingArgs {
     /// How often the server looks at all of them anyway, such as `15min`
     #[arg(long, global = true, value_name = "TIME")]
     pub(crate) sync_every: Option<String>,
+    /// File with the passwords of encrypted PDF files, one on each line
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) pdf_passwords: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

@@ -33,7 +33,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 20] = [
+pub(crate) const KEYS: [Key; 21] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -53,6 +53,7 @@ pub(crate) const KEYS: [Key; 20] = [
     text("callers"),
     text("watch"),
     text("sync_every"),
+    text("pdf_passwords"),
     text("log"),
 ];
 
@@ -159,6 +160,8 @@ pub(crate) struct Settings {
     pub(crate) sync_every: Duration,
     /// Sources beyond folders.
     pub(crate) sources: Vec<Spec>,
+    /// File with the passwords of encrypted PDF files, one a line.
+    pub(crate) pdf_passwords: Option<PathBuf>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -236,6 +239,7 @@ impl Settings {
             watch: watch(get("watch"))?,
             sync_every: every(get("sync_every"))?,
             sources: Vec::new(),
+            pdf_passwords: file_of(get("pdf_passwords"), environment, file),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -308,6 +312,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "callers" => args.callers.as_deref(),
         "watch" => args.watch.as_deref(),
         "sync_every" => args.sync_every.as_deref(),
+        "pdf_passwords" => args.pdf_passwords.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -484,12 +489,22 @@ fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Res
             hanok.join(below)
         });
     };
+    Ok(path_of(value, raw, environment, file))
+}
+
+/// A file setting, read like a folder.
+fn file_of(raw: &Raw, environment: &Environment, file: &Path) -> Option<PathBuf> {
+    let value = raw.value.as_deref().filter(|value| !value.is_empty())?;
+    Some(path_of(value, raw, environment, file))
+}
+
+fn path_of(value: &str, raw: &Raw, environment: &Environment, file: &Path) -> PathBuf {
     let path = match (value.strip_prefix("~/"), environment.home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(value),
     };
-    Ok(match (raw.source, file.parent()) {
+    match (raw.source, file.parent()) {
         (Source::File, Some(parent)) => parent.join(path),
         _ => path,
-    })
+    }
 }

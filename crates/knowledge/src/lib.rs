@@ -5,6 +5,7 @@
 pub mod access;
 mod alike;
 mod analyser;
+mod boxes;
 mod catalog;
 mod dense;
 mod embedding;
@@ -16,6 +17,7 @@ mod keep;
 mod lexical;
 pub mod mirror;
 pub mod passage;
+mod picture;
 mod prepare;
 mod question;
 pub mod read;
@@ -36,8 +38,10 @@ pub mod watch;
 mod writer;
 
 pub use access::{Audience, Reader};
+pub use boxes::{PageMarks, PageWords, Rect};
 pub use error::StoreError;
 pub use keep::{Backup, BackupFile};
+pub use picture::PagePicture;
 pub use prepare::ReadOptions;
 pub use store::Store;
 pub use suggest::Suggestion;

@@ -301,7 +301,10 @@ mod tests {
             phrases.map(pairs).collect()
         };
         let two = vec![("earli".to_owned(), 0), ("termin".to_owned(), 1)];
-        assert_eq!(phrases("what is \"early termination\"?"), std::slice::from_ref(&two));
+        assert_eq!(
+            phrases("what is \"early termination\"?"),
+            std::slice::from_ref(&two)
+        );
         assert_eq!(
             phrases("\u{201C}early termination\u{201D} and \u{300C}one"),
             [two]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 3;
+pub(crate) const SCHEMA_VERSION: i64 = 4;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -22,12 +22,26 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      INSERT INTO meta (key, value) VALUES ('audience_seq', 0);",
     // Version 3: the folders that are kept in step.
     "CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;",
+    // Version 4: where words stand on pages. PDF files wait to be read again: until then, text alone is shown.
+    "CREATE TABLE page_words (
+         document_id TEXT NOT NULL,
+         version TEXT NOT NULL,
+         page INTEGER NOT NULL,
+         width INTEGER NOT NULL,
+         height INTEGER NOT NULL,
+         words BLOB NOT NULL,
+         PRIMARY KEY (document_id, version, page)
+     ) WITHOUT ROWID;
+     UPDATE documents SET cutter = 0 WHERE format = 'pdf';
+     INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+         SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'pdf';",
 ];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
 /// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
 /// safe on disk. Documents with the same readers share a row of `audiences` (see [`crate::access`]); rows are never
-/// used for another audience.
+/// used for another audience. `page_words` says where the words of a page stand (see [`crate::boxes`]); sizes are in
+/// quarter points.
 const LAYOUT: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -65,6 +79,15 @@ CREATE TABLE versions (
     text TEXT NOT NULL,
     PRIMARY KEY (document_id, version)
 );
+CREATE TABLE page_words (
+    document_id TEXT NOT NULL,
+    version TEXT NOT NULL,
+    page INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    words BLOB NOT NULL,
+    PRIMARY KEY (document_id, version, page)
+) WITHOUT ROWID;
 CREATE TABLE passages (
     passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
     document_id TEXT NOT NULL,

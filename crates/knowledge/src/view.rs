@@ -34,8 +34,8 @@ pub struct Neighbours {
 
 /// A store as one reader sees it, at the moment when it was made.
 pub struct View<'a> {
-    store: &'a Store,
-    allowed: AudienceSet,
+    pub(crate) store: &'a Store,
+    pub(crate) allowed: AudienceSet,
     is_keeper: bool,
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::page::Templates;
+use crate::pictures::Pictures;
 use crate::wire::StatusJson;
 
 /// Questions and generations that may be in work or waiting at once; one more gets a 429.
@@ -21,6 +22,9 @@ const N_ASKS_RUNNING_MAX: usize = 8;
 
 /// Embedding requests at once: each keeps all cores busy.
 const N_EMBEDDINGS_RUNNING_MAX: usize = 1;
+
+/// Pages drawn at once: each keeps a core busy in a process of its own.
+const N_DRAWINGS_MAX: usize = 2;
 
 /// Somebody with a token of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +132,8 @@ pub struct Shared {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) asks: Arc<Semaphore>,
     pub(crate) embeddings: Arc<Semaphore>,
+    pub(crate) drawings: Arc<Semaphore>,
+    pub(crate) pictures: Pictures,
     generation: RwLock<Generation>,
 }
 
@@ -177,6 +183,8 @@ impl App {
             requests: Arc::new(Semaphore::new(N_REQUESTS_MAX)),
             asks: Arc::new(Semaphore::new(N_ASKS_RUNNING_MAX)),
             embeddings: Arc::new(Semaphore::new(N_EMBEDDINGS_RUNNING_MAX)),
+            drawings: Arc::new(Semaphore::new(N_DRAWINGS_MAX)),
+            pictures: Pictures::default(),
             generation: RwLock::new(generation),
             assistant,
         }));

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreError;
 use crate::schema;
 
-pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPassage, meta};
+pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
 pub(crate) use write::{Marks, NewDocument, QueueEntry};
 
 /// How long a statement waits for another process's commit.
