@@ -60,12 +60,14 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
     let id = secret_id(&house);
     let question = json!({"question": "What is the payroll vault code?", "extractive": true});
     let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
-    let ways: [(&str, String, Option<serde_json::Value>); 13] = [
+    let ways: [(&str, String, Option<serde_json::Value>); 15] = [
         ("GET", "/api/search?q=payroll+vault+zanzibar".into(), None),
         ("GET", "/api/suggest?q=payroll".into(), None),
         ("GET", "/api/documents".into(), None),
         ("GET", format!("/api/documents/{id}"), None),
         ("GET", format!("/api/documents/{id}?start=0&end=9"), None),
+        ("GET", format!("/api/documents/{id}/marks?start=0&end=9"), None),
+        ("GET", format!("/api/documents/{id}/pages/1/picture"), None),
         ("POST", "/api/ask".into(), Some(question.clone())),
         (
             "POST",
@@ -95,6 +97,14 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
         (
             format!("/document/{id}"),
             "/document/d0000000000000000".to_owned(),
+        ),
+        (
+            format!("/api/documents/{id}/marks?start=0&end=9"),
+            "/api/documents/d0000000000000000/marks?start=0&end=9".to_owned(),
+        ),
+        (
+            format!("/api/documents/{id}/pages/1/picture"),
+            "/api/documents/d0000000000000000/pages/1/picture".to_owned(),
         ),
     ] {
         let (hidden, absent) = (

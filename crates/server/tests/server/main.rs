@@ -11,4 +11,5 @@ mod completion;
 mod documents;
 mod local;
 mod page;
+mod pages;
 mod safety;
