@@ -93,6 +93,9 @@ pub(crate) struct SettingArgs {
     /// too, or `off`
     #[arg(long, global = true, value_name = "WHAT")]
     pub(crate) refusals: Option<String>,
+    /// File with the passwords of encrypted PDF files, one on each line
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) pdf_passwords: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
-use knowledge::{Access, AsOf, Embed, Reader, Store, StoreError, StoreStatus};
+use knowledge::read::Passwords;
+use knowledge::{Access, AsOf, Embed, ReadOptions, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AsOfJson, AskJson, AskStreamEvent, DateJson, TurnJson};
@@ -151,7 +152,35 @@ fn not_asked(error: AskError) -> Failure {
 
 /// Opens the store of the data directory.
 pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
-    Store::open(&settings.data_dir, access).map_err(not_stored)
+    let options = ReadOptions {
+        worker_exe: this_program(),
+        passwords: passwords(settings)?,
+        ..ReadOptions::default()
+    };
+    let store = Store::open(&settings.data_dir, access).map_err(not_stored)?;
+    store.configure(options);
+    Ok(store)
+}
+
+/// This program, to be started again as the reader of hostile formats. Where the system has a name for "the program that
+/// runs", that one holds even when the file has been replaced by a newer version meanwhile.
+fn this_program() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    match stdx::fs::symlink_metadata(&running) {
+        Ok(_) => Some(running),
+        Err(_) => std::env::current_exe().ok(),
+    }
+}
+
+fn passwords(settings: &Settings) -> Result<Passwords> {
+    let Some(path) = &settings.pdf_passwords else {
+        return Ok(Passwords::default());
+    };
+    let text = stdx::fs::read_to_string(path).or_environment()?;
+    Passwords::parse(&text).map_err(|what| {
+        Failure::misuse(format!("the file of passwords `{}`: {what}", path.display()))
+            .hint("it has one password on each line and nothing else")
+    })
 }
 
 /// What a store holds, all of it, whenever it holds.

@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 21] = [
+pub(crate) const KEYS: [Key; 22] = [
     text("data_dir"),
     text("models_dir"),
     text("model"),
@@ -56,6 +56,7 @@ pub(crate) const KEYS: [Key; 21] = [
     text("watch"),
     text("sync_every"),
     text("refusals"),
+    text("pdf_passwords"),
     text("log"),
 ];
 
@@ -164,6 +165,8 @@ pub(crate) struct Settings {
     pub(crate) sources: Vec<Spec>,
     /// What the server remembers of refused questions.
     pub(crate) refusals: Refusals,
+    /// File with the passwords of encrypted PDF files, one a line.
+    pub(crate) pdf_passwords: Option<PathBuf>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -242,6 +245,7 @@ impl Settings {
             sync_every: every(get("sync_every"))?,
             sources: Vec::new(),
             refusals: refusals(get("refusals"))?,
+            pdf_passwords: file_of(get("pdf_passwords"), environment, file),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -316,6 +320,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "watch" => args.watch.as_deref(),
         "sync_every" => args.sync_every.as_deref(),
         "refusals" => args.refusals.as_deref(),
+        "pdf_passwords" => args.pdf_passwords.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -504,12 +509,22 @@ fn folder(raw: &Raw, environment: &Environment, file: &Path, below: &str) -> Res
             hanok.join(below)
         });
     };
+    Ok(path_of(value, raw, environment, file))
+}
+
+/// A file setting, read like a folder.
+fn file_of(raw: &Raw, environment: &Environment, file: &Path) -> Option<PathBuf> {
+    let value = raw.value.as_deref().filter(|value| !value.is_empty())?;
+    Some(path_of(value, raw, environment, file))
+}
+
+fn path_of(value: &str, raw: &Raw, environment: &Environment, file: &Path) -> PathBuf {
     let path = match (value.strip_prefix("~/"), environment.home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(value),
     };
-    Ok(match (raw.source, file.parent()) {
+    match (raw.source, file.parent()) {
         (Source::File, Some(parent)) => parent.join(path),
         _ => path,
-    })
+    }
 }

@@ -5,6 +5,7 @@
 pub mod access;
 mod alike;
 mod analyser;
+mod boxes;
 mod catalog;
 mod dense;
 pub mod edition;
@@ -17,6 +18,7 @@ mod keep;
 mod lexical;
 pub mod mirror;
 pub mod passage;
+mod picture;
 mod prepare;
 pub mod quality;
 mod question;
@@ -40,8 +42,10 @@ pub mod watch;
 mod writer;
 
 pub use access::{Audience, Reader};
+pub use boxes::{PageMarks, PageWords, Rect};
 pub use error::StoreError;
 pub use keep::{Backup, BackupFile};
+pub use picture::PagePicture;
 pub use prepare::ReadOptions;
 pub use store::Store;
 pub use suggest::Suggestion;

@@ -4,8 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::boxes::{PageWords, by_page as words_by_page};
 use crate::passage::{CutOptions, PassageSpan, cut};
-use crate::read::{Block, BlockKind, Format, Isolation, Limits, RawDocument, WORKER_COMMAND, read};
+use crate::read::{
+    Block, BlockKind, Format, Isolation, Limits, Means, Passwords, RawDocument, WORKER_COMMAND, read_with,
+};
 use crate::sentence;
 use crate::text::{BlockSpan, CharIndex, NormalText, normalise};
 use crate::types::PageSpan;
@@ -19,10 +22,20 @@ pub struct ReadOptions {
     pub worker_exe: Option<PathBuf>,
     /// How much of a document is read before it is refused.
     pub limits: Limits,
+    /// What opens encrypted PDF files.
+    pub passwords: Passwords,
 }
 
 impl ReadOptions {
-    fn isolation(&self) -> Isolation {
+    pub(crate) fn means<'a>(&'a self, isolation: &'a Isolation) -> Means<'a> {
+        Means {
+            isolation,
+            limits: &self.limits,
+            passwords: &self.passwords,
+        }
+    }
+
+    pub(crate) fn isolation(&self) -> Isolation {
         match &self.worker_exe {
             Some(exe) => Isolation::Process {
                 exe: exe.clone(),
@@ -42,6 +55,8 @@ pub(crate) struct Prepared {
     pub(crate) text: String,
     pub(crate) n_chars: usize,
     pub(crate) pages: Vec<PageSpan>,
+    /// Where words stand; empty where pages have no size.
+    pub(crate) page_words: Vec<PageWords>,
     pub(crate) passages: Vec<PreparedPassage>,
     /// What the document says of itself.
     pub(crate) stated: Stated,
@@ -60,7 +75,7 @@ pub(crate) struct PreparedPassage {
 /// Reads a file's bytes; the error is one sentence for people.
 pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Result<Prepared, String> {
     let document =
-        read(path, bytes, &options.isolation(), &options.limits).map_err(|error| error.to_string())?;
+        read_with(path, bytes, options.means(&options.isolation())).map_err(|error| error.to_string())?;
     for warning in &document.warnings {
         tracing::warn!(path = %path.display(), warning, "not everything in a document was read");
     }
@@ -80,12 +95,14 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
             kind: BlockKind::Paragraph,
             text: (*text).to_owned(),
             page: Some(*page),
+            words: Vec::new(),
         });
     let document = RawDocument {
         format: Format::Pdf,
         title: Some(title.to_owned()),
         blocks: blocks.collect(),
         n_pages: pages.last().map(|(page, _)| *page),
+        page_sizes: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     };
@@ -119,6 +136,7 @@ fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared 
         stated: stated(document, &normal),
         n_chars: normal.n_chars,
         pages: normal.pages,
+        page_words: words_by_page(&normal.words, &document.page_sizes),
         text: normal.text,
         passages,
     }
@@ -211,6 +229,7 @@ fn cut_blocks(normal: &NormalText, index: &CharIndex, mut blocks: Vec<BlockSpan>
         n_chars: end - offset,
         blocks,
         pages: Vec::new(),
+        words: Vec::new(),
     };
     let mut spans = cut(&part, &CutOptions::default());
     for span in &mut spans {

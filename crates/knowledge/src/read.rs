@@ -13,6 +13,7 @@ mod builder;
 mod code;
 mod csv;
 mod docx;
+mod draw;
 mod email;
 mod encoding;
 mod epub;
@@ -26,6 +27,7 @@ mod markdown;
 mod odf;
 mod office;
 mod package;
+mod passwords;
 mod pdf;
 mod plain;
 mod pptx;
@@ -34,10 +36,11 @@ mod xlsx;
 mod xml;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use error::{ReadError, Unit};
-pub use isolate::{Isolation, WORKER_COMMAND, isolated, read, worker_main};
+pub use error::{PictureError, ReadError, Unit};
+pub use isolate::{Isolation, Means, WORKER_COMMAND, draw_page, isolated, read, read_with, worker_main};
+pub use passwords::Passwords;
 
 /// What a document is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +66,36 @@ pub struct Block {
     pub text: String,
     /// 1-based page on which it begins; `None` where the format has no pages.
     pub page: Option<u32>,
+    /// Where each word of `text` (parted by white space) stands on the page; empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<WordBox>,
+}
+
+/// Where a word stands on its page, in quarters of a point from the upper left corner of the page as it is shown
+/// (turned and cropped). Words that the reader added, such as the bars between cells, have no width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "[u16; 4]", into = "[u16; 4]")]
+pub struct WordBox {
+    /// Left edge.
+    pub x: u16,
+    /// Upper edge.
+    pub y: u16,
+    /// Width.
+    pub width: u16,
+    /// Height.
+    pub height: u16,
+}
+
+impl From<[u16; 4]> for WordBox {
+    fn from([x, y, width, height]: [u16; 4]) -> Self {
+        Self { x, y, width, height }
+    }
+}
+
+impl From<WordBox> for [u16; 4] {
+    fn from(of: WordBox) -> Self {
+        [of.x, of.y, of.width, of.height]
+    }
 }
 
 /// A format that can be read.
@@ -142,6 +175,10 @@ pub struct RawDocument {
     pub blocks: Vec<Block>,
     /// Pages; `None` where the format has none.
     pub n_pages: Option<u32>,
+    /// Width and height of each page as it is shown, in quarters of a point; zero for a page too large to measure so.
+    /// Empty where pages have no size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub page_sizes: Vec<[u16; 2]>,
     /// One sentence for each thing left out.
     pub warnings: Vec<String>,
     /// What the document's properties or front matter state, by name, as it is written there.
@@ -210,17 +247,19 @@ impl Default for Limits {
     }
 }
 
-/// A reading under way: its limits and when it must be over.
+/// A reading under way: its limits, when it must be over, and what opens encrypted documents.
 #[derive(Debug, Clone, Copy)]
 struct Run<'a> {
     limits: &'a Limits,
+    passwords: &'a Passwords,
     deadline: Instant,
 }
 
 impl<'a> Run<'a> {
-    fn start(limits: &'a Limits) -> Self {
+    fn start(limits: &'a Limits, passwords: &'a Passwords) -> Self {
         Self {
             limits,
+            passwords,
             deadline: Instant::now() + limits.max_time,
         }
     }
@@ -290,8 +329,18 @@ pub fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
 ///
 /// One of [`ReadError`], each a sentence.
 pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
+    read_locked(path, bytes, limits, &Passwords::default())
+}
+
+/// Reads a document that one of these passwords may open.
+fn read_locked(
+    path: &Path,
+    bytes: &[u8],
+    limits: &Limits,
+    passwords: &Passwords,
+) -> Result<RawDocument, ReadError> {
     refuse_large(bytes.len() as u64, limits)?;
-    read_within(path, bytes, 0, Run::start(limits))
+    read_within(path, bytes, 0, Run::start(limits, passwords))
 }
 
 /// Reads a document that may lie within another one, `depth` deep.

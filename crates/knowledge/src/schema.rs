@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 4;
+pub(crate) const SCHEMA_VERSION: i64 = 5;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -53,6 +53,19 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
          question TEXT,
          nearest TEXT NOT NULL
      );",
+    // Version 5: where words stand on pages. PDF files wait to be read again: until then, text alone is shown.
+    "CREATE TABLE page_words (
+         document_id TEXT NOT NULL,
+         version TEXT NOT NULL,
+         page INTEGER NOT NULL,
+         width INTEGER NOT NULL,
+         height INTEGER NOT NULL,
+         words BLOB NOT NULL,
+         PRIMARY KEY (document_id, version, page)
+     ) WITHOUT ROWID;
+     UPDATE documents SET cutter = 0 WHERE format = 'pdf';
+     INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+         SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'pdf';",
 ];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
@@ -60,6 +73,7 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
 /// safe on disk. Documents with the same readers that hold on the same days share a row of `audiences` (see
 /// [`crate::access`] and [`crate::validity`]; an empty text is an open end); rows are never used for another audience.
 /// `stated` is what a document says of itself, NULL where it was not asked yet; `owner` and `replaces` are what counts.
+/// `page_words` says where the words of a page stand (see [`crate::boxes`]); sizes are in quarter points.
 const LAYOUT: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -106,6 +120,15 @@ CREATE TABLE versions (
     text TEXT NOT NULL,
     PRIMARY KEY (document_id, version)
 );
+CREATE TABLE page_words (
+    document_id TEXT NOT NULL,
+    version TEXT NOT NULL,
+    page INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    words BLOB NOT NULL,
+    PRIMARY KEY (document_id, version, page)
+) WITHOUT ROWID;
 CREATE TABLE passages (
     passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
     document_id TEXT NOT NULL,

@@ -10,9 +10,11 @@ pub use crate::types::PageSpan;
 
 mod index;
 mod lines;
+mod words;
 
 pub use index::CharIndex;
 pub(crate) use lines::begins_entry;
+pub use words::WordSpan;
 
 /// Marks within a block's text where the next page begins.
 const PAGE_TURN: char = '\u{C}';
@@ -42,6 +44,8 @@ pub struct NormalText {
     /// All pages in order, each beginning where the one before ends; empty where the format has none. A page
     /// without text is an empty range.
     pub pages: Vec<PageSpan>,
+    /// Where the words stand on their pages, in the order of the text; empty where the format does not tell.
+    pub words: Vec<WordSpan>,
 }
 
 impl NormalText {
@@ -72,6 +76,7 @@ pub fn normalise(document: &RawDocument) -> NormalText {
         n_chars: out.n_chars,
         blocks: out.blocks,
         pages,
+        words: out.words,
     }
 }
 
@@ -85,6 +90,7 @@ struct Out {
     text: String,
     n_chars: usize,
     blocks: Vec<BlockSpan>,
+    words: Vec<WordSpan>,
     /// Where pages begin: position and number.
     turns: Vec<(usize, u32)>,
     /// Whether every line stays one, also the blank ones: source code is cited by line.
@@ -111,7 +117,7 @@ impl Out {
                 );
             self.push(if is_same_list { "\n" } else { "\n\n" });
         }
-        let start = self.n_chars;
+        let (start, start_byte) = (self.n_chars, self.text.len());
         let mut page = block.page;
         if let Some(page) = page {
             self.turns.push((start, page));
@@ -124,6 +130,7 @@ impl Out {
             let composed: String = segment.nfc().collect();
             self.push(&composed);
         }
+        words::place(block, &self.text[start_byte..], start, &mut self.words);
         self.blocks.push(BlockSpan {
             kind: block.kind,
             start,

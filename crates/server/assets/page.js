@@ -87,6 +87,7 @@ async function openPanel(citation, from) {
   $("panel-where").textContent = [where(citation), citation.path.split("/").pop()].filter(Boolean).join(" · ");
   $("panel-link").href = address(citation);
   $("panel-text").textContent = T.panel_loading;
+  $("panel-pages").hidden = true;
   panel.hidden = false;
   $("shade").hidden = false;
   document.body.classList.add("with-panel");
@@ -97,10 +98,75 @@ async function openPanel(citation, from) {
     const response = await fetch(`/api/documents/${encodeURIComponent(citation.document_id)}?${values}`);
     if (!response.ok) throw new Error(response.status);
     const part = await response.json();
-    if (mine === opening) showPart(part, citation);
+    if (mine !== opening) return;
+    showPart(part, citation);
+    // The text stands already; a page that cannot be shown takes nothing from it.
+    if (part.document.format === "pdf") showPages(citation, () => mine === opening).catch(() => {});
   } catch {
     if (mine === opening) $("panel-text").textContent = T.panel_failed;
   }
+}
+
+// ---------------------------------------------------------------- pages as they look
+
+// A picture that does not come says why, and the text takes its place.
+function watchPicture(figure) {
+  const image = figure.querySelector("img");
+  const failed = async () => {
+    figure.classList.add("missing");
+    let code = "";
+    try {
+      code = (await (await fetch(image.src)).json()).error.code;
+    } catch {
+      // Without a reason it is said that there is no picture.
+    }
+    figure.querySelector("figcaption").textContent = code === "file_changed" ? T.picture_changed : T.picture_failed;
+  };
+  image.addEventListener("error", failed);
+  if (image.complete && !image.naturalWidth) failed();
+}
+
+for (const figure of document.querySelectorAll("figure.leaf")) watchPicture(figure);
+
+function svg(tag, values, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function leaf(page, citation) {
+  const values = new URLSearchParams({ version: citation.version, width: 1200 });
+  const path = `/api/documents/${encodeURIComponent(citation.document_id)}/pages/${page.page}/picture?${values}`;
+  const size = { width: Math.round(page.width), height: Math.round(page.height) };
+  const image = make("img", { ...size, alt: fill(T.picture_alt, { n: page.page }), src: path });
+  const box = { class: "marks", viewBox: `0 0 ${page.width} ${page.height}`, preserveAspectRatio: "none" };
+  const marks = svg("svg", { ...box, "aria-hidden": "true" }, ...page.lines.map((line) => svg("rect", line)));
+  const caption = make("figcaption", {}, fill(T.picture_caption, { n: page.page }));
+  const figure = make("figure", { class: "leaf" }, make("div", { class: "face" }, image, marks), caption);
+  watchPicture(figure);
+  return figure;
+}
+
+async function showPages(citation, isCurrent) {
+  const values = new URLSearchParams({ version: citation.version, start: citation.start, end: citation.end });
+  const response = await fetch(`/api/documents/${encodeURIComponent(citation.document_id)}/marks?${values}`);
+  if (!response.ok || !isCurrent()) return;
+  const { pages } = await response.json();
+  if (!pages.length || !isCurrent()) return;
+  const box = $("panel-pages");
+  box.replaceChildren(...pages.slice(0, 4).map((page) => leaf(page, citation)));
+  box.hidden = false;
+  const rect = box.querySelector("rect");
+  const place = rect.getBoundingClientRect();
+  box.scrollTop += place.top - box.getBoundingClientRect().top - box.clientHeight / 3;
+  scrollToQuote();
+}
+
+function scrollToQuote() {
+  const box = $("panel-text");
+  const quote = $("panel-quote");
+  if (quote) box.scrollTop = quote.offsetTop - box.offsetTop - box.clientHeight / 3;
 }
 
 function showPart(part, citation) {
@@ -129,8 +195,7 @@ function showPart(part, citation) {
     }
   });
   if (part.end < part.document.chars) box.append(" …");
-  const quote = $("panel-quote");
-  if (quote) box.scrollTop = quote.offsetTop - box.offsetTop - box.clientHeight / 3;
+  scrollToQuote();
 }
 
 function chip(citation, index) {

@@ -18,6 +18,7 @@ pub mod local;
 mod metrics;
 mod models;
 mod page;
+mod pictures;
 mod quality;
 mod selftest;
 mod serve;

@@ -22,7 +22,9 @@ use tokio::time::{Instant, Sleep};
 use crate::error::ApiError;
 use crate::intake::Intake;
 use crate::state::App;
-use crate::{ask, assets, chat, documents, embeddings, guard, http, local, models, page, quality, upload};
+use crate::{
+    ask, assets, chat, documents, embeddings, guard, http, local, models, page, pictures, quality, upload,
+};
 
 /// Bytes of a JSON or form body.
 pub(crate) const JSON_BODY_BYTES_MAX: usize = 4 << 20;
@@ -184,6 +186,8 @@ pub(crate) fn router(app: App) -> Router {
             "/api/documents/{id}",
             get(documents::one).delete(documents::delete),
         )
+        .route("/api/documents/{id}/marks", get(pictures::marks))
+        .route("/api/documents/{id}/pages/{page}/picture", get(pictures::picture))
         .route("/api/jobs", get(documents::jobs))
         .route("/api/jobs/events", get(documents::job_events));
     let people = Router::new()

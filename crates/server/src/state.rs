@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::page::Templates;
+use crate::pictures::Pictures;
 use crate::wire::StatusJson;
 
 /// Questions and generations that may be in work or waiting at once; one more gets a 429.
@@ -25,6 +26,8 @@ const N_EMBEDDINGS_RUNNING_MAX: usize = 1;
 
 /// Reports on quality at once: each walks over all documents.
 const N_REPORTS_RUNNING_MAX: usize = 1;
+/// Pages drawn at once: each keeps a core busy in a process of its own.
+const N_DRAWINGS_MAX: usize = 2;
 
 /// Somebody with a token of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +139,8 @@ pub struct Shared {
     pub(crate) asks: Arc<Semaphore>,
     pub(crate) embeddings: Arc<Semaphore>,
     pub(crate) quality: Arc<Semaphore>,
+    pub(crate) drawings: Arc<Semaphore>,
+    pub(crate) pictures: Pictures,
     generation: RwLock<Generation>,
 }
 
@@ -193,6 +198,8 @@ impl App {
             asks: Arc::new(Semaphore::new(N_ASKS_RUNNING_MAX)),
             embeddings: Arc::new(Semaphore::new(N_EMBEDDINGS_RUNNING_MAX)),
             quality: Arc::new(Semaphore::new(N_REPORTS_RUNNING_MAX)),
+            drawings: Arc::new(Semaphore::new(N_DRAWINGS_MAX)),
+            pictures: Pictures::default(),
             generation: RwLock::new(generation),
             assistant,
         }));

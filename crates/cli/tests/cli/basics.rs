@@ -85,6 +85,7 @@ port          = 7001  (environment HANOK_PORT)
 token         = (set, not shown)  (environment HANOK_TOKEN)
 groups        = (not set)  (default)
 callers       = (not set)  (default)
+pdf_passwords = (not set)  (default)
 refusals      = words  (default)
 log           = (not set)  (default)
 ";

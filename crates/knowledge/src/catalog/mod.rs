@@ -17,7 +17,7 @@ use crate::error::StoreError;
 use crate::schema;
 
 pub(crate) use quality::{RefusalRow, StreamedDocument};
-pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPassage, meta};
+pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
 pub(crate) use standing::{Known, Moved, Standing};
 pub(crate) use write::{Marks, NewDocument, QueueEntry};
 

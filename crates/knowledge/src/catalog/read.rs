@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::write::as_i64;
 use super::{Catalog, Marks, Origin, QueueEntry, Stat};
 use crate::access::{Audience, Reader};
+use crate::boxes::{self, PageWords};
 use crate::error::StoreError;
 use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
 use crate::validity::{Date, Validity};
@@ -55,6 +56,16 @@ pub(crate) struct StoredDocument {
     pub(crate) stat: Stat,
     /// Version of the cutter that made its passages.
     pub(crate) cutter: i64,
+}
+
+/// A version's pages, and where its file was.
+pub(crate) struct StoredPages {
+    pub(crate) version: String,
+    pub(crate) pages: Vec<PageSpan>,
+    pub(crate) origin: Origin,
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) format: String,
+    pub(crate) n_pages: u32,
 }
 
 /// The audiences that admit a reader, by number: all, or those whose documents hold on a day.
@@ -197,6 +208,68 @@ impl Catalog {
                 })
                 .optional()
                 .map(Option::flatten)
+        })
+    }
+
+    /// A version's name and pages; the present one if none is named.
+    pub(crate) fn pages(
+        &self,
+        id: &str,
+        version: Option<&str>,
+        allowed: &AudienceSet,
+    ) -> Result<Option<StoredPages>, StoreError> {
+        self.read("read a document's pages", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT v.version, v.pages, d.origin, d.path_bytes, v.format, v.n_pages, d.audience_id
+                     FROM versions v JOIN documents d ON d.document_id = v.document_id
+                     WHERE v.document_id = ?1 AND v.version = coalesce(?2, d.version)",
+                )?
+                .query_row(params![id, version], |row| {
+                    if !allowed.has(audience(row, 6)?) {
+                        return Ok(None);
+                    }
+                    let pages: Vec<(u32, usize, usize)> = json(row, 1)?;
+                    let span = |(page, start, end)| PageSpan { page, start, end };
+                    Ok(Some(StoredPages {
+                        version: row.get(0)?,
+                        pages: pages.into_iter().map(span).collect(),
+                        origin: Origin::from_name(&row.get::<_, String>(2)?),
+                        path_bytes: row.get(3)?,
+                        format: row.get(4)?,
+                        n_pages: row.get::<_, Option<u32>>(5)?.unwrap_or(0),
+                    }))
+                })
+                .optional()
+                .map(Option::flatten)
+        })
+    }
+
+    /// Where the words of a page of a version stand; `None` where that is not known.
+    ///
+    /// Asks nobody's rights: [`Catalog::pages`] has named the version before.
+    pub(crate) fn page_words(
+        &self,
+        id: &str,
+        version: &str,
+        page: u32,
+    ) -> Result<Option<PageWords>, StoreError> {
+        self.read("read the places of words", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT width, height, words FROM page_words
+                     WHERE document_id = ?1 AND version = ?2 AND page = ?3",
+                )?
+                .query_row(params![id, version, page], |row| {
+                    // Damaged places are no places: the text is what counts, and it stands elsewhere.
+                    let words = boxes::unpack(page, row.get_ref(2)?.as_blob()?).unwrap_or_default();
+                    Ok(PageWords {
+                        page,
+                        size: [row.get(0)?, row.get(1)?],
+                        words,
+                    })
+                })
+                .optional()
         })
     }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::standing::{Standing, audience_row};
 use super::{Catalog, Origin, Stat};
 use crate::access::Audience;
+use crate::boxes;
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
 use crate::prepare::Prepared;
@@ -122,8 +123,12 @@ impl Catalog {
         self.transact(connection, "write a document", |tx| {
             put_document(tx, new, prepared)?;
             put_version(tx, new, prepared)?;
-            drop_passages(tx, new.document_id)?;
-            put_passages(tx, new.document_id, prepared)?;
+            put_page_words(tx, new, prepared)?;
+            // Passages that stay as they were keep their ids, and with them their vectors.
+            if !has_passages(tx, new.document_id, prepared)? {
+                drop_passages(tx, new.document_id)?;
+                put_passages(tx, new.document_id, prepared)?;
+            }
             unqueue(tx, new.path_bytes)?;
             mark(tx, new.document_id)
         })
@@ -136,6 +141,7 @@ impl Catalog {
             for id in ids {
                 if tx.execute("DELETE FROM documents WHERE document_id = ?1", [id])? > 0 {
                     tx.execute("DELETE FROM versions WHERE document_id = ?1", [id])?;
+                    tx.execute("DELETE FROM page_words WHERE document_id = ?1", [id])?;
                     drop_passages(tx, id)?;
                     marks.push((id.clone(), mark(tx, id)?));
                 }
@@ -296,6 +302,54 @@ fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared)
         ],
     )
     .map(drop)
+}
+
+/// Writes where the words of each page stand, in place of what was known of this version.
+fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
+    tx.execute(
+        "DELETE FROM page_words WHERE document_id = ?1 AND version = ?2",
+        [new.document_id, new.version],
+    )?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO page_words (document_id, version, page, width, height, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for page in &prepared.page_words {
+        let [width, height] = page.size;
+        let packed =
+            boxes::pack(&page.words).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        insert.execute(params![
+            new.document_id,
+            new.version,
+            page.page,
+            width,
+            height,
+            packed
+        ])?;
+    }
+    Ok(())
+}
+
+/// Whether the stored passages of a document are these, to the letter.
+fn has_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<bool> {
+    let mut query = tx.prepare_cached(
+        "SELECT start_char, end_char, page, heading_path, text FROM passages WHERE document_id = ?1 ORDER BY ordinal",
+    )?;
+    let mut rows = query.query([document_id])?;
+    for passage in &prepared.passages {
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
+        let headings: Vec<String> = serde_json::from_str(row.get_ref(3)?.as_str()?).unwrap_or_default();
+        let is_same = row.get::<_, i64>(0)? == as_i64(passage.start as u64)
+            && row.get::<_, i64>(1)? == as_i64(passage.end as u64)
+            && row.get::<_, Option<u32>>(2)? == passage.page
+            && headings == passage.heading_path
+            && row.get_ref(4)?.as_str()? == passage.text;
+        if !is_same {
+            return Ok(false);
+        }
+    }
+    Ok(rows.next()?.is_none())
 }
 
 /// Drops a document's passages and their vectors; the counter tells holders of vectors to look again.

@@ -13,6 +13,7 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
             kind: *kind,
             text: text.clone(),
             page: None,
+            words: Vec::new(),
         })
         .collect();
     let document = RawDocument {
@@ -20,6 +21,7 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
         title: None,
         blocks,
         n_pages: None,
+        page_sizes: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     };

@@ -2,7 +2,7 @@
 //!
 //! Not the normaliser: spacing and composition of characters are decided later, once for all formats.
 
-use super::{Block, BlockKind, Format, RawDocument, ReadError, Run, Unit};
+use super::{Block, BlockKind, Format, RawDocument, ReadError, Run, Unit, WordBox};
 
 /// How many pushes go by between two looks at the clock.
 const TIME_CHECK_EVERY: usize = 256;
@@ -15,6 +15,7 @@ const PROPERTY_BYTES_MAX: usize = 1_000;
 pub(super) struct Builder<'a> {
     run: Run<'a>,
     blocks: Vec<Block>,
+    page_sizes: Vec<[u16; 2]>,
     warnings: Vec<String>,
     invisible: usize,
     hidden: usize,
@@ -27,6 +28,7 @@ impl<'a> Builder<'a> {
         Self {
             run,
             blocks: Vec::new(),
+            page_sizes: Vec::new(),
             warnings: Vec::new(),
             invisible: 0,
             hidden: 0,
@@ -46,13 +48,33 @@ impl<'a> Builder<'a> {
 
     /// Adds a block; one without visible text is left out.
     pub(super) fn push(&mut self, kind: BlockKind, text: &str, page: Option<u32>) -> Result<(), ReadError> {
+        self.push_placed(kind, text, page, Vec::new())
+    }
+
+    /// Adds a block whose words have these places on its page.
+    pub(super) fn push_placed(
+        &mut self,
+        kind: BlockKind,
+        text: &str,
+        page: Option<u32>,
+        mut words: Vec<WordBox>,
+    ) -> Result<(), ReadError> {
         if self.blocks.len().is_multiple_of(TIME_CHECK_EVERY) {
             self.run.check_time()?;
         }
-        let text = self.visible(text);
-        if text.trim().is_empty() {
+        let n_invisible = self.invisible;
+        let shown = self.visible(text);
+        if shown.trim().is_empty() {
             return Ok(());
         }
+        if !words.is_empty() && self.invisible > n_invisible {
+            // A word of nothing but invisible characters is gone, and its place with it.
+            let mut stays = text
+                .split_whitespace()
+                .map(|word| !word.chars().all(is_invisible));
+            words.retain(|_| stays.next().unwrap_or(false));
+        }
+        let text = shown;
         let limits = self.run.limits;
         if self.blocks.len() >= limits.max_blocks {
             let limit = limits.max_blocks as u64;
@@ -71,8 +93,18 @@ impl<'a> Builder<'a> {
                 limit,
             });
         }
-        self.blocks.push(Block { kind, text, page });
+        self.blocks.push(Block {
+            kind,
+            text,
+            page,
+            words,
+        });
         Ok(())
+    }
+
+    /// Notes the size of the next page.
+    pub(super) fn push_page_size(&mut self, size: [u16; 2]) {
+        self.page_sizes.push(size);
     }
 
     /// Notes something that was left out.
@@ -137,6 +169,7 @@ impl<'a> Builder<'a> {
             title,
             blocks: self.blocks,
             n_pages,
+            page_sizes: self.page_sizes,
             warnings: self.warnings,
             properties: self.properties,
         }

@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Passwords;
+
 /// A document that was not read, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ReadError {
@@ -33,6 +35,20 @@ pub enum ReadError {
     /// Locked by a password.
     #[error("the document is encrypted; save a copy without a password and take that in")]
     Encrypted,
+    /// A PDF file that needs a password, or another one than those that are known.
+    #[error("{}", locked(*n_tried))]
+    Locked {
+        /// How many passwords were tried.
+        n_tried: usize,
+    },
+    /// Encrypted by a method that cannot be undone here.
+    #[error(
+        "the document is encrypted by {method}, which cannot be read; save a copy without a password and take that in"
+    )]
+    UnknownEncryption {
+        /// What the document says of it.
+        method: String,
+    },
     /// Damaged, or not what it says it is.
     #[error("the document is damaged: {what}; open it in its own program, save it anew and try again")]
     Corrupt {
@@ -71,6 +87,42 @@ pub enum ReadError {
         /// The operating system's sentence.
         what: String,
     },
+}
+
+impl ReadError {
+    /// None of these passwords opens it.
+    pub(super) fn encrypted_pdf(passwords: &Passwords) -> Self {
+        Self::Locked {
+            n_tried: passwords.len(),
+        }
+    }
+}
+
+fn locked(n_tried: usize) -> String {
+    let found = match n_tried {
+        0 => "the document needs a password".to_owned(),
+        1 => "the document needs another password than the one that is known".to_owned(),
+        n => format!("the document needs another password than the {n} that are known"),
+    };
+    format!(
+        "{found}; write it on a line of the file that the setting `pdf_passwords` names and take the document in again"
+    )
+}
+
+/// A page that cannot be shown as a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum PictureError {
+    /// The document has no such page.
+    #[error("there is no page {page}; the document has {n_pages}")]
+    NoSuchPage {
+        /// The page asked for.
+        page: u32,
+        /// How many there are.
+        n_pages: u32,
+    },
+    /// The document cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 fn no_text(n_pages: Option<u32>) -> String {

@@ -17,7 +17,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stdx::process::{ProcessLimits, limit_this_process};
 
-use super::{Format, Limits, RawDocument, ReadError, format_of, read_document, refuse_large};
+use super::{
+    Format, Limits, Passwords, PictureError, RawDocument, ReadError, draw, format_of, read_locked,
+    refuse_large,
+};
 
 /// The hidden sub-command with which a program starts [`worker_main`].
 pub const WORKER_COMMAND: &str = "__read";
@@ -26,8 +29,8 @@ pub const WORKER_COMMAND: &str = "__read";
 const STACK_BYTES: usize = 64 << 20;
 /// How much longer than a document's own time limit its reader may live.
 const GRACE: Duration = Duration::from_secs(3);
-/// Longest request header: a file name and some numbers.
-const MAX_HEADER_BYTES: u64 = 64 << 10;
+/// Longest request header: a file name, passwords and some numbers.
+const MAX_HEADER_BYTES: u64 = 256 << 10;
 /// JSON needs at most so many bytes for one byte of text, names of blocks apart.
 const ANSWER_GROWTH: u64 = 3;
 /// What an answer may have beyond its text.
@@ -62,14 +65,48 @@ impl Isolation {
     }
 }
 
-/// What the child is asked; the document's bytes follow it.
+/// What the child is asked; the document's bytes follow it. Passwords come this way too: other users of the machine
+/// can see a process's arguments and environment, but not its pipes.
 #[derive(Serialize, Deserialize)]
 struct Request {
     name: String,
     limits: Limits,
+    passwords: Passwords,
+    task: Task,
 }
 
-/// Reads a document; the formats that attackers like where `isolation` says.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Task {
+    Read,
+    /// One page as a picture of at most so many pixels across.
+    Draw {
+        page: u32,
+        width: u32,
+    },
+}
+
+impl Request {
+    /// Most bytes of an honest answer.
+    fn answer_max(&self) -> u64 {
+        match self.task {
+            Task::Read => self.limits.max_text_bytes as u64 * ANSWER_GROWTH + ANSWER_EXTRA_BYTES,
+            Task::Draw { .. } => draw::MAX_PICTURE_BYTES,
+        }
+    }
+}
+
+/// With what documents are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// Where the formats that attackers like are read.
+    pub isolation: &'a Isolation,
+    /// How much of a document is read before it is refused.
+    pub limits: &'a Limits,
+    /// What opens encrypted PDF files.
+    pub passwords: &'a Passwords,
+}
+
+/// Reads a document that needs no password; the formats that attackers like where `isolation` says.
 ///
 /// # Errors
 ///
@@ -80,12 +117,63 @@ pub fn read(
     isolation: &Isolation,
     limits: &Limits,
 ) -> Result<RawDocument, ReadError> {
-    refuse_large(bytes.len() as u64, limits)?;
+    let passwords = &Passwords::default();
+    let means = Means {
+        isolation,
+        limits,
+        passwords,
+    };
+    read_with(path, bytes, means)
+}
+
+/// Reads a document. Encrypted PDF files are opened with the first password that fits.
+///
+/// # Errors
+///
+/// One of [`ReadError`], each a sentence.
+pub fn read_with(path: &Path, bytes: &[u8], means: Means<'_>) -> Result<RawDocument, ReadError> {
+    refuse_large(bytes.len() as u64, means.limits)?;
     // Telling the format opens at most the table of contents of a zip file.
     let format = guarded_format(path, bytes)?;
-    match isolation {
-        Isolation::Process { exe, args } if format.is_hostile() => in_process(exe, args, path, bytes, limits),
-        _ => in_thread(path, bytes, limits),
+    match means.isolation {
+        Isolation::Process { exe, args } if format.is_hostile() => {
+            let request = Request::to(Task::Read, path, means);
+            in_process(exe, args, &request, bytes, document_of)
+        }
+        _ => read_in_thread(path, bytes, means.limits, means.passwords),
+    }
+}
+
+/// Draws a page of a PDF file, 1-based, as a PNG picture of `width` pixels across, or less where the page is so high
+/// that the picture would be too large.
+///
+/// # Errors
+///
+/// [`PictureError`]: there is no such page, or the file cannot be read.
+pub fn draw_page(bytes: &[u8], (page, width): (u32, u32), means: Means<'_>) -> Result<Vec<u8>, PictureError> {
+    refuse_large(bytes.len() as u64, means.limits)?;
+    let limits = &draw::limits(means.limits);
+    let means = Means { limits, ..means };
+    match means.isolation {
+        Isolation::Process { exe, args } => {
+            let request = Request::to(Task::Draw { page, width }, Path::new(""), means);
+            in_process(exe, args, &request, bytes, picture_of)
+        }
+        Isolation::Thread => draw_in_thread(bytes, (page, width), limits, means.passwords),
+    }
+}
+
+impl Request {
+    fn to(task: Task, path: &Path, means: Means<'_>) -> Self {
+        Self {
+            name: path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            limits: means.limits.clone(),
+            passwords: means.passwords.clone(),
+            task,
+        }
     }
 }
 
@@ -96,7 +184,18 @@ pub fn read(
 /// One of [`ReadError`], each a sentence.
 pub fn isolated(exe: &Path, path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
     refuse_large(bytes.len() as u64, limits)?;
-    in_process(exe, &[WORKER_COMMAND.into()], path, bytes, limits)
+    let isolation = &Isolation::Process {
+        exe: exe.to_owned(),
+        args: vec![WORKER_COMMAND.into()],
+    };
+    let passwords = &Passwords::default();
+    let means = Means {
+        isolation,
+        limits,
+        passwords,
+    };
+    let request = Request::to(Task::Read, path, means);
+    in_process(exe, &[WORKER_COMMAND.into()], &request, bytes, document_of)
 }
 
 fn guarded_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
@@ -119,45 +218,69 @@ fn timed_out(limits: &Limits) -> ReadError {
     }
 }
 
-fn in_thread(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
-    let (path, bytes, own_limits) = (path.to_owned(), bytes.to_owned(), limits.clone());
+fn read_in_thread(
+    path: &Path,
+    bytes: &[u8],
+    limits: &Limits,
+    passwords: &Passwords,
+) -> Result<RawDocument, ReadError> {
+    let (path, bytes, own_limits, passwords) = (
+        path.to_owned(),
+        bytes.to_owned(),
+        limits.clone(),
+        passwords.clone(),
+    );
+    in_thread(limits, move || {
+        read_locked(&path, &bytes, &own_limits, &passwords)
+    })
+}
+
+fn draw_in_thread(
+    bytes: &[u8],
+    (page, width): (u32, u32),
+    limits: &Limits,
+    passwords: &Passwords,
+) -> Result<Vec<u8>, PictureError> {
+    let (bytes, passwords) = (bytes.to_owned(), passwords.clone());
+    in_thread(limits, move || draw::page(&bytes, page, width, &passwords))
+}
+
+fn in_thread<T, E>(limits: &Limits, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ReadError> + Send + 'static,
+{
     let (sender, receiver) = mpsc::sync_channel(1);
     let spawned = thread::Builder::new()
         .name("reader".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            let result = panic::catch_unwind(AssertUnwindSafe(|| read_document(&path, &bytes, &own_limits)));
+            let result = panic::catch_unwind(AssertUnwindSafe(work));
             // Nobody listens any more if the time was over.
-            let _ = sender.send(result.unwrap_or_else(|panic| Err(crashed(&panic))));
+            let _ = sender.send(result.unwrap_or_else(|panic| Err(crashed(&panic).into())));
         });
     spawned.map_err(|error| ReadError::Io {
         what: format!("cannot start a reading thread: {error}"),
     })?;
     match receiver.recv_timeout(limits.max_time + GRACE) {
         Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(timed_out(limits)),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(timed_out(limits).into()),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(ReadError::Crashed {
             what: "its thread ended".to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 
-fn in_process(
+fn in_process<T, E: From<ReadError>>(
     exe: &Path,
     args: &[OsString],
-    path: &Path,
+    request: &Request,
     bytes: &[u8],
-    limits: &Limits,
-) -> Result<RawDocument, ReadError> {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let request = serde_json::to_vec(&Request {
-        name,
-        limits: limits.clone(),
-    })
-    .map_err(|error| ReadError::Io {
+    parse: impl FnOnce(&[u8]) -> Option<Result<T, E>>,
+) -> Result<T, E> {
+    let limits = &request.limits;
+    let header = serde_json::to_vec(request).map_err(|error| ReadError::Io {
         what: error.to_string(),
     })?;
     let mut child = Command::new(exe)
@@ -171,15 +294,25 @@ fn in_process(
         .map_err(|error| ReadError::Io {
             what: format!("cannot start the reader `{}`: {error}", exe.display()),
         })?;
-    let answer = converse(&mut child, &request, bytes, limits);
+    let answer = converse(&mut child, &header, bytes, request);
     // Killing a child that has ended does nothing; waiting clears it away.
     let _ = child.kill();
     let status = child.wait();
     match answer {
-        Answer::Bytes(bytes) => serde_json::from_slice::<Result<RawDocument, ReadError>>(&bytes)
-            .unwrap_or_else(|_| Err(ended(status.ok(), limits))),
-        Answer::Late => Err(timed_out(limits)),
+        Answer::Bytes(bytes) => parse(&bytes).unwrap_or_else(|| Err(ended(status.ok(), limits).into())),
+        Answer::Late => Err(timed_out(limits).into()),
     }
+}
+
+fn document_of(answer: &[u8]) -> Option<Result<RawDocument, ReadError>> {
+    serde_json::from_slice(answer).ok()
+}
+
+/// A line that says how it went, then the picture.
+fn picture_of(answer: &[u8]) -> Option<Result<Vec<u8>, PictureError>> {
+    let end = answer.iter().position(|byte| *byte == b'\n')?;
+    let outcome: Result<(), PictureError> = serde_json::from_slice(&answer[..end]).ok()?;
+    Some(outcome.map(|()| answer[end + 1..].to_vec()))
 }
 
 enum Answer {
@@ -188,9 +321,9 @@ enum Answer {
 }
 
 /// Writes the request and reads the answer at the same time, until the answer is complete or the time is over.
-fn converse(child: &mut Child, request: &[u8], bytes: &[u8], limits: &Limits) -> Answer {
+fn converse(child: &mut Child, header: &[u8], bytes: &[u8], request: &Request) -> Answer {
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let most = limits.max_text_bytes as u64 * ANSWER_GROWTH + ANSWER_EXTRA_BYTES;
+    let (most, limits) = (request.answer_max(), &request.limits);
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -205,8 +338,8 @@ fn converse(child: &mut Child, request: &[u8], bytes: &[u8], limits: &Limits) ->
             if let Some(mut stdin) = stdin {
                 // A child that died no longer reads; its status tells why.
                 let _ = stdin
-                    .write_all(&(request.len() as u64).to_le_bytes())
-                    .and_then(|()| stdin.write_all(request))
+                    .write_all(&(header.len() as u64).to_le_bytes())
+                    .and_then(|()| stdin.write_all(header))
                     .and_then(|()| stdin.write_all(bytes));
             }
         });
@@ -266,8 +399,20 @@ pub fn worker_main(input: &mut dyn Read, output: &mut dyn Write) -> io::Result<(
     input
         .take(request.limits.max_file_bytes + 1)
         .read_to_end(&mut bytes)?;
-    let answer = in_thread(Path::new(&request.name), &bytes, &request.limits);
-    serde_json::to_writer(&mut *output, &answer)?;
+    let (limits, passwords) = (&request.limits, &request.passwords);
+    match request.task {
+        Task::Read => {
+            let answer = read_in_thread(Path::new(&request.name), &bytes, limits, passwords);
+            serde_json::to_writer(&mut *output, &answer)?;
+        }
+        Task::Draw { page, width } => {
+            let answer = draw_in_thread(&bytes, (page, width), limits, passwords);
+            let outcome = answer.as_ref().map(|_| ());
+            serde_json::to_writer(&mut *output, &outcome)?;
+            output.write_all(b"\n")?;
+            output.write_all(answer.as_deref().unwrap_or_default())?;
+        }
+    }
     output.flush()
 }
 

@@ -17,6 +17,7 @@ mod glyphs;
 mod interpret;
 mod layout;
 mod lexer;
+mod place;
 mod truetype;
 
 /// Deepest chain of parents that a page inherits from.
@@ -65,7 +66,8 @@ pub(super) fn read(bytes: &[u8], run: Run<'_>) -> Result<RawDocument, ReadError>
             }
         };
         lost.note(&page, number, &mut builder);
-        texts.push(layout::lines(page));
+        let sheet = place::Sheet::new(page.size);
+        texts.push((layout::lines(page.runs), sheet));
     }
     blocks::build(&texts, &mut builder)?;
     lost.warn(&mut builder);
@@ -119,35 +121,60 @@ fn listed(pages: &[u32]) -> String {
     format!("{word} {}{rest}", shown.join(", "))
 }
 
-fn load(bytes: &[u8], run: Run<'_>) -> Result<Document, ReadError> {
-    // The library counts positions from the first byte, but rubbish before the header is common.
+/// The bytes from the header on: readers count positions from there, but rubbish before it is common.
+pub(super) fn from_header(bytes: &[u8]) -> &[u8] {
     let start = super::sniff::find(&bytes[..bytes.len().min(2048)], b"%PDF-").unwrap_or(0);
+    &bytes[start..]
+}
+
+fn load(bytes: &[u8], run: Run<'_>) -> Result<Document, ReadError> {
+    let bytes = from_header(bytes);
+    // The library opens documents that need no password and takes the entry away.
+    let locked = load_with(bytes, None, run)?;
+    let Ok(encryption) = locked.trailer.get(b"Encrypt") else {
+        return Ok(locked);
+    };
+    let method = resolve(&locked, encryption)
+        .as_dict()
+        .ok()
+        .and_then(|encryption| encryption.get(b"Filter").ok()?.as_name().ok())
+        .unwrap_or(b"Standard");
+    if method != b"Standard" {
+        return Err(ReadError::UnknownEncryption {
+            method: one_line(&String::from_utf8_lossy(&method[..method.len().min(40)])),
+        });
+    }
+    for password in run.passwords.iter() {
+        run.check_time()?;
+        if locked.authenticate_password(password).is_ok() {
+            let opened = load_with(bytes, Some(password.to_owned()), run)?;
+            if !opened.trailer.has(b"Encrypt") {
+                return Ok(opened);
+            }
+        }
+    }
+    Err(ReadError::encrypted_pdf(run.passwords))
+}
+
+fn load_with(bytes: &[u8], password: Option<String>, run: Run<'_>) -> Result<Document, ReadError> {
     let limit = usize::try_from(run.limits.max_unpacked_bytes).unwrap_or(usize::MAX);
     let options = LoadOptions {
         max_decompressed_size: Some(limit),
+        password,
         ..LoadOptions::default()
     };
-    let loaded = panic::catch_unwind(|| Document::load_mem_with_options(&bytes[start..], options));
-    let document = match loaded {
-        Ok(Ok(document)) => document,
-        Ok(Err(error)) => return Err(refusal(&error, bytes)),
-        Err(_) => {
-            return Err(ReadError::Corrupt {
-                what: "its objects make no sense".to_owned(),
-            });
-        }
-    };
-    // The library opens documents that need no password and takes the entry away.
-    if document.trailer.has(b"Encrypt") {
-        return Err(ReadError::Encrypted);
+    match panic::catch_unwind(|| Document::load_mem_with_options(bytes, options)) {
+        Ok(loaded) => loaded.map_err(|error| refusal(&error, bytes, run)),
+        Err(_) => Err(ReadError::Corrupt {
+            what: "its objects make no sense".to_owned(),
+        }),
     }
-    Ok(document)
 }
 
-fn refusal(error: &lopdf::Error, bytes: &[u8]) -> ReadError {
+fn refusal(error: &lopdf::Error, bytes: &[u8], run: Run<'_>) -> ReadError {
     use lopdf::{DecompressError, Error};
     match error {
-        Error::Decryption(_) | Error::InvalidPassword => ReadError::Encrypted,
+        Error::Decryption(_) | Error::InvalidPassword => ReadError::encrypted_pdf(run.passwords),
         Error::Decompress(DecompressError::MemoryLimitExceeded { limit }) => ReadError::ZipBomb {
             packed: bytes.len() as u64,
             unpacked: *limit as u64,

@@ -8,10 +8,12 @@ use super::*;
 mod docx;
 mod hangul;
 mod hostile;
-mod made;
+mod locked;
+pub(crate) mod made;
 mod office;
 mod other;
 mod pdf;
+mod places;
 mod properties;
 mod web;
 

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod dense;
 mod keep;
+mod pages;
 mod search;
 mod sync;
 mod validity;

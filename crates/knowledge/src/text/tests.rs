@@ -10,12 +10,14 @@ fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Op
         kind: *kind,
         text: (*text).to_owned(),
         page: *page,
+        words: Vec::new(),
     });
     RawDocument {
         format,
         title: None,
         blocks: blocks.collect(),
         n_pages,
+        page_sizes: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     }

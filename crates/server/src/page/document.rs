@@ -7,13 +7,32 @@ use serde::Serialize;
 const WINDOW_CHARS: usize = 40_000;
 /// Characters before the quote.
 const LEAD_CHARS: usize = 8_000;
+/// Formats whose rows are shown as rows.
+const TABLE_FORMATS: [&str; 3] = ["xlsx", "ods", "csv"];
+/// What the stored text has between two cells of a row.
+const CELL_GAP: &str = " | ";
 
 /// A page of the document, or the whole text where it has no pages.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Sheet {
     /// 1-based; `None` where the format has no pages.
     pub(crate) page: Option<u32>,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// A stretch of running text, or a table where there are rows.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Piece {
     pub(crate) runs: Vec<Run>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A row of a table.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Row {
+    pub(crate) cells: Vec<Vec<Run>>,
+    /// Whether something in it is quoted.
+    pub(crate) cited: bool,
 }
 
 /// A run of text, quoted or not.
@@ -51,6 +70,7 @@ pub(crate) fn part(document: &DocumentText, from: usize, quote: Option<(usize, u
     let shown: Vec<char> = document.text.chars().skip(from).take(WINDOW_CHARS).collect();
     let to = from + shown.len();
     let mut marked = false;
+    let is_table = TABLE_FORMATS.contains(&document.info.format.as_str());
     let sheets = sheet_ranges(&document.pages, from, to);
     let sheets = sheets.into_iter().map(|(page, start, end)| {
         let mut runs = Vec::new();
@@ -62,7 +82,13 @@ pub(crate) fn part(document: &DocumentText, from: usize, quote: Option<(usize, u
             });
             marked |= quoted;
         }
-        Sheet { page, runs }
+        let pieces = if is_table {
+            pieces(runs)
+        } else {
+            let rows = Vec::new();
+            vec![Piece { runs, rows }]
+        };
+        Sheet { page, pieces }
     });
     Part {
         from,
@@ -103,6 +129,72 @@ fn split(start: usize, end: usize, quote: Option<(usize, usize)>) -> Vec<(usize,
     runs.into_iter().filter(|(start, end, _)| start < end).collect()
 }
 
+/// Lines with cells become rows of tables; a quote over several cells is marked in each.
+fn pieces(runs: Vec<Run>) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for line in lines(runs) {
+        let is_row = line.iter().any(|run| run.text.contains(CELL_GAP));
+        match pieces.last_mut() {
+            Some(piece) if is_row != piece.rows.is_empty() => piece.add(line, is_row),
+            _ => {
+                let mut piece = Piece::default();
+                piece.add(line, is_row);
+                pieces.push(piece);
+            }
+        }
+    }
+    pieces
+}
+
+impl Piece {
+    fn add(&mut self, line: Vec<Run>, is_row: bool) {
+        if !is_row {
+            self.runs.extend(line);
+            return;
+        }
+        let cited = line.iter().any(|run| run.quoted);
+        let mut cells = vec![Vec::new()];
+        for run in line {
+            let mut first = run.first;
+            for (index, text) in run.text.trim_end_matches('\n').split(CELL_GAP).enumerate() {
+                if index > 0 {
+                    cells.push(Vec::new());
+                }
+                if let Some(cell) = cells.last_mut().filter(|_| !text.is_empty()) {
+                    cell.push(Run {
+                        text: text.to_owned(),
+                        quoted: run.quoted,
+                        first: std::mem::take(&mut first),
+                    });
+                }
+            }
+        }
+        self.rows.push(Row { cells, cited });
+    }
+}
+
+/// Runs cut at the ends of lines, which stay with their line.
+fn lines(runs: Vec<Run>) -> Vec<Vec<Run>> {
+    let mut lines: Vec<Vec<Run>> = Vec::new();
+    let mut is_open = false;
+    for run in runs {
+        let mut first = run.first;
+        for text in run.text.split_inclusive('\n') {
+            let piece = Run {
+                text: text.to_owned(),
+                quoted: run.quoted,
+                first: std::mem::take(&mut first),
+            };
+            match lines.last_mut().filter(|_| is_open) {
+                Some(line) => line.push(piece),
+                None => lines.push(vec![piece]),
+            }
+            is_open = !text.ends_with('\n');
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,9 +223,46 @@ mod tests {
         }
     }
 
+    fn runs(part: &Part) -> impl Iterator<Item = &Run> {
+        let pieces = part.sheets.iter().flat_map(|sheet| &sheet.pieces);
+        pieces.flat_map(|piece| &piece.runs)
+    }
+
+    #[test]
+    fn a_cell_of_a_sheet_is_marked_in_its_row() {
+        let text = "Budget\n\nItem | Won\nPaper | 1,200\nInk | 900\n\nEnd";
+        let mut document = document(text, &[]);
+        document.info.format = "xlsx".into();
+        let at = text.find("1,200").unwrap();
+        let part = part(&document, 0, Some((at, at + 5)));
+        let pieces = &part.sheets[0].pieces;
+        assert_eq!(pieces.len(), 3);
+        assert_eq!(pieces[0].runs[0].text, "Budget\n");
+        let rows: Vec<(bool, usize)> = pieces[1].rows.iter().map(|r| (r.cited, r.cells.len())).collect();
+        assert_eq!(rows, [(false, 2), (true, 2), (false, 2)]);
+        let cell = &pieces[1].rows[1].cells[1];
+        assert!(cell.len() == 1 && cell[0].first && cell[0].text == "1,200");
+    }
+
+    #[test]
+    fn a_quote_over_a_whole_row_is_marked_in_each_cell_and_led_to_once() {
+        let text = "A | B\nC | D";
+        let mut document = document(text, &[]);
+        document.info.format = "csv".into();
+        let part = part(&document, 0, Some((6, 11)));
+        let row = &part.sheets[0].pieces[0].rows[1];
+        let cells: Vec<(&str, bool, bool)> = row
+            .cells
+            .iter()
+            .flatten()
+            .map(|run| (run.text.as_str(), run.quoted, run.first))
+            .collect();
+        assert_eq!(cells, [("C", true, true), ("D", true, false)]);
+    }
+
     fn marked(part: &Part) -> String {
-        let runs = part.sheets.iter().flat_map(|sheet| &sheet.runs);
-        runs.filter(|run| run.quoted)
+        runs(part)
+            .filter(|run| run.quoted)
             .map(|run| run.text.as_str())
             .collect()
     }
@@ -144,7 +273,7 @@ mod tests {
         let part = part(&document, 0, Some((2, 4)));
         assert_eq!(marked(&part), "다라");
         assert_eq!(part.sheets.len(), 2);
-        assert!(part.sheets[0].runs[1].first && !part.sheets[1].runs[0].first);
+        assert!(part.sheets[0].pieces[0].runs[1].first && !part.sheets[1].pieces[0].runs[0].first);
     }
 
     proptest! {
@@ -158,7 +287,7 @@ mod tests {
             let pages: Vec<(usize, usize)> = cuts.windows(2).map(|w| (w[0], w[1])).collect();
             let document = document(&text, &pages);
             let part = part(&document, from, Some((a, b)));
-            let all: String = part.sheets.iter().flat_map(|s| &s.runs).map(|r| r.text.as_str()).collect();
+            let all: String = runs(&part).map(|r| r.text.as_str()).collect();
             let shown: String = text.chars().skip(from).collect();
             prop_assert_eq!(all, shown);
             let quote: String = text.chars().enumerate().filter(|(i, _)| *i >= from && *i >= a && *i < b).map(|(_, c)| c).collect();

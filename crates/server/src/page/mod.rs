@@ -27,6 +27,8 @@ use templates::{Context, value};
 
 /// Earlier turns the page without script carries along.
 const N_TURNS_CARRIED: usize = 6;
+/// Pages shown as pictures for one quote.
+const LEAVES_MAX: usize = 4;
 /// Characters of them together.
 const TURNS_CHARS_MAX: usize = 40_000;
 
@@ -229,6 +231,13 @@ pub(crate) async fn document(
         .cloned();
     let old = is_old(&app, &reader, &id, version.as_deref()).await?;
     let document = load(&app, &reader, id.clone(), version.clone()).await?;
+    let leaves = match quote {
+        Some(quote) => {
+            let found = crate::pictures::of_span(&app, &reader, id.clone(), version.clone(), quote).await?;
+            found.map(|marks| marks.pages).unwrap_or_default()
+        }
+        None => Vec::new(),
+    };
     let part = document::part(&document, from, quote);
     let view = View::of(&headers, &uri);
     let link = |from: usize| {
@@ -249,6 +258,7 @@ pub(crate) async fn document(
     let context = Context::from([
         ("document", value(DocumentJson::from(&document.info))),
         ("old", Value::from(old)),
+        ("leaves", value(leaves.get(..LEAVES_MAX).unwrap_or(&leaves))),
         ("sheets", value(&part.sheets)),
         ("before", Value::from(document::before(part.from).map(link))),
         ("after", Value::from((part.to < part.of).then(|| link(part.to)))),

@@ -1,6 +1,8 @@
 //! Documents, passages and the store's state on the wire.
 
-use knowledge::{DocumentInfo, DocumentText, Hit, PageSpan, Place, SearchMode, StoreStatus, Suggestion};
+use knowledge::{
+    DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, StoreStatus, Suggestion,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{DateJson, SCHEMA, ValidityJson};
@@ -306,6 +308,70 @@ impl DocumentTextJson {
     /// The whole document.
     pub fn whole(document: &DocumentText) -> Self {
         Self::part(document, 0, usize::MAX)
+    }
+}
+
+/// A rectangle in points from the upper left corner of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RectJson {
+    /// Left edge.
+    pub x: f32,
+    /// Upper edge.
+    pub y: f32,
+    /// Width.
+    pub width: f32,
+    /// Height.
+    pub height: f32,
+}
+
+impl From<&Rect> for RectJson {
+    fn from(rect: &Rect) -> Self {
+        // Hundredths of a point: what is finer is an artefact of arithmetic.
+        let [x, y, width, height] =
+            [rect.x, rect.y, rect.width, rect.height].map(|points| (points * 100.0).round() / 100.0);
+        Self { x, y, width, height }
+    }
+}
+
+/// What a span covers on one page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PageMarksJson {
+    /// 1-based number.
+    pub page: u32,
+    /// Width of the page in points.
+    pub width: f32,
+    /// Height of the page in points.
+    pub height: f32,
+    /// One rectangle for each stretch of a line.
+    pub lines: Vec<RectJson>,
+}
+
+impl From<&PageMarks> for PageMarksJson {
+    fn from(marks: &PageMarks) -> Self {
+        Self {
+            page: marks.page,
+            width: marks.width,
+            height: marks.height,
+            lines: marks.lines.iter().map(RectJson::from).collect(),
+        }
+    }
+}
+
+/// Where on its pages a span of a document stands; no pages where that is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MarksJson {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// In order.
+    pub pages: Vec<PageMarksJson>,
+}
+
+impl From<&[PageMarks]> for MarksJson {
+    fn from(pages: &[PageMarks]) -> Self {
+        Self {
+            schema: SCHEMA,
+            pages: pages.iter().map(PageMarksJson::from).collect(),
+        }
     }
 }
 

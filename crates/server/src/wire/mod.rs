@@ -16,8 +16,8 @@ pub use answer::{
     RefusalJson, SentenceJson, TurnJson, UsageJson,
 };
 pub use documents::{
-    DocumentJson, DocumentTextJson, DocumentsJson, HitJson, PageJson, PlaceJson, SearchJson, SearchModeJson,
-    StatusJson, SuggestionJson, SuggestionsJson,
+    DocumentJson, DocumentTextJson, DocumentsJson, HitJson, MarksJson, PageJson, PageMarksJson, PlaceJson,
+    RectJson, SearchJson, SearchModeJson, StatusJson, SuggestionJson, SuggestionsJson,
 };
 pub use error::{ErrorBody, ErrorJson};
 pub use ingest::{FailedJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson};

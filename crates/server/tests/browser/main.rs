@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use common::House;
 use webdriver::Browser;
 
+/// A sentence of a PDF file.
+const ICE: &str = "The ice house was filled in February.";
 const ENTER: &str = "\u{E007}";
 const ESCAPE: &str = "\u{E00C}";
 
@@ -65,7 +67,13 @@ fn visit() -> Option<Visit> {
     let pictures = PathBuf::from(folder);
     stdx::fs::create_dir_all(&pictures).unwrap();
     Some(Visit {
-        house: House::start(),
+        house: House::with(None, |config| {
+            let store = config.assistant.store();
+            let folder = store.dir().parent().unwrap().join("papers");
+            stdx::fs::create_dir_all(&folder).unwrap();
+            stdx::fs::write(folder.join("ice.pdf"), common::pdf(&["A first page.", ICE])).unwrap();
+            store.ingest(&[folder], &mut |_| knowledge::Go::On).unwrap();
+        }),
         browser: Browser::start(),
         pictures,
     })
@@ -78,6 +86,7 @@ fn a_visitor_asks_reads_and_adds_documents() {
     };
     ask_and_open_a_citation(&visit);
     the_documents_do_not_tell(&visit);
+    open_a_citation_on_its_page(&visit);
     on_a_phone_in_korean(&visit);
     assert_eq!(visit.browser.complaints(), Vec::<String>::new());
     read_and_upload(&visit);
@@ -142,6 +151,36 @@ fn the_documents_do_not_tell(visit: &Visit) {
     assert!(!reason.as_str().unwrap().is_empty());
     visit.picture("refusal-light");
 }
+
+/// The overlay's rectangle lies where the sentence is drawn: 72 points from the left, its base line 600 from below.
+fn open_a_citation_on_its_page(visit: &Visit) {
+    let browser = &visit.browser;
+    let id = visit.house.document("ice.pdf");
+    let whole = visit.house.client().get(&format!("/api/documents/{id}")).json();
+    let start = whole["text"].as_str().unwrap().find(ICE).unwrap();
+    let end = start + ICE.len();
+    visit.open(&format!("/document/{id}?start={start}&end={end}#quote"));
+    browser.wait_for("document.querySelector('figure.leaf img').naturalWidth > 0");
+    assert_eq!(browser.run(OVERLAY), true, "the rectangle lies on the sentence");
+    assert_eq!(
+        browser.run("return document.querySelector('mark#quote').textContent"),
+        ICE
+    );
+    visit.picture("page-light");
+    visit.open("/");
+    visit.ask("When was the ice house filled?");
+    browser.click(&browser.find(".sentences .chip"));
+    browser.wait_for("document.querySelector('#panel-pages figure.leaf img')?.naturalWidth > 0");
+    assert_eq!(browser.run(OVERLAY), true, "in the panel too");
+    visit.picture("panel-page-light");
+}
+
+const OVERLAY: &str = "const face = document.querySelector('figure.leaf img').getBoundingClientRect(); \
+    const mark = document.querySelector('figure.leaf rect').getBoundingClientRect(); \
+    const scale = face.width / 595; \
+    const near = (a, b) => Math.abs(a - b) < 3 * scale; \
+    return near(mark.left - face.left, 72 * scale) && mark.width > 150 * scale && mark.width < 300 * scale && \
+    mark.top - face.top < 240 * scale && mark.bottom - face.top > 242 * scale && mark.height < 20 * scale";
 
 fn on_a_phone_in_korean(visit: &Visit) {
     let browser = &visit.browser;

@@ -30,6 +30,44 @@ pub(crate) const HANDBOOK_KO: &str = "# 한옥 안내서\n\n\
     정원 대문은 매일 저녁 아홉 시에 잠급니다.\n\n\
     방문객은 안내 데스크에서 파란색 출입증을 받습니다.\n";
 
+/// A PDF file with one sentence on each page, at the same place.
+pub(crate) fn pdf(sentences: &[&str]) -> Vec<u8> {
+    let n = sentences.len();
+    let kids: Vec<String> = (0..n).map(|page| format!("{} 0 R", 4 + 2 * page)).collect();
+    let mut objects = vec![
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        format!(
+            "<< /Type /Pages /Count {n} /Kids [{}] /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> >>",
+            kids.join(" ")
+        ),
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_owned(),
+    ];
+    for (page, sentence) in sentences.iter().enumerate() {
+        let content = format!("BT /F1 14 Tf 72 600 Td ({sentence}) Tj ET");
+        objects.push(format!(
+            "<< /Type /Page /Parent 2 0 R /Contents {} 0 R >>",
+            5 + 2 * page
+        ));
+        objects.push(format!(
+            "<< /Length {} >>\nstream\n{content}\nendstream",
+            content.len()
+        ));
+    }
+    let mut out = "%PDF-1.5\n".to_owned();
+    let mut table = format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    for (object, number) in objects.iter().zip(1..) {
+        table.push_str(&format!("{:010} 00000 n \n", out.len()));
+        out.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let start = out.len();
+    let size = objects.len() + 1;
+    out.push_str(&table);
+    out.push_str(&format!(
+        "trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n"
+    ));
+    out.into_bytes()
+}
+
 /// A running server; it ends when dropped.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,

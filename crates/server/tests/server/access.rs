@@ -69,6 +69,8 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
         ("GET", "/api/documents".into(), None),
         ("GET", format!("/api/documents/{id}"), None),
         ("GET", format!("/api/documents/{id}?start=0&end=9"), None),
+        ("GET", format!("/api/documents/{id}/marks?start=0&end=9"), None),
+        ("GET", format!("/api/documents/{id}/pages/1/picture"), None),
         ("POST", "/api/ask".into(), Some(question.clone())),
         (
             "POST",
@@ -103,6 +105,14 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
         (
             format!("/document/{id}"),
             "/document/d0000000000000000".to_owned(),
+        ),
+        (
+            format!("/api/documents/{id}/marks?start=0&end=9"),
+            "/api/documents/d0000000000000000/marks?start=0&end=9".to_owned(),
+        ),
+        (
+            format!("/api/documents/{id}/pages/1/picture"),
+            "/api/documents/d0000000000000000/pages/1/picture".to_owned(),
         ),
     ] {
         let (hidden, absent) = (

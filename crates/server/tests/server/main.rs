@@ -11,5 +11,6 @@ mod completion;
 mod documents;
 mod local;
 mod page;
+mod pages;
 mod quality;
 mod safety;

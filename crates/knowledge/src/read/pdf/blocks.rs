@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use super::super::builder::Builder;
 use super::super::markdown::CELL_GAP;
-use super::super::{BlockKind, ReadError};
+use super::super::{BlockKind, ReadError, WordBox};
 use super::layout::Line;
+use super::place::Sheet;
 use crate::text::begins_entry;
 
 /// Text is a heading from this multiple of the body's size on.
@@ -33,10 +34,17 @@ fn size_class(size: f64) -> i64 {
 }
 
 /// Builds the blocks of a document from the lines of its pages.
-pub(super) fn build(pages: &[Vec<Line>], builder: &mut Builder<'_>) -> Result<(), ReadError> {
+pub(super) fn build(pages: &[(Vec<Line>, Sheet)], builder: &mut Builder<'_>) -> Result<(), ReadError> {
     let sizes = Sizes::new(pages);
-    for (lines, number) in pages.iter().zip(1..) {
-        page(lines, number, &sizes, builder)?;
+    for ((lines, sheet), number) in pages.iter().zip(1..) {
+        builder.push_page_size(sheet.size());
+        let block = Growing {
+            sheet,
+            kind: BlockKind::Paragraph,
+            text: String::new(),
+            words: Vec::new(),
+        };
+        page(lines, number, &sizes, block, builder)?;
     }
     Ok(())
 }
@@ -47,9 +55,9 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(pages: &[Vec<Line>]) -> Self {
+    fn new(pages: &[(Vec<Line>, Sheet)]) -> Self {
         let mut chars: BTreeMap<i64, usize> = BTreeMap::new();
-        for line in pages.iter().flatten() {
+        for line in pages.iter().flat_map(|(lines, _)| lines) {
             *chars.entry(size_class(line.size)).or_default() += line.n_chars();
         }
         let body = chars.iter().max_by_key(|(_, n)| **n).map_or(0, |(size, _)| *size);
@@ -91,11 +99,49 @@ fn is_hangul(c: char) -> bool {
     ('가'..='힣').contains(&c)
 }
 
-fn page(lines: &[Line], number: u32, sizes: &Sizes, builder: &mut Builder<'_>) -> Result<(), ReadError> {
+/// A block to which lines are added.
+struct Growing<'s> {
+    sheet: &'s Sheet,
+    kind: BlockKind,
+    text: String,
+    words: Vec<WordBox>,
+}
+
+impl Growing<'_> {
+    fn add(&mut self, line: &Line) {
+        let is_row = self.kind == BlockKind::TableRow;
+        for (index, cell) in line.cells.iter().enumerate() {
+            if index > 0 && is_row {
+                // The bar between two cells stands nowhere.
+                self.words.push(WordBox::default());
+            }
+            self.words.extend(self.sheet.places(&cell.words, line.turns));
+        }
+        if is_row {
+            let cells: Vec<&str> = line.cells.iter().map(|cell| cell.text.trim()).collect();
+            self.text.push_str(&cells.join(CELL_GAP));
+        } else {
+            self.text.push_str(&line.text());
+        }
+    }
+
+    fn finish(&mut self, number: u32, builder: &mut Builder<'_>) -> Result<(), ReadError> {
+        let words = std::mem::take(&mut self.words);
+        builder.push_placed(self.kind, &self.text, Some(number), words)?;
+        self.text.clear();
+        Ok(())
+    }
+}
+
+fn page(
+    lines: &[Line],
+    number: u32,
+    sizes: &Sizes,
+    mut block: Growing<'_>,
+    builder: &mut Builder<'_>,
+) -> Result<(), ReadError> {
     let leading = leading(lines);
     let rows = rows(lines);
-    let mut text = String::new();
-    let mut kind = BlockKind::Paragraph;
     let mut right = 0.0_f64;
     for (index, line) in lines.iter().enumerate() {
         let line_kind = match sizes.level(line) {
@@ -104,30 +150,23 @@ fn page(lines: &[Line], number: u32, sizes: &Sizes, builder: &mut Builder<'_>) -
             None => BlockKind::Paragraph,
         };
         let before = index.checked_sub(1).map(|index| &lines[index]);
-        let is_same_kind =
-            line_kind == kind || (kind == BlockKind::ListItem && line_kind == BlockKind::Paragraph);
+        let is_same_kind = line_kind == block.kind
+            || (block.kind == BlockKind::ListItem && line_kind == BlockKind::Paragraph);
         let goes_on = before.is_some_and(|before| {
             is_same_kind && line_kind != BlockKind::TableRow && continues(before, line, leading, right)
         });
         if goes_on {
-            text.push('\n');
+            block.text.push('\n');
         } else {
-            builder.push(kind, &text, Some(number))?;
-            text.clear();
+            block.finish(number, builder)?;
             let is_entry = line_kind == BlockKind::Paragraph && begins_entry(&line.text());
-            kind = if is_entry { BlockKind::ListItem } else { line_kind };
+            block.kind = if is_entry { BlockKind::ListItem } else { line_kind };
             right = 0.0;
         }
         right = right.max(line.x1());
-        match line_kind {
-            BlockKind::TableRow => {
-                let cells: Vec<&str> = line.cells.iter().map(|cell| cell.text.trim()).collect();
-                text.push_str(&cells.join(CELL_GAP));
-            }
-            _ => text.push_str(&line.text()),
-        }
+        block.add(line);
     }
-    builder.push(kind, &text, Some(number))
+    block.finish(number, builder)
 }
 
 /// The usual distance between base lines, in font sizes.

@@ -30,13 +30,47 @@ pub(super) const SPACE_GAP: f64 = 0.16;
 const RUN_GAP: f64 = 1.0;
 /// Text smaller than this share of the page's height is invisible.
 const MIN_SIZE_SHARE: f64 = 1.0 / 2000.0;
+/// How far letters reach above and below their base line, in font sizes; fonts differ, highlights need not.
+const ASCENT: f64 = 0.84;
+const DESCENT: f64 = 0.22;
 /// How many runs back a doubled one (a bold face made by printing twice) may lie.
 const DOUBLED_WITHIN: usize = 16;
+
+/// What a word covers, in the coordinates of its run: single precision is far finer than any screen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Extent {
+    pub(super) x0: f32,
+    pub(super) x1: f32,
+    pub(super) y0: f32,
+    pub(super) y1: f32,
+}
+
+impl Extent {
+    /// A character on a base line.
+    fn of(x0: f64, x1: f64, y: f64, size: f64) -> Self {
+        Self {
+            x0: x0.min(x1) as f32,
+            x1: x0.max(x1) as f32,
+            y0: (y - DESCENT * size) as f32,
+            y1: (y + ASCENT * size) as f32,
+        }
+    }
+
+    /// Both.
+    pub(super) fn and(&mut self, other: Self) {
+        self.x0 = self.x0.min(other.x0);
+        self.x1 = self.x1.max(other.x1);
+        self.y0 = self.y0.min(other.y0);
+        self.y1 = self.y1.max(other.y1);
+    }
+}
 
 /// Characters that follow each other on one line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TextRun {
     pub(super) text: String,
+    /// One for each word of the text (parted by white space).
+    pub(super) words: Vec<Extent>,
     pub(super) x0: f64,
     pub(super) x1: f64,
     /// The base line; y grows upwards.
@@ -47,10 +81,26 @@ pub(super) struct TextRun {
     pub(super) turns: u8,
 }
 
+impl TextRun {
+    /// Adds characters that are not only white space; they go on with the last word unless a space parts them.
+    pub(super) fn push(&mut self, text: &str, extent: Extent) {
+        let is_parted = self.text.ends_with(char::is_whitespace) || text.starts_with(char::is_whitespace);
+        let mut n_new = text.split_whitespace().count();
+        if !is_parted && let Some(last) = self.words.last_mut() {
+            last.and(extent);
+            n_new -= 1;
+        }
+        self.words.extend(std::iter::repeat_n(extent, n_new));
+        self.text.push_str(text);
+    }
+}
+
 /// The text of a page.
 #[derive(Default)]
 pub(super) struct PageText {
     pub(super) runs: Vec<TextRun>,
+    /// Width and height in points as it is shown; zero where nothing is known of the page.
+    pub(super) size: (f64, f64),
     /// Whether text that cannot be seen was left out.
     pub(super) has_hidden: bool,
     /// Characters whose font does not tell what they are.
@@ -94,6 +144,15 @@ struct Place {
     size: f64,
     turns: u8,
     is_on_page: bool,
+}
+
+/// A character with its place.
+struct Placed {
+    from: Place,
+    /// Where the next one would stand.
+    x1: f64,
+    extent: Extent,
+    is_bold: bool,
 }
 
 struct Interpreter<'d, 'f, 'r> {
@@ -164,7 +223,10 @@ pub(super) fn page<'d, 'r>(
         n_chars: 0,
         has_image: false,
         invisible: Vec::new(),
-        page: PageText::default(),
+        page: PageText {
+            size: (width, height),
+            ..PageText::default()
+        },
     };
     interpreter.content(&content, resources.unwrap_or(&empty), 0)?;
     Ok(interpreter.end())
@@ -184,9 +246,19 @@ fn page_space(document: &Document, page: &Dictionary) -> (Matrix, f64, f64) {
         let (x0, y0, x1, y1) = (a.min(c), b.min(d), a.max(c), b.max(d));
         (x1 - x0 > 1.0 && y1 - y0 > 1.0).then_some([x0, y0, x1, y1])
     };
-    let [x0, y0, x1, y1] = rectangle(b"CropBox")
-        .or_else(|| rectangle(b"MediaBox"))
-        .unwrap_or([0.0, 0.0, 612.0, 792.0]);
+    let media = rectangle(b"MediaBox").unwrap_or([0.0, 0.0, 612.0, 792.0]);
+    // What lies beyond the medium is not shown, whatever the crop box says.
+    let cropped = rectangle(b"CropBox").map(|[x0, y0, x1, y1]| {
+        [
+            x0.max(media[0]),
+            y0.max(media[1]),
+            x1.min(media[2]),
+            y1.min(media[3]),
+        ]
+    });
+    let [x0, y0, x1, y1] = cropped
+        .filter(|[x0, y0, x1, y1]| x1 - x0 > 1.0 && y1 - y0 > 1.0)
+        .unwrap_or(media);
     let turn = inherited(document, page, b"Rotate")
         .and_then(number)
         .unwrap_or(0.0) as i64;
@@ -423,14 +495,33 @@ impl Interpreter<'_, '_, '_> {
             if font.is_vertical {
                 // Each character below the other: one run of the reading order, as if it stood on a line.
                 let (size, down) = (self.state.size, spacing - self.state.size);
-                self.add(glyph.text.as_deref(), &from, from.x + from.size, font.is_bold);
+                let half = 0.5 * from.size;
+                let placed = Placed {
+                    x1: from.x + from.size,
+                    // The pen is above the middle of the character.
+                    extent: Extent::of(
+                        from.x - half,
+                        from.x + half,
+                        from.y - ASCENT * from.size,
+                        from.size,
+                    ),
+                    from,
+                    is_bold: font.is_bold,
+                };
+                self.add(glyph.text.as_deref(), &placed);
                 self.step(0.0, if size == 0.0 { 0.0 } else { down });
                 return;
             }
             let advance = (glyph.width * state.size + spacing) * state.stretch;
             self.step(advance, 0.0);
             let to = self.place().x;
-            self.add(glyph.text.as_deref(), &from, to, font.is_bold);
+            let placed = Placed {
+                x1: to,
+                extent: Extent::of(from.x, to, from.y, from.size),
+                from,
+                is_bold: font.is_bold,
+            };
+            self.add(glyph.text.as_deref(), &placed);
         });
     }
 
@@ -464,7 +555,8 @@ impl Interpreter<'_, '_, '_> {
         }
     }
 
-    fn add(&mut self, text: Option<&str>, from: &Place, x1: f64, is_bold: bool) {
+    fn add(&mut self, text: Option<&str>, placed: &Placed) {
+        let from = &placed.from;
         let Some(text) = text else {
             self.page.n_unmapped += 1;
             return;
@@ -493,22 +585,29 @@ impl Interpreter<'_, '_, '_> {
                 if gap >= SPACE_GAP * last.size && !is_space && !last.text.ends_with(' ') {
                     last.text.push(' ');
                 }
-                last.text.push_str(if is_space { " " } else { text });
-                last.x1 = x1;
+                if is_space {
+                    last.text.push(' ');
+                } else {
+                    last.push(text, placed.extent);
+                }
+                last.x1 = placed.x1;
                 return;
             }
         }
         // A run may not begin with a space: where it begins is where its first letter stands.
         if !is_space {
-            runs.push(TextRun {
-                text: text.to_owned(),
+            let mut run = TextRun {
+                text: String::new(),
+                words: Vec::new(),
                 x0: from.x,
-                x1,
+                x1: placed.x1,
                 y: from.y,
                 size: from.size,
-                is_bold,
+                is_bold: placed.is_bold,
                 turns: from.turns,
-            });
+            };
+            run.push(text, placed.extent);
+            runs.push(run);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows no words and no languages, only places and sizes.
 
-use super::interpret::{PageText, SPACE_GAP, TextRun};
+use super::interpret::{Extent, SPACE_GAP, TextRun};
 
 /// Gaps from this share of the font size on part the cells of a table.
 const CELL_GAP: f64 = 1.6;
@@ -25,8 +25,23 @@ const MAX_CROSSING_SHARE: f64 = 0.12;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
+    /// One for each word of the text.
+    pub(super) words: Vec<Extent>,
     pub(super) x0: f64,
     pub(super) x1: f64,
+}
+
+impl Cell {
+    /// Adds the text of a run, which goes on with the last word unless a space parts them.
+    fn append(&mut self, run: TextRun) {
+        let mut words = run.words.into_iter();
+        let is_parted = self.text.ends_with(char::is_whitespace) || run.text.starts_with(char::is_whitespace);
+        if !is_parted && let (Some(last), Some(first)) = (self.words.last_mut(), words.next()) {
+            last.and(first);
+        }
+        self.words.extend(words);
+        self.text.push_str(&run.text);
+    }
 }
 
 /// A line of a page.
@@ -39,6 +54,8 @@ pub(super) struct Line {
     pub(super) is_bold: bool,
     /// Lines of one column between two headings share this number.
     pub(super) region: usize,
+    /// Quarter turns of its text against the page.
+    pub(super) turns: u8,
 }
 
 impl Line {
@@ -65,9 +82,9 @@ impl Line {
 }
 
 /// The lines of a page in reading order. Turned text follows the upright one, or stands alone.
-pub(super) fn lines(page: PageText) -> Vec<Line> {
+pub(super) fn lines(runs: Vec<TextRun>) -> Vec<Line> {
     let mut by_turns: [Vec<TextRun>; 4] = Default::default();
-    for run in page.runs {
+    for run in runs {
         by_turns[usize::from(run.turns % 4)].push(run);
     }
     let mut groups: Vec<Vec<TextRun>> = by_turns.into_iter().filter(|runs| !runs.is_empty()).collect();
@@ -213,7 +230,7 @@ fn into_lines(mut runs: Vec<TextRun>, region: usize) -> Vec<Line> {
 fn into_line(mut runs: Vec<TextRun>, region: usize) -> Option<Line> {
     runs.sort_by(|a, b| a.x0.total_cmp(&b.x0));
     let main = runs.iter().max_by_key(|run| run.text.chars().count())?;
-    let (y, size) = (main.y, main.size);
+    let (y, size, turns) = (main.y, main.size, main.turns);
     let n_chars: usize = runs.iter().map(|run| run.text.trim().chars().count()).sum();
     let n_bold: usize = runs
         .iter()
@@ -228,11 +245,12 @@ fn into_line(mut runs: Vec<TextRun>, region: usize) -> Option<Line> {
                 if gap >= SPACE_GAP * size && !cell.text.ends_with(' ') {
                     cell.text.push(' ');
                 }
-                cell.text.push_str(&run.text);
                 cell.x1 = cell.x1.max(run.x1);
+                cell.append(run);
             }
             _ => cells.push(Cell {
                 text: run.text,
+                words: run.words,
                 x0: run.x0,
                 x1: run.x1,
             }),
@@ -245,6 +263,7 @@ fn into_line(mut runs: Vec<TextRun>, region: usize) -> Option<Line> {
         size,
         is_bold: 2 * n_bold > n_chars,
         region,
+        turns,
     })
 }
 
@@ -254,8 +273,15 @@ mod tests {
 
     fn run(text: &str, x0: f64, y: f64) -> TextRun {
         let x1 = x0 + 5.0 * text.chars().count() as f64;
+        let extent = Extent {
+            x0: x0 as f32,
+            x1: x1 as f32,
+            y0: y as f32,
+            y1: y as f32 + 10.0,
+        };
         TextRun {
             text: text.to_owned(),
+            words: vec![extent; text.split_whitespace().count()],
             x0,
             x1,
             y,
@@ -266,13 +292,7 @@ mod tests {
     }
 
     fn texts(runs: Vec<TextRun>) -> Vec<String> {
-        lines(PageText {
-            runs,
-            ..PageText::default()
-        })
-        .iter()
-        .map(Line::text)
-        .collect()
+        lines(runs).iter().map(Line::text).collect()
     }
 
     #[test]

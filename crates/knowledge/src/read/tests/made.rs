@@ -7,12 +7,12 @@ use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-pub(super) const RELATIONS: &str = r#"<?xml version="1.0"?><Relationships xmlns="r"><Relationship Id="rId1"
+pub(crate) const RELATIONS: &str = r#"<?xml version="1.0"?><Relationships xmlns="r"><Relationship Id="rId1"
  Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="word/document.xml"/>
 </Relationships>"#;
 
 /// A zip file of these parts.
-pub(super) fn package(parts: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn package(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
     for (name, bytes) in parts {
@@ -23,7 +23,7 @@ pub(super) fn package(parts: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A DOCX with this body and further parts.
-pub(super) fn docx(body: &str, parts: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn docx(body: &str, parts: &[(&str, &str)]) -> Vec<u8> {
     let document = format!(
         r#"<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="w" xmlns:mc="mc"><w:body>{body}</w:body></w:document>"#
     );
@@ -37,14 +37,14 @@ pub(super) fn docx(body: &str, parts: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A paragraph with a style and text.
-pub(super) fn paragraph(style: &str, text: &str) -> String {
+pub(crate) fn paragraph(style: &str, text: &str) -> String {
     format!(
         r#"<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr><w:r><w:t xml:space="preserve">{text}</w:t></w:r></w:p>"#
     )
 }
 
 /// A PDF of numbered objects, with its cross-reference table. Object 1 is the catalog.
-pub(super) fn pdf(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
+pub(crate) fn pdf(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     let mut out = b"%PDF-1.5\n%\xE2\xE3\xCF\xD3\n".to_vec();
     let mut offsets = Vec::new();
     for (object, number) in objects.iter().zip(1..) {
@@ -68,7 +68,7 @@ pub(super) fn pdf(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     out
 }
 
-pub(super) fn stream(dictionary: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn stream(dictionary: &str, bytes: &[u8]) -> Vec<u8> {
     let mut out = format!("<< {dictionary} /Length {} >>\nstream\n", bytes.len()).into_bytes();
     out.extend(bytes);
     out.extend(b"\nendstream");
@@ -77,7 +77,18 @@ pub(super) fn stream(dictionary: &str, bytes: &[u8]) -> Vec<u8> {
 
 /// Pages with these contents and fonts `/F1`, `/F2`, … of these dictionaries; `more` objects follow, from
 /// number `3 + fonts + 2 * pages` on.
-pub(super) fn pdf_pages(contents: &[Vec<u8>], fonts: &[String], more: &[Vec<u8>], trailer: &str) -> Vec<u8> {
+pub(crate) fn pdf_pages(contents: &[Vec<u8>], fonts: &[String], more: &[Vec<u8>], trailer: &str) -> Vec<u8> {
+    pdf_pages_with("", contents, fonts, more, trailer)
+}
+
+/// The same, with further entries in each page's dictionary.
+pub(crate) fn pdf_pages_with(
+    entries: &str,
+    contents: &[Vec<u8>],
+    fonts: &[String],
+    more: &[Vec<u8>],
+    trailer: &str,
+) -> Vec<u8> {
     let first_page = 3 + fonts.len();
     let kids: Vec<String> = (0..contents.len())
         .map(|page| format!("{} 0 R", first_page + 2 * page))
@@ -98,18 +109,19 @@ pub(super) fn pdf_pages(contents: &[Vec<u8>], fonts: &[String], more: &[Vec<u8>]
     objects.extend(fonts.iter().map(|font| font.clone().into_bytes()));
     for (page, content) in contents.iter().enumerate() {
         let content_id = first_page + 2 * page + 1;
-        objects.push(format!("<< /Type /Page /Parent 2 0 R /Contents {content_id} 0 R >>").into_bytes());
+        let page = format!("<< /Type /Page /Parent 2 0 R /Contents {content_id} 0 R {entries} >>");
+        objects.push(page.into_bytes());
         objects.push(stream("", content));
     }
     objects.extend(more.iter().cloned());
     pdf(&objects, trailer)
 }
 
-pub(super) const HELVETICA: &str =
+pub(crate) const HELVETICA: &str =
     "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>";
 
 /// Lines of text in Helvetica, from the top of the page down.
-pub(super) fn lines(size: u32, top: u32, lines: &[&str]) -> Vec<u8> {
+pub(crate) fn lines(size: u32, top: u32, lines: &[&str]) -> Vec<u8> {
     let mut out = format!("BT /F1 {size} Tf {} TL 72 {top} Td\n", size * 6 / 5);
     for line in lines {
         out.push_str(&format!("({line}) Tj T*\n"));

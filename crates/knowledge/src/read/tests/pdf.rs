@@ -143,7 +143,7 @@ fn refuses_encrypted_documents_and_those_without_pages() {
                    /O <00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF> \
                    /U <00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF> >> /ID [<01> <01>]";
     let bytes = pdf_pages(&[content], &[HELVETICA.to_owned()], &[], encrypt);
-    assert_eq!(read_named("a.pdf", &bytes), Err(ReadError::Encrypted));
+    assert_eq!(read_named("a.pdf", &bytes), Err(ReadError::Locked { n_tried: 0 }));
     let none = pdf(
         &[
             b"<< /Type /Catalog /Pages 2 0 R >>".to_vec(),
