@@ -60,7 +60,7 @@ fn nothing_shows_a_guest_what_it_may_not_read() {
     let id = secret_id(&house);
     let question = json!({"question": "What is the payroll vault code?", "extractive": true});
     let chat = json!({"model": "hanok", "messages": [{"role": "user", "content": "What is the payroll vault code?"}]});
-    let ways: [(&str, String, Option<serde_json::Value>); 16] = [
+    let ways: [(&str, String, Option<serde_json::Value>); 18] = [
         // Before the questions: what a guest asks for in vain it sees there itself.
         ("GET", "/api/quality".into(), None),
         ("GET", "/quality".into(), None),
