@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes.
 
+pub mod documents;
 mod files;
 pub mod text;
 

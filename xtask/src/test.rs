@@ -443,6 +443,9 @@ fn fuzz() -> Result<Outcome> {
             "fuzzing: needs the nightly toolchain and cargo-fuzz",
         ));
     }
+    // Valid documents to begin with.
+    let seeds = ["run", "--manifest-path", "Cargo.toml", "--example", "seeds"];
+    shell::run(shell::cargo().args(seeds).current_dir(&folder))?;
     let targets = shell::capture(shell::cargo().args(["+nightly", "fuzz", "list"]))?;
     let mut outcome = Outcome::default();
     for target in targets.split_whitespace() {

@@ -180,6 +180,12 @@ pub(crate) struct IngestArgs {
     /// Leave the vectors for later (`serve` makes them in the background)
     #[arg(long)]
     pub(crate) no_vectors: bool,
+    /// Write one line of JSON for each file to this file: path, stage, outcome, reason, seconds, bytes, pages, passages
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Try files again that were set aside because the reader died of them
+    #[arg(long)]
+    pub(crate) retry: bool,
 }
 
 /// Arguments of `sync`.

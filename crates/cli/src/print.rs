@@ -94,6 +94,11 @@ impl Progress {
         }
     }
 
+    /// Says what is being done just now.
+    pub(crate) fn say(&self, doing: &str) {
+        self.bar.set_message(doing.to_owned());
+    }
+
     /// Sets how much there is in all.
     pub(crate) fn set_total(&self, total: u64) {
         self.bar.set_length(total);
@@ -135,7 +140,7 @@ fn target(plain: bool) -> ProgressDrawTarget {
 
 fn style(counts: Counts) -> ProgressStyle {
     let template = match counts {
-        Counts::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+        Counts::Bytes => "{wide_msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
         Counts::Items => "{msg} [{bar:30}] {pos}/{len} {per_sec}, {eta} left",
     };
     ProgressStyle::with_template(template)

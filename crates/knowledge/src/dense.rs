@@ -8,6 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use rusqlite::{Connection, params};
 
 use crate::catalog::{AudienceSet, Catalog, meta};
+use crate::checksum::Summed;
 use crate::error::StoreError;
 
 /// Vectors are scanned by several threads from this many on.
@@ -86,18 +87,20 @@ impl Dense {
             self.removals = removals;
             self.audience_changes = changes;
         }
-        let mut query = self.connection.prepare_cached(
-            "SELECT v.vector_id, v.passage_id, v.data, d.audience_id FROM vectors v
+        let sql = format!(
+            "SELECT v.vector_id, v.passage_id, v.data, d.audience_id, {} FROM vectors v
              JOIN passages p ON p.passage_id = v.passage_id
              JOIN documents d ON d.document_id = p.document_id
              WHERE v.embedder_id = ?1 AND v.vector_id > ?2 ORDER BY v.vector_id",
-        )?;
+            Summed::Vectors.is_intact("v")
+        );
+        let mut query = self.connection.prepare_cached(&sql)?;
         let mut rows = query.query(params![self.embedder, self.watermark])?;
         while let Some(row) = rows.next()? {
             self.watermark = row.get(0)?;
             let data = row.get_ref(2)?.as_blob()?;
-            // A blob of another length is damage; its passage is still found by words.
-            if data.len() == self.dim * size_of::<f16>() {
+            // A damaged vector is left out: its passage is still found by words, and `verify` names it.
+            if data.len() == self.dim * size_of::<f16>() && row.get::<_, bool>(4)? {
                 self.passages.push(row.get::<_, i64>(1)?.cast_unsigned());
                 self.audiences.push(row.get(3)?);
                 self.values

@@ -115,6 +115,29 @@ pub enum StoreError {
         /// What was being written.
         path: PathBuf,
     },
+    /// The disk failed, or could not say that what was written is safe. Trying again may be answered with a "yes" that
+    /// means nothing, so it is not tried.
+    #[error(
+        "the disk failed while something was written in `{}` ({what}), so nothing more is written: check the disk, \
+         start the program again and run `hanok verify`; what had been acknowledged is kept, searches go on",
+        path.display()
+    )]
+    DiskFailed {
+        /// What was being written.
+        path: PathBuf,
+        /// The reason given.
+        what: String,
+    },
+    /// The word index and the database do not go together.
+    #[error(
+        "the word index of `{}` names passages that the database does not have; run `hanok verify --mend`, \
+         which says what is wrong and makes the index again",
+        dir.display()
+    )]
+    Diverged {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// A write on a store opened with [`crate::Access::Read`].
     #[error("`{}` is open for reading only; open it for writing", dir.display())]
     OpenForReading {
@@ -184,10 +207,6 @@ pub enum StoreError {
         /// The index's reason.
         source: TantivyError,
     },
-    /// A test's named point of failure.
-    #[cfg(test)]
-    #[error("stopped at the fail-point `{0}`")]
-    FailPoint(&'static str),
 }
 
 impl StoreError {
@@ -217,6 +236,11 @@ impl StoreError {
         matches!(self, Self::NoSpace { .. })
     }
 
+    /// Whether the disk failed, so that nothing more is written until the program is started again.
+    pub fn is_disk_failure(&self) -> bool {
+        matches!(self, Self::DiskFailed { .. })
+    }
+
     /// Whether another process holds the store.
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Held { .. })
@@ -229,7 +253,13 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(DiskFull) => Self::NoSpace { path },
             // SQLite reports a write that the file size limit or a quota refuses as a failed write.
-            Some(SystemIoFailure) if is_failed_write(&source) => Self::NoSpace { path },
+            Some(SystemIoFailure) if is_failed_write(&source) && lacks_room(&path) => Self::NoSpace { path },
+            Some(SystemIoFailure) if is_failed_write(&source) || is_failed_sync(&source) => {
+                Self::DiskFailed {
+                    path,
+                    what: source.to_string(),
+                }
+            }
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged {
                 path,
                 what: source.to_string(),
@@ -245,10 +275,13 @@ impl StoreError {
     /// Classifies an index error: full disk or anything else.
     pub(crate) fn index(doing: &'static str, path: &Path, source: TantivyError) -> Self {
         let path = path.to_owned();
-        if is_no_space(&source) {
-            Self::NoSpace { path }
-        } else {
-            Self::Index { doing, path, source }
+        match io_error(&source) {
+            Some(error) if stdx::fs::is_no_space(error) => Self::NoSpace { path },
+            Some(error) if stdx::fs::is_device_failure(error) => Self::DiskFailed {
+                path,
+                what: error.to_string(),
+            },
+            _ => Self::Index { doing, path, source },
         }
     }
 
@@ -258,10 +291,27 @@ impl StoreError {
             Self::NoSpace {
                 path: error.path().to_owned(),
             }
+        } else if error.is_device_failure() {
+            Self::DiskFailed {
+                path: error.path().to_owned(),
+                what: error.to_string(),
+            }
         } else {
             Self::Fs(error)
         }
     }
+}
+
+/// Whether a file size limit, a quota or a full disk is why SQLite could not write.
+fn lacks_room(database: &Path) -> bool {
+    database.parent().is_some_and(stdx::fs::lacks_room)
+}
+
+fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+    error
+        .sqlite_error()
+        .is_some_and(|e| [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC].contains(&e.extended_code))
 }
 
 fn is_failed_write(error: &rusqlite::Error) -> bool {
@@ -284,16 +334,14 @@ fn is_malformed_value(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn is_no_space(error: &TantivyError) -> bool {
-    use tantivy::directory::error::{OpenDirectoryError, OpenWriteError};
+/// The system's error in one of the index.
+fn io_error(error: &TantivyError) -> Option<&std::io::Error> {
+    use tantivy::directory::error::{OpenDirectoryError, OpenReadError, OpenWriteError};
     match error {
-        TantivyError::IoError(error) => stdx::fs::is_no_space(error),
-        TantivyError::OpenWriteError(OpenWriteError::IoError { io_error, .. }) => {
-            stdx::fs::is_no_space(io_error)
-        }
-        TantivyError::OpenDirectoryError(OpenDirectoryError::IoError { io_error, .. }) => {
-            stdx::fs::is_no_space(io_error)
-        }
-        _ => false,
+        TantivyError::IoError(error) => Some(error),
+        TantivyError::OpenWriteError(OpenWriteError::IoError { io_error, .. })
+        | TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. })
+        | TantivyError::OpenDirectoryError(OpenDirectoryError::IoError { io_error, .. }) => Some(io_error),
+        _ => None,
     }
 }

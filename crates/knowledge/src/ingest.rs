@@ -9,29 +9,22 @@ use std::path::{Path, PathBuf};
 
 use stdx::clock::{Stopwatch, unix_ms};
 use stdx::fs;
-use stdx::hash::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::access::{self, Audience, SOURCES};
+use crate::attempt::{BACK_OFF, DEATHS_MAX, Failure, Known, ReadFile, read_whole, set_aside, version_of};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
+use crate::failpoint::{FailPoint, pass};
 use crate::mirror::Addresses;
-use crate::passage::CUTTER_VERSION;
-use crate::prepare::{Prepared, ReadOptions, prepare, prepare_pages};
-use crate::read::{ReadError, load};
+use crate::prepare::prepare_pages;
 use crate::store::{Store, held, id_of_file, id_of_source};
-use crate::types::{FailedFile, Go, IngestEvent, IngestReport};
+use crate::types::{FailedFile, FileDetails, FileOutcome, Go, IngestEvent, IngestReport, Stage};
 use crate::validity::{self, Ruled};
-use crate::walk::{Walk, stat_of};
+use crate::walk::Walk;
 
 /// Longer names of uploads are refused.
 const UPLOAD_NAME_BYTES_MAX: usize = 200;
-/// How often a file that changes while it is read is read again.
-const READS_MAX: usize = 2;
-/// A file changed less than this before it was read may change again without a new time stamp.
-const CLOCK_TICK_NS: i64 = 20_000_000;
-/// Hexadecimal digits of a version.
-const VERSION_DIGITS: usize = 12;
 
 /// What became of one file.
 enum Outcome {
@@ -39,8 +32,12 @@ enum Outcome {
     Changed(Size),
     Unchanged,
     Failed(String),
+    SetAside(String),
+    /// It is still queued.
+    Later(String),
 }
 
+#[derive(Default)]
 struct Size {
     passages: usize,
     pages: usize,
@@ -54,6 +51,10 @@ pub(crate) struct Run<'a> {
     pub(crate) rules: access::Rules,
     pub(crate) validity: validity::Rules,
     addresses: Addresses,
+    /// Files to try again when the others are done.
+    later: Vec<QueueEntry>,
+    /// Whether there is another round for them.
+    may_wait: bool,
 }
 
 impl<'a> Run<'a> {
@@ -68,6 +69,8 @@ impl<'a> Run<'a> {
             rules: access::Rules::load(&store.dir)?,
             validity: validity::Rules::load(&store.dir)?,
             addresses: Addresses::of(&store.dir),
+            later: Vec::new(),
+            may_wait: false,
         })
     }
 
@@ -81,6 +84,17 @@ impl<'a> Run<'a> {
         }
         self.report.s = watch.s();
         self.report
+    }
+
+    /// A file that was looked at and is not read.
+    fn passed_over(&mut self, path: String, bytes: u64, outcome: FileOutcome, failed: Option<String>) {
+        let details = FileDetails::found(outcome);
+        self.tell(IngestEvent::Finished {
+            path,
+            bytes,
+            failed,
+            details,
+        });
     }
 
     fn tell(&mut self, event: IngestEvent) {
@@ -142,12 +156,14 @@ impl Store {
             file_bytes: bytes.len() as u64,
         };
         self.write(|store, writer| {
+            // Queued first: cut off in between, the file that is kept is the one that was taken in.
             fs::create_dir_all(store.uploads()).map_err(StoreError::file)?;
+            let connection = writer.connect(&store.catalog)?;
+            store.catalog.enqueue(connection, std::slice::from_ref(&entry))?;
+            pass(FailPoint::UploadQueued);
             fs::write_atomic(store.uploads().join(&name), bytes).map_err(StoreError::file)?;
-            store
-                .catalog
-                .enqueue(writer.connect(&store.catalog)?, std::slice::from_ref(&entry))?;
-            store.fail_point("upload queued")
+            pass(FailPoint::UploadKept);
+            Ok(())
         })?;
         let mut nothing = |_| Go::On;
         let mut run = Run::new(self, &mut nothing)?;
@@ -174,9 +190,19 @@ impl Store {
         }
         let mut unchanged: Vec<(String, u64)> = Vec::new();
         let mut entries = Vec::new();
+        let mut aside = Vec::new();
+        let known_aside = self.catalog.all_aside(DEATHS_MAX)?;
         for (path, stat) in &walk.files {
             match self.entry_if_changed(path, stat)? {
-                Some(entry) => entries.push(entry),
+                Some(entry) => {
+                    let at = known_aside.binary_search_by(|aside| aside.path_bytes.cmp(&entry.path_bytes));
+                    match at.ok().map(|at| &known_aside[at]) {
+                        Some(known) if known.stat == *stat => {
+                            aside.push((path.display().to_string(), stat.bytes, set_aside(&known.reason)));
+                        }
+                        _ => entries.push(entry),
+                    }
+                }
                 None => unchanged.push((path.display().to_string(), stat.bytes)),
             }
         }
@@ -184,7 +210,7 @@ impl Store {
         self.carry_out(&entries, gone, run)?;
         self.forget_failures(&walk)?;
         run.report.failed = std::mem::take(&mut walk.failed);
-        self.announce(unchanged, run)
+        self.announce(unchanged, aside, run)
     }
 
     /// Queues files, then removes the documents of files that are gone.
@@ -196,7 +222,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(|store, writer| {
             store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;
-            store.fail_point("files queued")
+            pass(FailPoint::FilesQueued);
+            Ok(())
         })?;
         gone.sort_unstable();
         gone.dedup();
@@ -257,9 +284,11 @@ impl Store {
         }
     }
 
-    pub(crate) fn announce(
+    /// Says what there is to do. Files set aside come with their bytes and reason.
+    fn announce(
         &self,
         unchanged: Vec<(String, u64)>,
+        aside: Vec<(String, u64, String)>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
         let queue = self.catalog.queue()?;
@@ -267,32 +296,45 @@ impl Store {
             .iter()
             .map(|e| e.file_bytes)
             .chain(unchanged.iter().map(|u| u.1))
+            .chain(aside.iter().map(|a| a.1))
             .sum();
         run.report.unchanged = unchanged.len();
         run.tell(IngestEvent::Planned {
-            files: queue.len() + unchanged.len(),
+            files: queue.len() + unchanged.len() + aside.len(),
             bytes,
         });
         for (path, bytes) in unchanged {
-            run.tell(IngestEvent::Finished {
-                path,
-                bytes,
-                failed: None,
+            run.passed_over(path, bytes, FileOutcome::Unchanged, None);
+        }
+        for (path, bytes, reason) in aside {
+            run.report.failed.push(FailedFile {
+                path: path.clone(),
+                reason: reason.clone(),
             });
+            run.passed_over(path, bytes, FileOutcome::SetAside, Some(reason));
         }
         Ok(())
     }
 
-    /// Works through the queue.
+    /// Works through the queue. Files that cannot be read for a reason that may pass are tried again at the end, after
+    /// growing pauses.
     pub(crate) fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
-        for entry in self.catalog.queue()? {
-            if run.stop {
+        run.later = self.catalog.queue()?;
+        for round in 0..=BACK_OFF.len() {
+            run.may_wait = round < BACK_OFF.len();
+            for entry in std::mem::take(&mut run.later) {
+                if run.stop {
+                    break;
+                }
+                self.one(&entry, run)?;
+            }
+            self.write(Self::flush)?;
+            *held(&self.read_only) = None;
+            if run.stop || run.later.is_empty() {
                 break;
             }
-            self.one(&entry, run)?;
+            std::thread::sleep(BACK_OFF[round.min(BACK_OFF.len() - 1)]);
         }
-        self.write(Self::flush)?;
-        *held(&self.read_only) = None;
         Ok(())
     }
 
@@ -321,82 +363,165 @@ impl Store {
             audience: &audience,
             ruled: &ruled,
         };
-        let outcome = self.take_in(entry, &named)?;
-        let mut failed = None;
-        match outcome {
-            Outcome::Unchanged => run.report.unchanged += 1,
-            Outcome::Added(size) => {
-                run.report.added += 1;
-                run.report.count(&size);
+        let watch = Stopwatch::start();
+        let (outcome, stage) = match self.read_queued(entry, &named, run.may_wait)? {
+            Ok(read) => {
+                run.tell(IngestEvent::Writing { path: shown.clone() });
+                (self.store_read(entry, &read, &named)?, Stage::Write)
             }
-            Outcome::Changed(size) => {
-                run.report.changed += 1;
-                run.report.count(&size);
-            }
-            Outcome::Failed(reason) => {
-                run.report.failed.push(FailedFile {
-                    path: shown.clone(),
-                    reason: reason.clone(),
-                });
-                failed = Some(reason);
-            }
+            Err(outcome) => (outcome, Stage::Read),
+        };
+        if let Outcome::Later(reason) = outcome {
+            run.later.push(entry.clone());
+            run.tell(IngestEvent::Waiting { path: shown, reason });
+            return Ok(());
         }
+        let (mut details, failed) = run.count(outcome, &shown);
+        details.stage = stage;
+        details.ms = watch.ms() as u64;
         run.tell(IngestEvent::Finished {
             path: shown,
             bytes: entry.file_bytes,
             failed,
+            details,
         });
         Ok(())
     }
 
-    fn take_in(&self, entry: &QueueEntry, named: &Named<'_>) -> Result<Outcome, StoreError> {
-        let (shown, audience) = (named.shown, named.audience);
-        let known = self.catalog.by_path(&entry.path_bytes)?;
-        let read = match read_whole(named.path, known.as_ref(), &self.read_options()) {
-            Ok(read) => read,
-            Err(reason) => {
-                self.write(|store, writer| {
-                    let connection = writer.connect(&store.catalog)?;
-                    store.catalog.fail(connection, entry, shown, &reason, audience)
-                })?;
-                return Ok(Outcome::Failed(reason));
-            }
+    /// Reads a queued file; one that cannot be read leaves the queue, unless it is tried again later.
+    fn read_queued(
+        &self,
+        entry: &QueueEntry,
+        named: &Named<'_>,
+        may_wait: bool,
+    ) -> Result<Result<ReadFile, Outcome>, StoreError> {
+        let document = self.catalog.by_path(&entry.path_bytes)?;
+        let aside = self.catalog.aside(&entry.path_bytes)?;
+        let known = Known {
+            document: document.as_ref(),
+            aside: aside
+                .as_ref()
+                .filter(|aside| aside.tries >= DEATHS_MAX)
+                .map(|aside| (aside.version.as_str(), aside.reason.as_str())),
         };
+        let failure = match read_whole(named.path, &known, &self.read_options()) {
+            Ok(read) => return Ok(Ok(read)),
+            Err(failure) => failure,
+        };
+        let (reason, is_aside) = match failure {
+            Failure::Passing(reason) if may_wait => return Ok(Err(Outcome::Later(reason))),
+            Failure::Deadly { reason, version, stat } => {
+                let tries = self.write(|store, writer| {
+                    let connection = writer.connect(&store.catalog)?;
+                    store.catalog.put_aside(connection, entry, &version, stat, &reason)
+                })?;
+                let is_last = tries >= DEATHS_MAX;
+                (if is_last { set_aside(&reason) } else { reason }, false)
+            }
+            Failure::Passing(reason) | Failure::Lasting(reason) => (reason, false),
+            Failure::SetAside(reason) => (reason, true),
+        };
+        self.write(|store, writer| {
+            let connection = writer.connect(&store.catalog)?;
+            let (path, readers) = (named.shown, named.audience);
+            store.catalog.fail(connection, entry, path, &reason, readers)?;
+            pass(FailPoint::FileDequeued);
+            Ok(())
+        })?;
+        Ok(Err(if is_aside {
+            Outcome::SetAside(reason)
+        } else {
+            Outcome::Failed(reason)
+        }))
+    }
+
+    /// Writes what was read of a file.
+    fn store_read(
+        &self,
+        entry: &QueueEntry,
+        read: &ReadFile,
+        named: &Named<'_>,
+    ) -> Result<Outcome, StoreError> {
         let document_id = match entry.origin {
             Origin::File => id_of_file(&entry.path_bytes),
-            Origin::Upload => Self::upload_id(shown),
+            Origin::Upload => Self::upload_id(named.shown),
             Origin::Source => id_of_source(&entry.path_bytes),
         };
         let new = NewDocument {
             document_id: &document_id,
             origin: entry.origin,
-            path: shown,
+            path: named.shown,
             path_bytes: &entry.path_bytes,
             version: &read.version,
             stat: read.stat,
-            audience,
+            audience: named.audience,
             ruled: named.ruled,
             now_ms: unix_ms(),
         };
+        let is_known = self.catalog.by_path(&entry.path_bytes)?.is_some();
         self.write(|store, writer| {
             let connection = writer.connect(&store.catalog)?;
             let Some(prepared) = &read.prepared else {
                 store.catalog.touch(connection, &new)?;
+                pass(FailPoint::FileTouched);
                 return Ok(Outcome::Unchanged);
             };
             let seq = store.catalog.put(connection, &new, prepared)?;
-            store.fail_point("document committed")?;
+            pass(FailPoint::DocumentCommitted);
             store.index(writer, &[(document_id.clone(), seq)])?;
             let size = Size {
                 passages: prepared.passages.len(),
                 pages: prepared.n_pages.unwrap_or(0) as usize,
             };
-            Ok(if known.is_some() {
+            Ok(if is_known {
                 Outcome::Changed(size)
             } else {
                 Outcome::Added(size)
             })
         })
+    }
+
+    /// Forgets that files were set aside, so that the next ingest tries them again.
+    ///
+    /// # Errors
+    /// When nothing can be written.
+    pub fn retry_set_aside(&self) -> Result<(), StoreError> {
+        self.write(|store, writer| store.catalog.clear_aside(writer.connect(&store.catalog)?))
+    }
+}
+
+impl Run<'_> {
+    /// Counts what became of a file; returns its details, and why it failed.
+    fn count(&mut self, outcome: Outcome, shown: &str) -> (FileDetails, Option<String>) {
+        let report = &mut self.report;
+        let (outcome, size, failed) = match outcome {
+            Outcome::Unchanged => {
+                report.unchanged += 1;
+                (FileOutcome::Unchanged, Size::default(), None)
+            }
+            Outcome::Added(size) => {
+                report.added += 1;
+                (FileOutcome::Added, size, None)
+            }
+            Outcome::Changed(size) => {
+                report.changed += 1;
+                (FileOutcome::Changed, size, None)
+            }
+            Outcome::Failed(reason) | Outcome::Later(reason) => {
+                (FileOutcome::Failed, Size::default(), Some(reason))
+            }
+            Outcome::SetAside(reason) => (FileOutcome::SetAside, Size::default(), Some(reason)),
+        };
+        report.passages += size.passages;
+        report.pages += size.pages;
+        report.failed.extend(failed.clone().map(|reason| FailedFile {
+            path: shown.to_owned(),
+            reason,
+        }));
+        let mut details = FileDetails::found(outcome);
+        details.passages = size.passages;
+        details.pages = size.pages;
+        (details, failed)
     }
 }
 
@@ -409,83 +534,12 @@ struct Named<'a> {
     ruled: &'a Ruled,
 }
 
-impl IngestReport {
-    fn count(&mut self, size: &Size) {
-        self.passages += size.passages;
-        self.pages += size.pages;
-    }
-}
-
-/// A file read without changing meanwhile.
-struct ReadFile {
-    version: String,
-    stat: Stat,
-    /// `None` where the bytes are the stored ones.
-    prepared: Option<Prepared>,
-}
-
-/// Reads a file; the error is one sentence for people.
-fn read_whole(
-    path: &Path,
-    known: Option<&StoredDocument>,
-    options: &ReadOptions,
-) -> Result<ReadFile, String> {
-    for _ in 0..READS_MAX {
-        let before = stat(path)?;
-        let bytes = load(path, &options.limits).map_err(|error: ReadError| error.to_string())?;
-        let mut version = sha256_hex(&bytes);
-        version.truncate(VERSION_DIGITS);
-        let same = known.is_some_and(|known| known.version == version && is_cut_as_now(known));
-        let prepared = if same {
-            None
-        } else {
-            Some(prepare(path, &bytes, options)?)
-        };
-        if stat(path)? == before {
-            return Ok(ReadFile {
-                version,
-                stat: settled(before),
-                prepared,
-            });
-        }
-    }
-    Err("it changes while it is being read; ingest it again when it is complete".to_owned())
-}
-
-/// Whether a document's passages are the ones that would be cut now.
-fn is_cut_as_now(known: &StoredDocument) -> bool {
-    known.cutter == i64::from(CUTTER_VERSION)
-}
-
-fn stat(path: &Path) -> Result<Stat, String> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(stat_of(&metadata)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err("it was there when the folder was listed and is gone now".to_owned())
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A file that changed just now may change again within the same tick of the clock: its time is not trusted.
-fn settled(stat: Stat) -> Stat {
-    let now_ns = unix_ms().saturating_mul(1_000_000);
-    if now_ns.saturating_sub(stat.mtime_ns.max(stat.ctime_ns)) < CLOCK_TICK_NS {
-        return Stat {
-            mtime_ns: i64::MIN,
-            ..stat
-        };
-    }
-    stat
-}
-
 impl Store {
     /// Takes in a document that is given as pages of text, for a trial.
     pub(crate) fn ingest_pages(&self, name: &str, pages: &[(u32, &str)]) -> Result<(), StoreError> {
         let prepared = prepare_pages(name, pages);
         let document_id = Self::upload_id(name);
-        let mut version = sha256_hex(prepared.text.as_bytes());
-        version.truncate(VERSION_DIGITS);
+        let version = version_of(prepared.text.as_bytes());
         let new = NewDocument {
             document_id: &document_id,
             origin: Origin::Upload,

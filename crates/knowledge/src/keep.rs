@@ -6,13 +6,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use stdx::fs;
 use stdx::hash::sha256_file;
 
 use crate::access;
 use crate::error::StoreError;
+use crate::failpoint::{FailPoint, pass};
 use crate::lexical::remove_if_there;
 use crate::schema::SCHEMA_VERSION;
 use crate::store::Store;
@@ -78,8 +78,10 @@ impl Store {
             let _ = fs::remove_dir_all(&partial);
         }
         let backup = made?;
+        pass(FailPoint::BackupListed);
         fs::rename(&partial, to).map_err(StoreError::file)?;
         fs::sync_parent(to).map_err(StoreError::file)?;
+        pass(FailPoint::BackupRenamed);
         Ok(backup)
     }
 
@@ -110,6 +112,7 @@ impl Store {
                 }
             }
         }
+        pass(FailPoint::BackupCopied);
         let listed = |path: String| -> Result<BackupFile, StoreError> {
             let whole = folder.join(&path);
             Ok(BackupFile {
@@ -134,13 +137,7 @@ impl Store {
 
     /// The database as of one transaction, without the log.
     fn copy_database(&self, to: &Path) -> Result<(), StoreError> {
-        let path = self.catalog.path();
-        let fail = |error| StoreError::database("copy the database", path, error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        connection
-            .execute("VACUUM INTO ?1", [to.to_string_lossy()])
-            .map_err(fail)?;
+        self.catalog.copy_to(to)?;
         let file = fs::open(to).map_err(StoreError::file)?;
         file.sync_all()
             .map_err(|error| StoreError::file(fs::FsError::new("sync", to, error)))
@@ -172,11 +169,14 @@ impl Store {
             // The copy counts, not what it was made of.
             check_file(&partial, file)?;
         }
+        pass(FailPoint::RestoreCopied);
         if fs::metadata(dir).is_ok() {
             fs::remove_dir_all(dir).map_err(StoreError::file)?;
         }
+        pass(FailPoint::RestoreCleared);
         fs::rename(&partial, dir).map_err(StoreError::file)?;
         fs::sync_parent(dir).map_err(StoreError::file)?;
+        pass(FailPoint::RestoreRenamed);
         Ok(manifest)
     }
 }

@@ -17,6 +17,7 @@ use crate::analyser::{ANALYSER_NAME, ANALYSER_VERSION, Analyser};
 use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
 use crate::exact::Article;
+use crate::failpoint::{FailPoint, pass};
 use crate::question::{Question, Sought};
 use crate::suggest::Typed;
 
@@ -72,6 +73,16 @@ pub(crate) struct LexicalWriter {
     dir: PathBuf,
     writer: IndexWriter,
     fields: Fields,
+    /// The number of the last change of the catalog that a commit held.
+    seq: i64,
+}
+
+/// Whether the checksums of the index's files are compared when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verify {
+    No,
+    /// Of an index that is read in a moment.
+    Small,
 }
 
 fn schema() -> (Schema, Fields) {
@@ -103,19 +114,25 @@ fn register(index: &Index) {
         .register(ANALYSER_NAME, TextAnalyzer::from(Analyser::new()));
 }
 
-/// What a commit says about who made its terms.
-fn payload() -> String {
-    format!("analyser {ANALYSER_VERSION}")
+/// What a commit says about who made its terms, and how far it follows the catalog.
+fn payload(seq: i64) -> String {
+    format!("analyser {ANALYSER_VERSION} seq {seq}")
+}
+
+/// How far a commit follows the catalog; `None` if another analyser made it.
+fn seq_of(payload: &str) -> Option<i64> {
+    let seq = payload.strip_prefix(&format!("analyser {ANALYSER_VERSION} seq "))?;
+    seq.parse().ok()
 }
 
 impl Lexical {
     /// Opens the index in `dir` as it is; `None` if it must be made again.
-    pub(crate) fn open(dir: &Path, verify: bool) -> Option<Self> {
+    pub(crate) fn open(dir: &Path, catalog: &Catalog, verify: Verify) -> Option<Self> {
         // A new store, or a restored one: nothing to warn of.
-        if fs::metadata(dir.join(MANIFEST)).is_err() {
+        if !Self::is_in(dir) {
             return None;
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, verify)));
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, catalog, verify)));
         match opened {
             Ok(Ok(lexical)) => Some(lexical),
             Ok(Err(reason)) => {
@@ -129,19 +146,26 @@ impl Lexical {
         }
     }
 
-    fn try_open(dir: &Path, verify: bool) -> Result<Self, String> {
+    /// Whether there is an index, sound or not.
+    pub(crate) fn is_in(dir: &Path) -> bool {
+        fs::metadata(dir.join(MANIFEST)).is_ok()
+    }
+
+    fn try_open(dir: &Path, catalog: &Catalog, verify: Verify) -> Result<Self, String> {
         let say = |error: TantivyError| error.to_string();
         let index = Index::open_in_dir(dir).map_err(say)?;
         let (schema, fields) = schema();
         let found = index.load_metas().map_err(say)?.payload;
-        if found.as_deref() != Some(&payload()) || index.schema() != schema {
+        let seq = found.as_deref().and_then(seq_of);
+        let (Some(seq), true) = (seq, index.schema() == schema) else {
             return Err("it was made by another version".to_owned());
+        };
+        // Its number is read first: the catalog is always written before the index.
+        if seq > catalog.index_seq().map_err(|error| error.to_string())? {
+            return Err("it knows of changes that the database does not have".to_owned());
         }
-        if verify && folder_bytes(dir) <= VERIFIED_BYTES_MAX {
-            let damaged = index.validate_checksum().map_err(say)?;
-            if !damaged.is_empty() {
-                return Err(format!("{} of its files are damaged", damaged.len()));
-            }
+        if verify == Verify::Small && folder_bytes(dir) <= VERIFIED_BYTES_MAX {
+            check_files(&index)?;
         }
         Self::with_index(index, fields, dir).map_err(say)
     }
@@ -163,6 +187,12 @@ impl Lexical {
         })
     }
 
+    /// Compares the checksums of all its files, and what its list of files says of them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        catch_unwind(AssertUnwindSafe(|| check_files(&self.index)))
+            .unwrap_or_else(|_| Err("its files are damaged".to_owned()))
+    }
+
     /// Makes the index in `dir` anew from the catalog: beside the old one, then in its place.
     pub(crate) fn rebuild(dir: &Path, catalog: &Catalog) -> Result<Self, StoreError> {
         let fresh = dir.with_extension("new");
@@ -174,9 +204,12 @@ impl Lexical {
         register(&index);
         fill(&index, fields, &fresh, catalog)?;
         drop(index);
+        pass(FailPoint::IndexFilled);
         remove_if_there(dir)?;
+        pass(FailPoint::IndexRemoved);
         fs::rename(&fresh, dir).map_err(StoreError::file)?;
         fs::sync_parent(dir).map_err(StoreError::file)?;
+        pass(FailPoint::IndexSwapped);
         let index = Index::open_in_dir(dir).map_err(fail)?;
         Self::with_index(index, fields, dir).map_err(fail)
     }
@@ -342,20 +375,23 @@ fn writer(index: &Index, fields: Fields, dir: &Path) -> Result<LexicalWriter, St
     let writer = index
         .writer_with_num_threads(1, WRITER_BYTES)
         .map_err(|error| StoreError::index("open for writing", dir, error))?;
+    let seq = index.load_metas().ok().and_then(|metas| seq_of(&metas.payload?));
     Ok(LexicalWriter {
         dir: dir.to_owned(),
         writer,
         fields,
+        seq: seq.unwrap_or(0),
     })
 }
 
 /// Adds everything in the catalog and commits.
 fn fill(index: &Index, fields: Fields, dir: &Path, catalog: &Catalog) -> Result<(), StoreError> {
+    let seq = catalog.index_seq()?;
     let mut writer = writer(index, fields, dir)?;
     for id in catalog.document_ids()? {
         writer.add_all(&catalog.passages_of(&id)?)?;
     }
-    writer.commit()?;
+    writer.commit(seq)?;
     writer.finish();
     Ok(())
 }
@@ -407,10 +443,11 @@ impl LexicalWriter {
             .map_err(|error| StoreError::index("add a passage", &self.dir, error))
     }
 
-    /// Makes everything since the last commit durable and visible.
-    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
+    /// Makes everything since the last commit durable and visible: the catalog's changes up to number `seq`.
+    pub(crate) fn commit(&mut self, seq: i64) -> Result<(), StoreError> {
+        self.seq = self.seq.max(seq);
         let committed = self.writer.prepare_commit().and_then(|mut prepared| {
-            prepared.set_payload(&payload());
+            prepared.set_payload(&payload(self.seq));
             prepared.commit()
         });
         committed
@@ -429,6 +466,28 @@ impl LexicalWriter {
 pub(crate) fn remove_if_there(dir: &Path) -> Result<(), StoreError> {
     if fs::symlink_metadata(dir).is_ok() {
         fs::remove_dir_all(dir).map_err(StoreError::file)?;
+    }
+    Ok(())
+}
+
+fn check_files(index: &Index) -> Result<(), String> {
+    let damaged = index.validate_checksum().map_err(|error| error.to_string())?;
+    if !damaged.is_empty() {
+        return Err(format!("{} of its files are damaged", damaged.len()));
+    }
+    for segment in index.searchable_segments().map_err(|error| error.to_string())? {
+        let meta = segment.meta();
+        let reader = tantivy::SegmentReader::open(&segment).map_err(|error| error.to_string())?;
+        let alive = reader
+            .alive_bitset()
+            .map_or(reader.max_doc(), |alive| alive.num_alive_docs() as u32);
+        let ids = reader
+            .fast_fields()
+            .u64("passage")
+            .map_err(|error| error.to_string())?;
+        if ids.num_docs() != meta.max_doc() || alive != meta.num_docs() {
+            return Err("its list of files does not fit them".to_owned());
+        }
     }
     Ok(())
 }

@@ -5,13 +5,16 @@
 pub mod access;
 mod alike;
 mod analyser;
+mod attempt;
 mod boxes;
 mod catalog;
+mod checksum;
 mod dense;
 pub mod edition;
 mod embedding;
 mod error;
 mod exact;
+mod failpoint;
 mod fusion;
 mod ingest;
 mod keep;
@@ -51,8 +54,8 @@ pub use store::Store;
 pub use suggest::Suggestion;
 pub use sync::Followed;
 pub use types::{
-    Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, Go, Hit, IngestEvent,
-    IngestReport, PageSpan, Place, SearchMode, StoreStatus,
+    Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, FileDetails, FileOutcome,
+    Go, Hit, IngestEvent, IngestReport, PageSpan, Place, SearchMode, SetAsideFile, Stage, StoreStatus,
 };
 pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;

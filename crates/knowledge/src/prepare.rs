@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::boxes::{PageWords, by_page as words_by_page};
 use crate::passage::{CutOptions, PassageSpan, cut};
 use crate::read::{
-    Block, BlockKind, Format, Isolation, Limits, Means, Passwords, RawDocument, WORKER_COMMAND, read_with,
+    Block, BlockKind, Format, Isolation, Limits, Means, Passwords, RawDocument, ReadError, WORKER_COMMAND,
+    read_with,
 };
 use crate::sentence;
 use crate::text::{BlockSpan, CharIndex, NormalText, normalise};
@@ -72,10 +73,9 @@ pub(crate) struct PreparedPassage {
     pub(crate) text: String,
 }
 
-/// Reads a file's bytes; the error is one sentence for people.
-pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Result<Prepared, String> {
-    let document =
-        read_with(path, bytes, options.means(&options.isolation())).map_err(|error| error.to_string())?;
+/// Reads a file's bytes.
+pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Result<Prepared, ReadError> {
+    let document = read_with(path, bytes, options.means(&options.isolation()))?;
     for warning in &document.warnings {
         tracing::warn!(path = %path.display(), warning, "not everything in a document was read");
     }

@@ -282,15 +282,25 @@ impl<'a> Run<'a> {
 /// [`ReadError::TooLarge`] and [`ReadError::Io`].
 pub fn load(path: &Path, limits: &Limits) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
-    let io = |error: &dyn std::fmt::Display| ReadError::Io {
+    let io = |error: &std::io::Error| ReadError::Io {
         what: error.to_string(),
+        is_passing: stdx::fs::is_transient(error),
     };
-    let file = stdx::fs::open(path).map_err(|error| io(&error))?;
+    let not_a_file = || ReadError::Io {
+        what: "this is not a regular file".to_owned(),
+        is_passing: false,
+    };
+    // Asked before it is opened: opening a pipe would wait for somebody to write into it.
+    if stdx::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(not_a_file());
+    }
+    let file = stdx::fs::open(path).map_err(|error| ReadError::Io {
+        what: error.to_string(),
+        is_passing: error.is_transient(),
+    })?;
     let metadata = file.metadata().map_err(|error| io(&error))?;
     if !metadata.is_file() {
-        return Err(ReadError::Io {
-            what: "this is not a regular file".to_owned(),
-        });
+        return Err(not_a_file());
     }
     refuse_large(metadata.len(), limits)?;
     let mut bytes = Vec::new();

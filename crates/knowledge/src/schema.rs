@@ -6,10 +6,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use crate::checksum::{self, Summed};
 use crate::error::StoreError;
+use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 5;
+pub(crate) const SCHEMA_VERSION: i64 = 6;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -66,12 +68,26 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      UPDATE documents SET cutter = 0 WHERE format = 'pdf';
      INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
          SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'pdf';",
+    // Version 6: checksums of the rows that answers are made of, how many there must be, and files set aside.
+    "ALTER TABLE documents ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE versions ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE passages ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE audiences ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE vectors ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     CREATE TABLE set_aside (
+         path_bytes BLOB PRIMARY KEY, origin TEXT NOT NULL, version TEXT NOT NULL, program TEXT NOT NULL,
+         file_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, device INTEGER NOT NULL,
+         tries INTEGER NOT NULL, reason TEXT NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
+     INSERT INTO meta (key, value) SELECT 'documents', count(*) FROM documents;
+     INSERT INTO meta (key, value) SELECT 'audiences', count(*) FROM audiences;",
 ];
 
 /// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
 /// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
 /// safe on disk. Documents with the same readers that hold on the same days share a row of `audiences` (see
-/// [`crate::access`] and [`crate::validity`]; an empty text is an open end); rows are never used for another audience.
+/// [`crate::access`] and [`crate::validity`]; an empty text is an open end); rows are never used for another audience and
+/// never deleted. `sum` is the checksum of a row (see [`crate::checksum`]); `meta` counts documents and audiences, so that
+/// one that vanished is missed. `set_aside` holds files that the reader died of.
 /// `stated` is what a document says of itself, NULL where it was not asked yet; `owner` and `replaces` are what counts.
 /// `page_words` says where the words of a page stand (see [`crate::boxes`]); sizes are in quarter points.
 const LAYOUT: &str = "
@@ -97,13 +113,15 @@ CREATE TABLE documents (
     audience_id INTEGER NOT NULL DEFAULT 1,
     stated TEXT,
     owner TEXT,
-    replaces TEXT NOT NULL DEFAULT '[]'
+    replaces TEXT NOT NULL DEFAULT '[]',
+    sum INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE audiences (
     audience_id INTEGER PRIMARY KEY,
     groups TEXT NOT NULL,
     valid_from TEXT NOT NULL DEFAULT '',
     valid_until TEXT NOT NULL DEFAULT '',
+    sum INTEGER NOT NULL DEFAULT 0,
     UNIQUE (groups, valid_from, valid_until)
 );
 INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
@@ -118,6 +136,7 @@ CREATE TABLE versions (
     ingested_ms INTEGER NOT NULL,
     pages TEXT NOT NULL,
     text TEXT NOT NULL,
+    sum INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (document_id, version)
 );
 CREATE TABLE page_words (
@@ -138,6 +157,7 @@ CREATE TABLE passages (
     page INTEGER,
     heading_path TEXT NOT NULL,
     text TEXT NOT NULL,
+    sum INTEGER NOT NULL DEFAULT 0,
     UNIQUE (document_id, ordinal)
 );
 CREATE TABLE embedders (
@@ -151,7 +171,8 @@ CREATE TABLE vectors (
     vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
     passage_id INTEGER NOT NULL UNIQUE,
     embedder_id INTEGER NOT NULL,
-    data BLOB NOT NULL
+    data BLOB NOT NULL,
+    sum INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX vectors_of_embedder ON vectors (embedder_id, vector_id, passage_id);
 CREATE TABLE queue (
@@ -177,21 +198,36 @@ CREATE TABLE refusals (
     question TEXT,
     nearest TEXT NOT NULL
 );
+CREATE TABLE set_aside (
+    path_bytes BLOB PRIMARY KEY,
+    origin TEXT NOT NULL,
+    version TEXT NOT NULL,
+    program TEXT NOT NULL,
+    file_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    last_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX index_pending_order ON index_pending (seq);
 INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0),
-    ('audience_seq', 0);
+    ('audience_seq', 0), ('documents', 0), ('audiences', 1);
 ";
 
 /// Creates, checks or migrates the layout on a writing connection.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let fail = |error| StoreError::database("prepare the tables", path, error);
+    checksum::register(connection).map_err(fail)?;
     let version = version(connection, path)?;
     if version == Some(SCHEMA_VERSION) {
         return Ok(());
     }
     if let Some(version) = version {
         back_up(connection, path, version)?;
+        pass(FailPoint::LayoutBackedUp);
     }
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -216,6 +252,10 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
                 .map_err(fail)?;
         }
     }
+    for table in Summed::ALL {
+        transaction.execute(&table.seal("true"), []).map_err(fail)?;
+    }
+    pass(FailPoint::LayoutReady);
     transaction.commit().map_err(fail)
 }
 

@@ -8,6 +8,7 @@ use stdx::fs;
 use crate::access::{self, Audience};
 use crate::catalog::{Known, Moved, Origin, Standing};
 use crate::error::StoreError;
+use crate::failpoint::{FailPoint, pass};
 use crate::prepare::speaks_of_itself;
 use crate::store::Store;
 use crate::validity::{self, Stated};
@@ -77,7 +78,7 @@ impl Store {
                 let marks = store
                     .catalog
                     .set_standings(writer.connect(&store.catalog)?, some)?;
-                store.fail_point("audience committed")?;
+                pass(FailPoint::AudienceCommitted);
                 store.index(writer, &marks)?;
             }
             store.flush(writer)

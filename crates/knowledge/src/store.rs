@@ -17,7 +17,7 @@ use crate::access::Reader;
 use crate::catalog::{Catalog, Origin, Stat};
 use crate::dense::Dense;
 use crate::error::StoreError;
-use crate::lexical::Lexical;
+use crate::lexical::{Lexical, Verify};
 use crate::prepare::ReadOptions;
 use crate::quality::Refusals;
 use crate::types::{Access, DocumentInfo};
@@ -37,6 +37,8 @@ pub struct Store {
     pub(crate) ingesting: Mutex<()>,
     /// Why nothing can be written now.
     pub(crate) read_only: Mutex<Option<String>>,
+    /// What was written when the disk failed, and why; nothing has been written since.
+    pub(crate) disk_failed: Mutex<Option<(PathBuf, String)>>,
     /// Passages up to this id have a vector of this embedder.
     pub(crate) embedded_up_to: Mutex<(i64, u64)>,
     /// The index on disk turned out to be damaged; the one in memory stays.
@@ -50,8 +52,6 @@ pub struct Store {
     /// What is remembered of refused questions.
     pub(crate) refusals: Mutex<Refusals>,
     lock: Option<Mutex<FileLock>>,
-    #[cfg(test)]
-    pub(crate) fail_at: Mutex<Option<(&'static str, usize)>>,
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,7 +70,13 @@ impl Store {
             Access::Write => Some(Mutex::new(lock(dir)?)),
         };
         let database = dir.join("hanok.sqlite");
-        let exists = fs::metadata(&database).is_ok();
+        let exists = fs::metadata(&database).is_ok_and(|file| file.len() > 0);
+        if !exists && Lexical::is_in(&dir.join("lexical")) {
+            return Err(StoreError::Damaged {
+                path: database,
+                what: "it is missing or empty, but its word index is there".to_owned(),
+            });
+        }
         if access == Access::Read && !exists {
             return Err(StoreError::NotAStore { dir: dir.to_owned() });
         }
@@ -95,6 +101,7 @@ impl Store {
             writer: Mutex::new(writer),
             ingesting: Mutex::new(()),
             read_only: Mutex::new(read_only),
+            disk_failed: Mutex::new(None),
             embedded_up_to: Mutex::new((0, 0)),
             disk_index_bad: AtomicBool::new(false),
             folders_changed: AtomicU64::new(0),
@@ -103,8 +110,6 @@ impl Store {
             today: Today::default(),
             refusals: Mutex::new(Refusals::default()),
             lock,
-            #[cfg(test)]
-            fail_at: Mutex::new(None),
         };
         if access == Access::Write {
             match store.finish_index() {
@@ -145,7 +150,9 @@ impl Store {
         // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
         let may_be_back =
             self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
-        if may_be_back && let Some(fresh) = Lexical::open(&self.dir.join("lexical"), false) {
+        if may_be_back
+            && let Some(fresh) = Lexical::open(&self.dir.join("lexical"), &self.catalog, Verify::No)
+        {
             return self.set_lexical(fresh);
         }
         current
@@ -262,7 +269,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.access == Access::Write {
+        if self.access == Access::Write && held(&self.disk_failed).is_none() {
             held(&self.writer).finish(&self.catalog);
         }
     }
@@ -289,7 +296,7 @@ fn lock(dir: &Path) -> Result<FileLock, StoreError> {
 }
 
 fn open_lexical(dir: &Path, access: Access, catalog: &Catalog) -> Result<Lexical, StoreError> {
-    if let Some(lexical) = Lexical::open(dir, access == Access::Write) {
+    if let Some(lexical) = Lexical::open(dir, catalog, Verify::Small) {
         return Ok(lexical);
     }
     if access == Access::Read {

@@ -209,6 +209,18 @@ pub enum IngestEvent {
         /// Its path.
         path: String,
     },
+    /// A file's text is being written to the catalog and the word index.
+    Writing {
+        /// Its path.
+        path: String,
+    },
+    /// A file could not be read now and is tried again when the others are done.
+    Waiting {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A file is finished: searchable, unchanged or failed.
     Finished {
         /// Its path.
@@ -217,7 +229,76 @@ pub enum IngestEvent {
         bytes: u64,
         /// Why it failed, if it did.
         failed: Option<String>,
+        /// What became of it.
+        details: FileDetails,
     },
+}
+
+/// What became of one file of an ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileDetails {
+    /// How it ended.
+    pub outcome: FileOutcome,
+    /// How far it came.
+    pub stage: Stage,
+    /// Its pages; 0 where the format has none or nothing was read.
+    pub pages: usize,
+    /// Its passages that were written.
+    pub passages: usize,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
+impl FileDetails {
+    /// Of a file that was only looked at.
+    pub(crate) fn found(outcome: FileOutcome) -> Self {
+        Self {
+            outcome,
+            stage: Stage::Find,
+            pages: 0,
+            passages: 0,
+            ms: 0,
+        }
+    }
+}
+
+/// How a file of an ingest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileOutcome {
+    /// It is new and in.
+    Added,
+    /// It had changed; its new version is in.
+    Changed,
+    /// Its bytes are in already.
+    Unchanged,
+    /// It was not taken in.
+    Failed,
+    /// It was not tried: the reader has died of these bytes too often.
+    SetAside,
+}
+
+/// How far a file of an ingest came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Found in its folder, not opened.
+    Find,
+    /// Being read.
+    Read,
+    /// In the catalog and with the word index.
+    Write,
+}
+
+/// A file that the reader died of too often to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAsideFile {
+    /// Its path.
+    pub path: String,
+    /// Why: one sentence.
+    pub reason: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it was last tried, Unix milliseconds.
+    pub last_ms: i64,
 }
 
 /// Whether an ingest goes on; checked between files.
@@ -240,6 +321,8 @@ pub struct StoreStatus {
     pub vectors: usize,
     /// Files still queued from an ingest that was cut off.
     pub queued: usize,
+    /// Files set aside, which are not tried again before they change; the keeper's, as the queue is.
+    pub set_aside: Vec<SetAsideFile>,
     /// Why nothing can be written now (full disk), if so. Questions go on.
     pub read_only: Option<String>,
 }

@@ -3,10 +3,15 @@
 //! The database is the truth. What is derived from it is made again; what is wrong in itself is said, for only a backup
 //! or the documents themselves can mend that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use rusqlite::Connection;
+use stdx::hash::sha256_file;
 
+use crate::catalog::{bad_vectors, meta};
+use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::lexical::Lexical;
 use crate::store::Store;
@@ -34,6 +39,10 @@ pub struct VerifyReport {
     pub vectors_bad: usize,
     /// Whether the index and the vectors were made right again.
     pub mended: bool,
+    /// Documents that were queued to be read again, because what is stored of them is damaged.
+    pub requeued: usize,
+    /// Their ids.
+    hurt: BTreeSet<String>,
 }
 
 impl VerifyReport {
@@ -63,9 +72,15 @@ impl Store {
         let mut report = VerifyReport::default();
         self.catalog
             .read("verify", |connection| check_database(connection, &mut report))?;
+        self.check_uploads(&mut report)?;
         let known = self.catalog.read("list the passages", all_passages)?;
         report.passages = known.len();
         report.index_differs = self.index_differences(&known);
+        if mend && !report.hurt.is_empty() {
+            let ids: Vec<String> = report.hurt.iter().cloned().collect();
+            report.requeued =
+                self.write(|store, writer| store.catalog.requeue(writer.connect(&store.catalog)?, &ids))?;
+        }
         if mend && (report.index_differs > 0 || report.vectors_bad > 0) {
             self.mend(&report)?;
             report.mended = true;
@@ -73,9 +88,17 @@ impl Store {
         Ok(report)
     }
 
-    /// An index that cannot be read lacks everything.
+    /// An index that cannot be read, or only in part, lacks everything.
     fn index_differences(&self, known: &BTreeMap<u64, u32>) -> usize {
-        let Ok(indexed) = self.lexical().contents() else {
+        let lexical = self.lexical();
+        if lexical.is_in_memory() {
+            return known.len().max(1);
+        }
+        if let Err(reason) = lexical.check() {
+            tracing::warn!(reason, "the word index is damaged");
+            return known.len().max(1);
+        }
+        let Ok(indexed) = lexical.contents() else {
             return known.len().max(1);
         };
         let mut seen = BTreeMap::new();
@@ -89,6 +112,28 @@ impl Store {
             .filter(|(passage, audience)| seen.get(passage) != Some(audience));
         let extra = seen.keys().filter(|passage| !known.contains_key(passage));
         n + missing.count() + extra.count()
+    }
+
+    /// The kept files of uploads are those that were taken in, but for one that waits to be read again.
+    fn check_uploads(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let waiting = self.catalog.queue()?;
+        for (name, version) in self.catalog.uploads()? {
+            if waiting.iter().any(|entry| entry.path_bytes == name) {
+                continue;
+            }
+            let kept = self.uploads().join(OsStr::from_bytes(&name));
+            let shown = String::from_utf8_lossy(&name);
+            match sha256_file(&kept) {
+                Ok(found) if found.starts_with(&version) => {}
+                Ok(_) => report.fault(format!(
+                    "the kept file of `{shown}` is not the one that was handed over; its text is right, hand it over again"
+                )),
+                Err(error) => report.fault(format!(
+                    "the kept file of `{shown}` cannot be read ({error}); its text is right, hand it over again"
+                )),
+            }
+        }
+        Ok(())
     }
 
     fn mend(&self, report: &VerifyReport) -> Result<(), StoreError> {
@@ -117,6 +162,13 @@ fn check_database(connection: &Connection, report: &mut VerifyReport) -> rusqlit
             report.fault(format!("the database is damaged: {line}"));
         }
     }
+    for table in Summed::ALL {
+        // Damaged vectors are counted by themselves: they can be made again.
+        if table != Summed::Vectors {
+            check_sums(connection, table, report)?;
+        }
+    }
+    check_counts(connection, report)?;
     check_documents(connection, report)?;
     check_passages(connection, report)?;
     let count = |sql: &str| -> rusqlite::Result<usize> {
@@ -124,11 +176,43 @@ fn check_database(connection: &Connection, report: &mut VerifyReport) -> rusqlit
         Ok(usize::try_from(n).unwrap_or(0))
     };
     report.vectors = count("SELECT count(*) FROM vectors")?;
-    report.vectors_bad = count(
-        "SELECT count(*) FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
-         LEFT JOIN passages p ON p.passage_id = v.passage_id
-         WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim",
-    )?;
+    report.vectors_bad = count(&format!("SELECT count(*) {}", bad_vectors()))?;
+    Ok(())
+}
+
+/// Every row that answers are made of is as it was written.
+fn check_sums(connection: &Connection, table: Summed, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let name = table.table();
+    // Documents are known by their path; an audience has none.
+    let whose = if table == Summed::Audiences {
+        "NULL, 'the list of who may read what'"
+    } else {
+        "t.document_id, (SELECT d.path FROM documents d WHERE d.document_id = t.document_id)"
+    };
+    let sql = format!("SELECT {whose} FROM {name} t WHERE NOT {}", table.is_intact("t"));
+    let mut query = connection.prepare(&sql)?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        report.hurt.extend(row.get::<_, Option<String>>(0)?);
+        let path: Option<String> = row.get(1)?;
+        let path = path.unwrap_or_else(|| "no document".to_owned());
+        report.fault(format!(
+            "a row of `{path}` among the {name} is not as it was written"
+        ));
+    }
+    Ok(())
+}
+
+/// There are as many documents and audiences as were written.
+fn check_counts(connection: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    for name in ["documents", "audiences"] {
+        let there: i64 =
+            connection.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get(0))?;
+        let stated = meta(connection, name)?;
+        if there != stated {
+            report.fault(format!("there are {there} {name} instead of {stated}"));
+        }
+    }
     Ok(())
 }
 
@@ -136,7 +220,7 @@ fn check_documents(connection: &Connection, report: &mut VerifyReport) -> rusqli
     let mut query = connection.prepare(
         "SELECT d.path, d.n_passages, (SELECT count(*) FROM passages p WHERE p.document_id = d.document_id),
                 EXISTS (SELECT 1 FROM versions v WHERE v.document_id = d.document_id AND v.version = d.version),
-                EXISTS (SELECT 1 FROM audiences a WHERE a.audience_id = d.audience_id)
+                EXISTS (SELECT 1 FROM audiences a WHERE a.audience_id = d.audience_id), d.document_id
          FROM documents d ORDER BY d.path",
     )?;
     let mut rows = query.query([])?;
@@ -144,9 +228,11 @@ fn check_documents(connection: &Connection, report: &mut VerifyReport) -> rusqli
         report.documents += 1;
         let (path, stated, there): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if stated != there {
+            report.hurt.insert(row.get(5)?);
             report.fault(format!("`{path}` has {there} passages instead of {stated}"));
         }
         if !row.get::<_, bool>(3)? {
+            report.hurt.insert(row.get(5)?);
             report.fault(format!("the text of `{path}` is missing"));
         }
         if !row.get::<_, bool>(4)? {
@@ -170,8 +256,10 @@ fn check_passages(connection: &Connection, report: &mut VerifyReport) -> rusqlit
         "SELECT d.document_id, d.path, v.text FROM documents d
          JOIN versions v ON v.document_id = d.document_id AND v.version = d.version ORDER BY d.path",
     )?;
-    let mut passages = connection
-        .prepare("SELECT start_char, end_char, text FROM passages WHERE document_id = ?1 ORDER BY ordinal")?;
+    let mut passages = connection.prepare(&format!(
+        "SELECT start_char, end_char, text, {} FROM passages p WHERE document_id = ?1 ORDER BY ordinal",
+        Summed::Passages.is_intact("p")
+    ))?;
     let mut rows = documents.query([])?;
     while let Some(row) = rows.next()? {
         let (id, path, text): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -185,7 +273,9 @@ fn check_passages(connection: &Connection, report: &mut VerifyReport) -> rusqlit
             let is_exact = span
                 .filter(|(start, end)| start <= end && *end <= n_chars)
                 .is_some_and(|(start, end)| index.slice(&text, start..end) == stored);
-            if !is_exact {
+            // A damaged row is named already.
+            if !is_exact && passage.get::<_, bool>(3)? {
+                report.hurt.insert(id.clone());
                 report.fault(format!(
                     "a passage of `{path}` is not its characters {start}..{end}"
                 ));

@@ -10,17 +10,23 @@ use std::ops::Range;
 use crate::access::Reader;
 use crate::alike::Print;
 use crate::analyser::Analyser;
-use crate::catalog::{AudienceSet, PassageRow, Side};
+use crate::attempt::DEATHS_MAX;
+use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
 use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
+use crate::mirror::Addresses;
 use crate::store::{Store, held};
 use crate::suggest::Typed;
-use crate::types::{DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, StoreStatus};
+use crate::types::{
+    DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
+};
 use crate::validity::{AsOf, Date};
 
 /// How deep each list goes into the fusion.
 const LIST_DEPTH: usize = 50;
+/// How often a search whose passages vanish while it goes on is begun again.
+const TRIES_MAX: usize = 4;
 /// More passages are never returned.
 const HITS_MAX: usize = 1_000;
 
@@ -66,7 +72,7 @@ impl<'a> View<'a> {
     /// of the others among what was found.
     ///
     /// # Errors
-    /// When an index or the database cannot be read; never because of the question.
+    /// When an index or the database cannot be read, or the two do not go together; never because of the question.
     pub fn search(
         &self,
         question: &str,
@@ -74,6 +80,31 @@ impl<'a> View<'a> {
         mode: SearchMode,
         embedder: Option<&dyn Embed>,
     ) -> Result<Vec<Hit>, StoreError> {
+        for _ in 0..TRIES_MAX {
+            let (hits, missing) = self.search_once(question, k, mode, embedder)?;
+            if missing == 0 || self.may_lag()? {
+                return Ok(hits);
+            }
+            // Documents may have been removed between the two questions: then the index, asked again, knows it too.
+        }
+        Err(StoreError::Diverged {
+            dir: self.store.dir.clone(),
+        })
+    }
+
+    /// Whether the index may name passages that are gone, without anything being wrong.
+    fn may_lag(&self) -> Result<bool, StoreError> {
+        Ok(self.store.lexical().is_in_memory() || !self.store.catalog.marks()?.is_empty())
+    }
+
+    /// The passages, and how many of those that the word index named are not in the database.
+    fn search_once(
+        &self,
+        question: &str,
+        k: usize,
+        mode: SearchMode,
+        embedder: Option<&dyn Embed>,
+    ) -> Result<(Vec<Hit>, usize), StoreError> {
         let k = k.min(HITS_MAX);
         let depth = LIST_DEPTH.max(k.saturating_mul(2));
         let lexical = match mode {
@@ -138,7 +169,7 @@ impl<'a> View<'a> {
         k: usize,
         lexical: &[(u64, f32)],
         dense: &[(u64, f32)],
-    ) -> Result<Vec<Hit>, StoreError> {
+    ) -> Result<(Vec<Hit>, usize), StoreError> {
         let score_in = |list: &[(u64, f32)], id| {
             list.iter()
                 .find(|(other, _)| *other == id)
@@ -148,20 +179,26 @@ impl<'a> View<'a> {
         let rows = self.store.catalog.passages(&ids)?;
         let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
         let mut hits: Vec<(Print, Hit)> = Vec::with_capacity(k);
+        let mut missing = 0;
         for &(id, score) in ranked {
+            let lexical_score = score_in(lexical, id);
             // An index that lags behind names passages that are gone, or that have another audience by now.
-            let Some(row) = rows.remove(&id).filter(|row| self.allowed.has(row.audience)) else {
+            let Some(row) = rows.remove(&id) else {
+                missing += usize::from(lexical_score.is_some());
                 continue;
             };
+            if !self.allowed.has(row.audience) {
+                continue;
+            }
             let print = Print::of(&row.text);
             if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
                 known.alike.push(place(row));
             } else if hits.len() < k {
-                let hit = self.hit(row, score, score_in(lexical, id), score_in(dense, id));
+                let hit = self.hit(row, score, lexical_score, score_in(dense, id));
                 hits.push((print, hit));
             }
         }
-        Ok(hits.into_iter().map(|(_, hit)| hit).collect())
+        Ok((hits.into_iter().map(|(_, hit)| hit).collect(), missing))
     }
 
     /// The passages right before and after one, in its section; none of a passage that is gone or may not be seen.
@@ -261,13 +298,34 @@ impl<'a> View<'a> {
     /// When the database cannot be read.
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
         let counts = self.store.catalog.counts(&self.allowed)?;
+        let set_aside = if self.reader.is_keeper() {
+            self.set_aside()?
+        } else {
+            Vec::new()
+        };
         Ok(StoreStatus {
             documents: counts.documents,
             passages: counts.passages,
             vectors: counts.vectors,
             queued: if self.reader.is_keeper() { counts.queued } else { 0 },
+            set_aside,
             read_only: held(&self.store.read_only).clone(),
         })
+    }
+
+    fn set_aside(&self) -> Result<Vec<SetAsideFile>, StoreError> {
+        let files = self.store.catalog.all_aside(DEATHS_MAX)?;
+        let mut addresses = Addresses::of(&self.store.dir);
+        let shown = files.into_iter().map(|file| SetAsideFile {
+            path: match file.origin {
+                Origin::Upload => String::from_utf8_lossy(&file.path_bytes).into_owned(),
+                origin => addresses.of_file(&self.store.place(origin, &file.path_bytes)),
+            },
+            reason: file.reason,
+            tries: file.tries,
+            last_ms: file.last_ms,
+        });
+        Ok(shown.collect())
     }
 
     /// The index terms of a text in order, as the lexical index sees them (NFC, folded, stemmed; Hangul as bigrams).

@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use stdx::clock::Stopwatch;
 use tantivy::TantivyError;
 
-use crate::catalog::{Catalog, Marks};
+use crate::catalog::{Catalog, Marks, empty_log_on_close};
 use crate::error::StoreError;
+use crate::failpoint::{FailPoint, pass};
 use crate::lexical::{Lexical, LexicalWriter};
 use crate::store::{Store, held};
 use crate::types::Access;
@@ -59,11 +60,18 @@ impl Writer {
 
     /// Commits and closes the index writer. Failures lose nothing: the marks stay.
     pub(crate) fn finish(&mut self, catalog: &Catalog) {
+        self.finish_index(catalog);
+        if let Some(connection) = &self.connection {
+            empty_log_on_close(connection);
+        }
+    }
+
+    fn finish_index(&mut self, catalog: &Catalog) {
         if let Some(mut lexical) = self.lexical.take() {
             if !self.waiting.is_empty() {
                 let marks = std::mem::take(&mut self.waiting);
                 let flushed = lexical
-                    .commit()
+                    .commit(last_of(&marks))
                     .and_then(|()| self.connect(catalog).and_then(|c| catalog.clear_marks(c, &marks)));
                 if let Err(error) = flushed {
                     tracing::warn!(%error, "the word index was not brought up to date; the next start does it");
@@ -76,7 +84,8 @@ impl Writer {
 
 impl Store {
     /// Runs `work` as the one writer. After an error the index writer is given up and begun anew the next time;
-    /// a full disk is remembered as the reason why nothing can be written.
+    /// a full disk is remembered as the reason why nothing can be written. After a failure of the disk nothing is
+    /// written any more.
     pub(crate) fn write<T>(
         &self,
         work: impl FnOnce(&Self, &mut Writer) -> Result<T, StoreError>,
@@ -87,11 +96,18 @@ impl Store {
             });
         }
         let mut writer = held(&self.writer);
+        if let Some((path, what)) = held(&self.disk_failed).clone() {
+            return Err(StoreError::DiskFailed { path, what });
+        }
         let result = work(self, &mut writer);
         if let Err(error) = &result {
             writer.abandon();
-            if error.is_no_space() {
+            if error.is_no_space() || error.is_disk_failure() {
                 *held(&self.read_only) = Some(error.to_string());
+            }
+            if let StoreError::DiskFailed { path, what } = error {
+                writer.connection = None;
+                *held(&self.disk_failed) = Some((path.clone(), what.clone()));
             }
         }
         result
@@ -156,7 +172,7 @@ impl Store {
                 self.add(writer, id, *seq)?;
             }
         }
-        self.fail_point("index added")?;
+        pass(FailPoint::IndexAdded);
         if writer.is_due() {
             self.try_flush(writer)
         } else {
@@ -177,14 +193,15 @@ impl Store {
             return Ok(());
         }
         if let Some(lexical) = &mut writer.lexical {
-            lexical.commit()?;
+            lexical.commit(last_of(&writer.waiting))?;
         }
-        self.fail_point("index committed")?;
+        pass(FailPoint::IndexCommitted);
         let marks = std::mem::take(&mut writer.waiting);
         writer.waiting_bytes = 0;
         writer.waiting_since = None;
         self.catalog.clear_marks(writer.connect(&self.catalog)?, &marks)?;
-        self.fail_point("marks cleared")
+        pass(FailPoint::MarksCleared);
+        Ok(())
     }
 
     /// An index that cannot be written any more is made anew from the catalog, which then holds no marks.
@@ -203,7 +220,7 @@ impl Store {
         }
         self.write(|store, writer| {
             let marks = store.catalog.erase(writer.connect(&store.catalog)?, ids)?;
-            store.fail_point("documents erased")?;
+            pass(FailPoint::DocumentsErased);
             store.index(writer, &marks)?;
             store.flush(writer)?;
             Ok(marks.len())
@@ -230,30 +247,9 @@ impl Store {
         self.set_lexical(lexical);
         Ok(())
     }
+}
 
-    /// A place where tests stop the program.
-    #[cfg(test)]
-    pub(crate) fn fail_point(&self, name: &'static str) -> Result<(), StoreError> {
-        match &mut *held(&self.fail_at) {
-            Some((at, left)) if *at == name => {
-                *left -= 1;
-                if *left == 0 {
-                    Err(StoreError::FailPoint(name))
-                } else {
-                    Ok(())
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    #[cfg(not(test))]
-    #[expect(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "a test build stops here"
-    )]
-    pub(crate) fn fail_point(&self, _name: &'static str) -> Result<(), StoreError> {
-        Ok(())
-    }
+/// The number of the latest of some changes.
+fn last_of(marks: &[(String, i64)]) -> i64 {
+    marks.iter().map(|(_, seq)| *seq).max().unwrap_or(0)
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use knowledge::read::{self, Isolation, Limits, ReadError};
 
+mod harness;
+
+use harness::{Test, run_as_harness};
+
 const BLOCKED: &str = "__blocked";
 const CRASH: &str = "__crash";
-
-/// Gets the path of this program.
-type Test = fn(&Path);
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -40,38 +41,6 @@ fn main() -> ExitCode {
         ),
     ];
     run_as_harness(&tests)
-}
-
-/// What `cargo test` and `cargo nextest` expect of a test program: `--list` names the tests, names choose some.
-fn run_as_harness(tests: &[(&str, Test)]) -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let mut out = std::io::stdout().lock();
-    if args.iter().any(|arg| arg == "--ignored") {
-        // None is ignored.
-        return ExitCode::SUCCESS;
-    }
-    let lists = args.iter().any(|arg| arg == "--list");
-    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    let is_exact = args.iter().any(|arg| arg == "--exact");
-    let is_chosen = |name: &str| {
-        let fits = |wanted: &&String| name == wanted.as_str() || !is_exact && name.contains(wanted.as_str());
-        lists || chosen.is_empty() || chosen.iter().any(fits)
-    };
-    let exe = std::env::current_exe().expect("a running program has a path");
-    let mut n_passed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| is_chosen(name)) {
-        if lists {
-            let _ = writeln!(out, "{name}: test");
-            continue;
-        }
-        test(&exe);
-        n_passed += 1;
-        let _ = writeln!(out, "test {name} ... ok");
-    }
-    if !lists {
-        let _ = writeln!(out, "\ntest result: ok. {n_passed} passed; 0 failed; 0 ignored");
-    }
-    ExitCode::SUCCESS
 }
 
 fn worker() -> ExitCode {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use knowledge::{Followed, Reader};
 use tokio::sync::mpsc;
 
-use crate::jobs::JobEvent;
+use crate::jobs::{JobEvent, Order};
 use crate::state::App;
 use crate::wire::IngestJson;
 
@@ -36,10 +36,13 @@ impl Intake {
     /// One sentence for people.
     pub fn ingest(&self, name: &str, path: PathBuf) -> Result<IngestJson, String> {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let submitted = self
-            .0
-            .jobs
-            .submit(&Reader::keeper(), name.to_owned(), 0, vec![path], Some(sender));
+        let order = Order {
+            name: name.to_owned(),
+            bytes: 0,
+            paths: vec![path],
+            retry: false,
+        };
+        let submitted = self.0.jobs.submit(&Reader::keeper(), order, Some(sender));
         if submitted.is_none() {
             return Err("the queue is full or the server is ending".to_owned());
         }

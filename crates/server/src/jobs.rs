@@ -44,6 +44,8 @@ pub(crate) enum JobEvent {
 struct Job {
     id: u64,
     paths: Vec<PathBuf>,
+    /// Whether files set aside are tried again.
+    retry: bool,
     follower: Option<mpsc::UnboundedSender<JobEvent>>,
 }
 
@@ -57,6 +59,17 @@ enum Work {
         rest: Duration,
         answer: SyncSender<Followed>,
     },
+}
+
+/// What is to be taken in.
+pub(crate) struct Order {
+    /// For people.
+    pub(crate) name: String,
+    /// 0 where not known yet.
+    pub(crate) bytes: u64,
+    pub(crate) paths: Vec<PathBuf>,
+    /// Whether files set aside are tried again.
+    pub(crate) retry: bool,
 }
 
 #[derive(Default)]
@@ -121,17 +134,16 @@ impl Jobs {
     pub(crate) fn submit(
         &self,
         owner: &Reader,
-        name: String,
-        bytes: u64,
-        paths: Vec<PathBuf>,
+        order: Order,
         follower: Option<mpsc::UnboundedSender<JobEvent>>,
     ) -> Option<JobJson> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.as_ref()?;
-        let job = self.inner.add(owner, name, bytes);
+        let job = self.inner.add(owner, order.name, order.bytes);
         let work = Work::Ingest(Job {
             id: job.id,
-            paths,
+            paths: order.paths,
+            retry: order.retry,
             follower,
         });
         self.inner.waiting.fetch_add(1, Ordering::Relaxed);
@@ -283,6 +295,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &Receiver<Work>) {
+        // Whoever asks goes first, also on a machine of few cores.
+        stdx::process::give_way();
         self.resume();
         loop {
             let wait = if self.vectors_pending {
@@ -336,7 +350,13 @@ impl Worker {
         self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
         self.inner.update(work.id, |job| job.state = JobState::Running);
         let mut on_event = |event: IngestEvent| self.progress(&work, &event);
-        let result = self.assistant.store().ingest(&work.paths, &mut on_event);
+        let store = self.assistant.store();
+        let ready = if work.retry {
+            store.retry_set_aside()
+        } else {
+            Ok(())
+        };
+        let result = ready.and_then(|()| store.ingest(&work.paths, &mut on_event));
         self.vectors_pending = self.assistant.embedder().is_some();
         self.finish(&work, result);
     }
@@ -347,7 +367,7 @@ impl Worker {
                 job.files = *files;
                 job.bytes = job.bytes.max(*bytes);
             }
-            IngestEvent::Reading { .. } => {}
+            IngestEvent::Reading { .. } | IngestEvent::Writing { .. } | IngestEvent::Waiting { .. } => {}
             IngestEvent::Finished { .. } => job.files_done += 1,
         });
         let heard = work

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::documents::off_reactor;
 use crate::error::ApiError;
+use crate::jobs::Order;
 use crate::state::App;
 use crate::wire::{JobJson, SCHEMA};
 
@@ -190,9 +191,13 @@ fn place(app: &App, reader: &Reader, file: Arrived) -> Result<JobJson, ApiError>
         path = app.uploads_dir.join(format!("{mark}-{}", file.name));
     }
     stdx::fs::rename(&file.temporary.0, &path).map_err(disk)?;
-    let job = app
-        .jobs
-        .submit(reader, file.name.clone(), file.bytes, vec![path], None);
+    let order = Order {
+        name: file.name.clone(),
+        bytes: file.bytes,
+        paths: vec![path],
+        retry: false,
+    };
+    let job = app.jobs.submit(reader, order, None);
     job.ok_or_else(ApiError::queue_full)
 }
 

@@ -44,6 +44,17 @@ impl FsError {
     pub fn is_no_space(&self) -> bool {
         is_no_space(&self.source)
     }
+
+    /// Whether the device failed, or could not say that what was written is safe. What the disk holds is then not known,
+    /// and asking again may be answered with a "yes" that means nothing.
+    pub fn is_device_failure(&self) -> bool {
+        self.verb == SYNC || is_device_failure(&self.source)
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub fn is_transient(&self) -> bool {
+        is_transient(&self.source)
+    }
 }
 
 impl fmt::Display for FsError {
@@ -65,6 +76,44 @@ pub fn is_no_space(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
+
+/// Whether an I/O error means that the device failed.
+pub fn is_device_failure(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
+/// Whether an I/O error may pass by itself: somebody holds the file, a cable or a server is away, a number of open files
+/// or processes is used up.
+pub fn is_transient(error: &io::Error) -> bool {
+    const PASSING: [i32; 10] = [
+        libc::EAGAIN,
+        libc::EBUSY,
+        libc::EINTR,
+        libc::EIO,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ESTALE,
+        libc::ETIMEDOUT,
+        libc::ETXTBSY,
+    ];
+    error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
+}
+
+/// Whether a small file can no longer be written in `folder`, or files may not grow beyond some size: for libraries that
+/// say only that a write failed.
+pub fn lacks_room(folder: impl AsRef<Path>) -> bool {
+    if crate::process::file_size_is_limited() {
+        return true;
+    }
+    let probe = folder.as_ref().join(format!(".room.{}.tmp", std::process::id()));
+    let written = std::fs::write(&probe, [0u8; 1 << 16]);
+    let _ = std::fs::remove_file(&probe);
+    written.is_err_and(|error| is_no_space(&error))
+}
+
+/// The verb of calls that make what was written durable.
+const SYNC: &str = "sync";
 
 /// Result of a file system call.
 pub type Result<T> = std::result::Result<T, FsError>;
@@ -96,14 +145,16 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
+    let mut verb = "write";
     let written = (|| {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes.as_ref())?;
+        verb = SYNC;
         file.sync_all()
     })();
     if let Err(source) = written {
         let _ = std::fs::remove_file(&temporary);
-        return Err(FsError::new("write", temporary, source));
+        return Err(FsError::new(verb, temporary, source));
     }
     rename(&temporary, path)?;
     sync_parent(path)
@@ -127,7 +178,7 @@ pub fn sync_parent(path: impl AsRef<Path>) -> Result<()> {
         _ => Path::new("."),
     };
     wrap(
-        "sync",
+        SYNC,
         parent,
         File::open(parent).and_then(|folder| folder.sync_all()),
     )

@@ -34,13 +34,31 @@ pub fn limit_this_process(limits: &ProcessLimits) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets other threads go first: for work in the background of a program that answers. Threads and children that this
+/// thread starts later give way too.
+pub fn give_way() {
+    /// Of 19: the last in the row still gets on.
+    #[cfg(target_os = "linux")]
+    const NICENESS: libc::c_int = 10;
+    // SAFETY: `setpriority` takes numbers and touches no memory of ours; 0 is the calling thread. Its failure is
+    // harmless: the work then goes on as fast as all other.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS)
+    };
+}
+
+/// Whether this process may not let a file grow beyond some size.
+pub fn file_size_is_limited() -> bool {
+    get(libc::RLIMIT_FSIZE).is_ok_and(|limit| limit.rlim_cur != libc::RLIM_INFINITY)
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 type Resource = libc::__rlimit_resource_t;
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 type Resource = libc::c_int;
 
-/// Lowers one limit, soft and hard; a hard limit that is lower already stays.
-fn set(resource: Resource, value: u64) -> io::Result<()> {
+fn get(resource: Resource) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -49,6 +67,12 @@ fn set(resource: Resource, value: u64) -> io::Result<()> {
     if unsafe { libc::getrlimit(resource, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(limit)
+}
+
+/// Lowers one limit, soft and hard; a hard limit that is lower already stays.
+fn set(resource: Resource, value: u64) -> io::Result<()> {
+    let mut limit = get(resource)?;
     let value = libc::rlim_t::try_from(value)
         .unwrap_or(libc::RLIM_INFINITY)
         .min(limit.rlim_max);

@@ -62,6 +62,24 @@ pub fn need_model(file: &str) -> Option<PathBuf> {
     resolve(&wanted, env::var_os(DATA_VARIABLE).is_some())
 }
 
+/// Set for the long run of the tests (`cargo xtask test --long`), in which they try as much as is promised.
+pub const LONG_VARIABLE: &str = "HANOK_TEST_LONG";
+
+/// How many cases a test tries: few with every change, all of them in the long run.
+pub fn cases(few: usize, all: usize) -> usize {
+    if env::var_os(LONG_VARIABLE).is_some_and(|value| !value.is_empty()) {
+        all
+    } else {
+        few
+    }
+}
+
+/// Prints a line of what a test tried, for the log that is kept.
+#[expect(clippy::print_stderr, reason = "the log of a test")]
+pub fn log(line: &str) {
+    eprintln!("{line}");
+}
+
 /// Something a test needs: `relative` inside the folder that `variable` names.
 struct Wanted<'a> {
     variable: &'a str,

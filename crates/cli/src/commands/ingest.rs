@@ -1,11 +1,15 @@
 //! `hanok ingest`: documents in, only what changed; vectors afterwards.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use assistant::Wanted;
 use knowledge::{Access, Embed, Go, IngestEvent, Store};
+use serde::Serialize;
 use server::local::{Call, EventLine, Outcome};
-use server::wire::IngestJson;
+use server::wire::{FailedJson, FileJson, FileOutcomeJson, IngestJson, StageJson};
 
 use crate::args::IngestArgs;
 use crate::exit::{Code, Failure, Result};
@@ -20,8 +24,11 @@ const N_EMBEDDED_AT_ONCE: usize = 16;
 pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<Code> {
     interrupt::install();
     let paths = absolute(&args.paths)?;
-    let mut bar = Bar::default();
-    let call = Call::Ingest { paths: paths.clone() };
+    let mut bar = Bar::with_report(args.report.as_deref())?;
+    let call = Call::Ingest {
+        paths: paths.clone(),
+        retry: args.retry,
+    };
     let through_server = house::served_with(settings, call, &mut |line| {
         if let EventLine::Ingest(event) = line {
             bar.event(&event.into());
@@ -39,14 +46,20 @@ pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<
             }
             _ => failure,
         });
-        bar.end();
-        return match outcome? {
-            Outcome::Ingest(report) => finish(&report, json),
+        let outcome = outcome?;
+        return match outcome {
+            Outcome::Ingest(report) => {
+                bar.end(&report.failed)?;
+                finish(&report, json)
+            }
             other => Err(house::unexpected(&other)),
         };
     }
     let store = house::open(settings, Access::Write)?;
-    let report = take_in(&store, &paths)?;
+    if args.retry {
+        store.retry_set_aside().map_err(house::not_stored)?;
+    }
+    let report = take_in_with(&store, &paths, bar)?;
     let code = finish(&report, json)?;
     if !args.no_vectors {
         make_vectors(&store, settings)?;
@@ -66,10 +79,19 @@ fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// Takes files and folders in with a progress bar; stops between two files on Ctrl-C.
 pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
-    let mut bar = Bar::default();
+    take_in_with(store, paths, Bar::default())
+}
+
+fn take_in_with(store: &Store, paths: &[PathBuf], mut bar: Bar) -> Result<IngestJson> {
     let report = store.ingest(paths, &mut |event| bar.go(&event));
-    bar.end();
-    let report = report.map_err(house::not_stored)?;
+    let report = match report {
+        Ok(report) => IngestJson::from(&report),
+        Err(error) => {
+            bar.clear();
+            return Err(house::not_stored(error));
+        }
+    };
+    bar.end(&report.failed)?;
     if interrupt::asked() {
         let queued = house::status(store).map_or(0, |status| status.queued);
         return Err(Failure::interrupted(format!(
@@ -80,7 +102,7 @@ pub(crate) fn take_in(store: &Store, paths: &[PathBuf]) -> Result<IngestJson> {
         .hint("the same command, or `hanok serve`, goes on with them"));
     }
     resume(store)?;
-    Ok((&report).into())
+    Ok(report)
 }
 
 /// Goes on with files that an earlier, cut-off ingest left queued.
@@ -95,7 +117,7 @@ fn resume(store: &Store) -> Result<()> {
     ));
     let mut bar = Bar::default();
     let report = store.resume(&mut |event| bar.go(&event));
-    bar.end();
+    bar.clear();
     report.map_err(house::not_stored)?;
     interrupt::check("the rest stays queued; the same command, or `hanok serve`, goes on with it")
 }
@@ -185,14 +207,89 @@ fn embed_all(store: &Store, embedder: &dyn Embed) -> Result<()> {
     Ok(())
 }
 
-/// The progress bar of an ingest, started when the plan is known.
+/// What became of links, folders and whatever else is no file that could be read.
+const NOT_LOOKED_AT: FileJson = FileJson {
+    stage: StageJson::Find,
+    outcome: FileOutcomeJson::Failed,
+    pages: 0,
+    passages: 0,
+    ms: 0,
+};
+
+/// One line of a report: a file and what became of it.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    #[serde(flatten)]
+    file: FileJson,
+    reason: Option<&'a str>,
+    s: f64,
+    bytes: u64,
+}
+
+/// The progress bar of an ingest, started when the plan is known, and its report.
 #[derive(Default)]
 pub(crate) struct Bar {
     progress: Option<Progress>,
     finished: usize,
+    report: Option<Report>,
+}
+
+/// A file with a line for each file of an ingest.
+struct Report {
+    path: PathBuf,
+    to: BufWriter<File>,
+    /// Paths that have a line and a reason.
+    failed: BTreeSet<String>,
+    /// Why it could not be written any more.
+    broken: Option<std::io::Error>,
+}
+
+impl Report {
+    fn line(&mut self, line: &Line<'_>) {
+        if line.reason.is_some() {
+            self.failed.insert(line.path.to_owned());
+        }
+        let written = serde_json::to_writer(&mut self.to, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.to.write_all(b"\n"));
+        if let Err(error) = written {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let flushed = match self.broken.take() {
+            Some(error) => Err(error),
+            None => self.to.flush(),
+        };
+        flushed.map_err(|error| {
+            Failure::environment(format!(
+                "cannot write the report `{}`: {error}",
+                self.path.display()
+            ))
+        })
+    }
 }
 
 impl Bar {
+    /// A bar that also writes a report, where one is asked for.
+    fn with_report(path: Option<&Path>) -> Result<Self> {
+        let report = path.map(|path| {
+            let file = stdx::fs::create(path).map_err(|error| Failure::environment(error.to_string()))?;
+            Ok(Report {
+                path: path.to_owned(),
+                to: BufWriter::new(file),
+                failed: BTreeSet::new(),
+                broken: None,
+            })
+        });
+        Ok(Self {
+            report: report.transpose()?,
+            ..Self::default()
+        })
+    }
+
     /// Shows an event; says whether to go on.
     pub(crate) fn go(&mut self, event: &IngestEvent) -> Go {
         self.event(event);
@@ -205,18 +302,64 @@ impl Bar {
                 let what = format!("reading {}", print::count(*files, "file"));
                 self.progress = Some(Progress::start(&what, *bytes, Counts::Bytes));
             }
-            IngestEvent::Reading { .. } => {}
-            IngestEvent::Finished { bytes, .. } => {
+            IngestEvent::Reading { path } => self.stage("reading", path),
+            IngestEvent::Writing { path } => self.stage("writing", path),
+            IngestEvent::Waiting { path, .. } => self.stage("waiting for", path),
+            IngestEvent::Finished {
+                path,
+                bytes,
+                failed,
+                details,
+            } => {
                 self.finished += 1;
                 if let Some(progress) = &self.progress {
                     progress.add(*bytes);
+                }
+                if let Some(report) = &mut self.report {
+                    report.line(&Line {
+                        path,
+                        file: (*details).into(),
+                        reason: failed.as_deref(),
+                        s: details.ms as f64 / 1e3,
+                        bytes: *bytes,
+                    });
                 }
             }
         }
     }
 
+    /// What is being done to which file.
+    fn stage(&self, doing: &str, path: &str) {
+        if let Some(progress) = &self.progress {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            progress.say(&format!("{doing} {name}"));
+        }
+    }
+
+    /// Ends the bar and the report; what failed without having been a file of the plan gets its line too.
+    pub(crate) fn end(mut self, failed: &[FailedJson]) -> Result<()> {
+        if let Some(mut report) = self.report.take() {
+            for file in failed
+                .iter()
+                .filter(|file| !report.failed.contains(&file.path))
+                .collect::<Vec<_>>()
+            {
+                report.line(&Line {
+                    path: &file.path,
+                    file: NOT_LOOKED_AT,
+                    reason: Some(&file.reason),
+                    s: 0.0,
+                    bytes: 0,
+                });
+            }
+            report.finish()?;
+        }
+        self.clear();
+        Ok(())
+    }
+
     /// Ends the bar.
-    pub(crate) fn end(self) {
+    pub(crate) fn clear(self) {
         if let Some(progress) = self.progress {
             progress.finish(&format!("{} looked at", print::count(self.finished, "file")));
         }

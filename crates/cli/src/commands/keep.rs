@@ -69,6 +69,7 @@ struct VerifyJson<'a> {
     index_differs: usize,
     vectors_bad: usize,
     mended: bool,
+    requeued: usize,
 }
 
 /// Runs `verify`; the exit code is 1 if anything stays wrong.
@@ -88,6 +89,7 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings, json: bool) -> Resu
             index_differs: report.index_differs,
             vectors_bad: report.vectors_bad,
             mended: report.mended,
+            requeued: report.requeued,
         })?;
     } else {
         print::line(&in_words(&report))?;
@@ -115,6 +117,12 @@ fn in_words(report: &VerifyReport) -> String {
             let mended = if report.mended { ", made again" } else { "" };
             lines.push(format!("{what}: {n}{mended}"));
         }
+    }
+    if report.requeued > 0 {
+        lines.push(format!(
+            "{} queued to be read again: `hanok ingest` of their folder, or `hanok serve`, does it",
+            print::count(report.requeued, "damaged document")
+        ));
     }
     lines.push(if report.is_sound() {
         "all is well".to_owned()

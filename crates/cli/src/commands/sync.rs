@@ -153,7 +153,10 @@ impl<'a> Taker<'a> {
         match self {
             Self::Own(store) => ingest::take_in(store, &[path]),
             Self::Served(settings) => {
-                let call = Call::Ingest { paths: vec![path] };
+                let call = Call::Ingest {
+                    paths: vec![path],
+                    retry: false,
+                };
                 let outcome = house::served_with(settings, call, &mut |_| {
                     if interrupt::asked() {
                         Wanted::No

@@ -2,6 +2,7 @@
 //!
 //! Not the word index, which can always be made again from here.
 
+mod aside;
 mod quality;
 mod read;
 mod standing;
@@ -11,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::checksum;
 use crate::error::StoreError;
 use crate::schema;
 
 pub(crate) use quality::{RefusalRow, StreamedDocument};
 pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
 pub(crate) use standing::{Known, Moved, Standing};
-pub(crate) use write::{Marks, NewDocument, QueueEntry};
+pub(crate) use write::{Marks, NewDocument, QueueEntry, bad_vectors};
 
 /// How long a statement waits for another process's commit.
 const BUSY_MAX: Duration = Duration::from_secs(10);
@@ -87,7 +90,7 @@ impl Catalog {
     pub(crate) fn writer(&self) -> Result<Connection, StoreError> {
         let fail = |error| StoreError::database("open", &self.path, error);
         let mut connection = Connection::open(&self.path).map_err(fail)?;
-        connection.busy_timeout(BUSY_MAX).map_err(fail)?;
+        set_up(&connection).map_err(fail)?;
         connection
             .pragma_update(None, "journal_mode", "WAL")
             .map_err(fail)?;
@@ -119,6 +122,18 @@ impl Catalog {
         Ok(value)
     }
 
+    /// Writes the database as of one transaction, without the log, to a new file.
+    pub(crate) fn copy_to(&self, to: &Path) -> Result<(), StoreError> {
+        let fail = |error| StoreError::database("copy the database", &self.path, error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(fail)?;
+        set_up(&connection).map_err(fail)?;
+        connection
+            .execute("VACUUM INTO ?1", [to.to_string_lossy()])
+            .map(drop)
+            .map_err(fail)
+    }
+
     /// A reading connection; checks that the layout is ours.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -142,7 +157,7 @@ impl Catalog {
 
     fn checked(&self, connection: Connection) -> Result<Connection, StoreError> {
         let fail = |error| StoreError::database("open", &self.path, error);
-        connection.busy_timeout(BUSY_MAX).map_err(fail)?;
+        set_up(&connection).map_err(fail)?;
         connection.pragma_update(None, "query_only", true).map_err(fail)?;
         match schema::version(&connection, &self.path)? {
             Some(schema::SCHEMA_VERSION) => Ok(connection),
@@ -176,4 +191,20 @@ impl Catalog {
         log.push("-wal");
         stdx::fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0)
     }
+}
+
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_MAX)?;
+    // The log is emptied when a store is closed in good order, by its writer: never by a reader, and never after a
+    // write that failed, whose pages may not be what they should be.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    checksum::register(connection)
+}
+
+/// Lets a writer's connection empty the log when it is closed.
+pub(crate) fn empty_log_on_close(connection: &Connection) {
+    // Left as it is, the log is emptied another time.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
 }

@@ -7,6 +7,7 @@ use super::write::as_i64;
 use super::{Catalog, Marks, Origin, QueueEntry, Stat};
 use crate::access::{Audience, Reader};
 use crate::boxes::{self, PageWords};
+use crate::checksum::{Summed, damaged, demand};
 use crate::error::StoreError;
 use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
 use crate::validity::{Date, Validity};
@@ -101,11 +102,17 @@ impl Catalog {
     /// The audiences that admit a reader and whose documents hold on that day.
     pub(crate) fn audiences_on(&self, reader: &Reader, day: Option<Date>) -> Result<AudienceSet, StoreError> {
         self.read("look up audiences", |connection| {
-            let mut query = connection
-                .prepare_cached("SELECT audience_id, groups, valid_from, valid_until FROM audiences")?;
+            let intact = Summed::Audiences.is_intact("a");
+            let sql = format!("SELECT a.audience_id, a.groups, a.valid_from, a.valid_until, {intact} FROM audiences a");
+            // One state of the database for the rows and their number.
+            let transaction = connection.unchecked_transaction()?;
+            let mut query = transaction.prepare_cached(&sql)?;
             let mut rows = query.query([])?;
             let mut set = Vec::new();
+            let mut n = 0;
             while let Some(row) = rows.next()? {
+                demand(row, 4)?;
+                n += 1;
                 let id = get_usize(row, 0)?;
                 if id >= AUDIENCES_MAX {
                     continue;
@@ -118,6 +125,9 @@ impl Catalog {
                     None => true,
                 };
                 set[id] = holds && Audience::from_json(&row.get::<_, String>(1)?).admits(reader);
+            }
+            if n != meta(&transaction, "audiences")? {
+                return Err(damaged(0, "who may read some of the documents is missing"));
             }
             Ok(AudienceSet(set))
         })
@@ -161,15 +171,25 @@ impl Catalog {
 
     pub(crate) fn documents(&self, allowed: &AudienceSet) -> Result<Vec<DocumentInfo>, StoreError> {
         self.read("list the documents", |connection| {
-            let sql =
-                format!("SELECT {DOCUMENT_COLUMNS}, audience_id FROM documents ORDER BY path, document_id");
-            let mut query = connection.prepare_cached(&sql)?;
+            let sql = format!(
+                "SELECT {DOCUMENT_COLUMNS}, audience_id, {} FROM documents ORDER BY path, document_id",
+                Summed::Documents.is_intact("documents")
+            );
+            // One state of the database for the rows and their number.
+            let transaction = connection.unchecked_transaction()?;
+            let mut query = transaction.prepare_cached(&sql)?;
             let mut rows = query.query([])?;
             let mut found = Vec::new();
+            let mut n = 0;
             while let Some(row) = rows.next()? {
+                demand(row, 14)?;
+                n += 1;
                 if allowed.has(audience(row, 13)?) {
                     found.push(info(row)?);
                 }
+            }
+            if n != meta(&transaction, "documents")? {
+                return Err(damaged(0, "some of the documents are missing"));
             }
             Ok(found)
         })
@@ -183,19 +203,28 @@ impl Catalog {
         allowed: &AudienceSet,
     ) -> Result<Option<DocumentText>, StoreError> {
         self.read("read a document", |connection| {
+            let sql = format!(
+                "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
+                        v.n_passages, v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces,
+                        v.pages, v.text, d.audience_id, v.version IS NULL, {} AND {}
+                 FROM documents d LEFT JOIN versions v
+                     ON v.document_id = d.document_id AND v.version = coalesce(?2, d.version)
+                 LEFT JOIN audiences a ON a.audience_id = d.audience_id
+                 WHERE d.document_id = ?1",
+                Summed::Versions.is_intact("v"),
+                Summed::Documents.is_intact("d")
+            );
             connection
-                .prepare_cached(
-                    "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
-                            v.n_passages, v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces,
-                            v.pages, v.text, d.audience_id
-                     FROM versions v JOIN documents d ON d.document_id = v.document_id
-                     LEFT JOIN audiences a ON a.audience_id = d.audience_id
-                     WHERE v.document_id = ?1 AND v.version = coalesce(?2, d.version)",
-                )?
+                .prepare_cached(&sql)?
                 .query_row(params![id, version], |row| {
                     if !allowed.has(audience(row, 15)?) {
                         return Ok(None);
                     }
+                    let is_missing: bool = row.get(16)?;
+                    if is_missing && version.is_some() {
+                        return Ok(None);
+                    }
+                    demand(row, 17)?;
                     let pages: Vec<(u32, usize, usize)> = json(row, 13)?;
                     Ok(Some(DocumentText {
                         info: info(row)?,
@@ -313,6 +342,18 @@ impl Catalog {
         })
     }
 
+    /// The kept uploads: their names and versions.
+    pub(crate) fn uploads(&self) -> Result<Vec<(Vec<u8>, String)>, StoreError> {
+        self.read("list the uploads", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT path_bytes, version FROM documents WHERE origin = 'upload' ORDER BY path_bytes",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+    }
+
     pub(crate) fn queue(&self) -> Result<Vec<QueueEntry>, StoreError> {
         self.read("read the queue", |connection| {
             connection
@@ -331,12 +372,8 @@ impl Catalog {
     /// The passages with these ids that exist, in no particular order.
     pub(crate) fn passages(&self, ids: &[u64]) -> Result<Vec<PassageRow>, StoreError> {
         self.read("read passages", |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
-                        p.end_char, p.heading_path, p.text, d.audience_id, a.valid_from, a.valid_until, d.replaces
-                 FROM passages p JOIN documents d ON d.document_id = p.document_id
-                 LEFT JOIN audiences a ON a.audience_id = d.audience_id WHERE p.passage_id = ?1",
-            )?;
+            let sql = format!("SELECT {} {PASSAGE_FROM} WHERE p.passage_id = ?1", passage_columns());
+            let mut query = connection.prepare_cached(&sql)?;
             let mut rows = Vec::with_capacity(ids.len());
             for &id in ids {
                 rows.extend(query.query_row([as_i64(id)], passage).optional()?);
@@ -348,19 +385,18 @@ impl Catalog {
     /// The passages right before and after one, if they are in its section: under the same headings.
     pub(crate) fn beside(&self, passage_id: u64) -> Result<Vec<(Side, PassageRow)>, StoreError> {
         self.read("read the passages beside one", |connection| {
+            let sql = format!(
+                "SELECT {}, p.ordinal > here.ordinal {PASSAGE_FROM}
+                 JOIN passages here ON p.document_id = here.document_id
+                     AND p.ordinal IN (here.ordinal - 1, here.ordinal + 1)
+                     AND p.heading_path = here.heading_path
+                 WHERE here.passage_id = ?1",
+                passage_columns()
+            );
             connection
-                .prepare_cached(
-                    "SELECT p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char,
-                            p.end_char, p.heading_path, p.text, d.audience_id, p.ordinal > here.ordinal
-                     FROM passages here
-                     JOIN passages p ON p.document_id = here.document_id
-                         AND p.ordinal IN (here.ordinal - 1, here.ordinal + 1)
-                         AND p.heading_path = here.heading_path
-                     JOIN documents d ON d.document_id = p.document_id
-                     WHERE here.passage_id = ?1",
-                )?
+                .prepare_cached(&sql)?
                 .query_map([as_i64(passage_id)], |row| {
-                    let side = if row.get(11)? { Side::After } else { Side::Before };
+                    let side = if row.get(15)? { Side::After } else { Side::Before };
                     Ok((side, passage(row)?))
                 })?
                 .collect()
@@ -373,6 +409,13 @@ impl Catalog {
                 .prepare_cached("SELECT document_id, seq FROM index_pending ORDER BY seq")?
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
+        })
+    }
+
+    /// The number of the last change that the word index has to follow.
+    pub(crate) fn index_seq(&self) -> Result<i64, StoreError> {
+        self.read("read the index's number", |connection| {
+            meta(connection, "index_seq")
         })
     }
 
@@ -390,7 +433,8 @@ impl Catalog {
         self.read("read a document's passages", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "{STORED_PASSAGES} WHERE p.document_id = ?1 ORDER BY p.ordinal"
+                    "{} WHERE p.document_id = ?1 ORDER BY p.ordinal",
+                    stored_passages()
                 ))?
                 .query_map([document_id], stored_passage)?
                 .collect()
@@ -407,9 +451,10 @@ impl Catalog {
         self.read("find passages without a vector", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "{STORED_PASSAGES} LEFT JOIN vectors v
+                    "{} LEFT JOIN vectors v
                          ON v.passage_id = p.passage_id AND v.embedder_id = ?1
-                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL ORDER BY p.passage_id LIMIT ?3"
+                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL ORDER BY p.passage_id LIMIT ?3",
+                    stored_passages()
                 ))?
                 .query_map(
                     params![embedder, as_i64(after), as_i64(limit as u64)],
@@ -459,9 +504,15 @@ const AUDIENCES_MAX: usize = 1 << 24;
 
 const STORED_COLUMNS: &str =
     "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
-const STORED_PASSAGES: &str = "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page,
-            d.audience_id
-     FROM passages p JOIN documents d ON d.document_id = p.document_id";
+/// Passages as [`stored_passage`] takes them.
+fn stored_passages() -> String {
+    format!(
+        "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page, d.audience_id, {} AND {}
+         FROM passages p JOIN documents d ON d.document_id = p.document_id",
+        Summed::Passages.is_intact("p"),
+        Summed::Documents.is_intact("d")
+    )
+}
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
     Ok(StoredDocument {
@@ -479,6 +530,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDocument> {
 }
 
 fn stored_passage(row: &Row<'_>) -> rusqlite::Result<StoredPassage> {
+    demand(row, 7)?;
     let headings: Vec<String> = json(row, 3)?;
     Ok(StoredPassage {
         passage_id: get_usize(row, 0)? as u64,
@@ -491,7 +543,21 @@ fn stored_passage(row: &Row<'_>) -> rusqlite::Result<StoredPassage> {
     })
 }
 
+/// What [`passage`] takes, in its order.
+fn passage_columns() -> String {
+    format!(
+        "p.passage_id, p.document_id, d.version, d.path, d.title, p.page, p.start_char, p.end_char, p.heading_path,
+         p.text, d.audience_id, a.valid_from, a.valid_until, d.replaces, {} AND {}",
+        Summed::Passages.is_intact("p"),
+        Summed::Documents.is_intact("d")
+    )
+}
+
+const PASSAGE_FROM: &str = "FROM passages p JOIN documents d ON d.document_id = p.document_id
+     LEFT JOIN audiences a ON a.audience_id = d.audience_id";
+
 fn passage(row: &Row<'_>) -> rusqlite::Result<PassageRow> {
+    demand(row, 14)?;
     Ok(PassageRow {
         passage_id: get_usize(row, 0)? as u64,
         document_id: row.get(1)?,

@@ -8,6 +8,7 @@ use super::read::{json, validity};
 use super::write::{mark, to_json};
 use super::{Catalog, Marks, Origin};
 use crate::access::Audience;
+use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::validity::{Ruled, Stated, Validity};
 
@@ -117,6 +118,7 @@ fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
         standing.owner,
         to_json(&standing.replaces)?
     ])?;
+    tx.execute(&Summed::Documents.seal("document_id = ?1"), [&moved.document_id])?;
     let is_other = before.is_some_and(|before| before != row);
     if is_other {
         tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'audience_seq'", [])?;
@@ -151,10 +153,14 @@ pub(super) fn audience_row(
 ) -> rusqlite::Result<i64> {
     let day = |date: Option<stdx::date::Date>| date.map(|date| date.to_string()).unwrap_or_default();
     let key = params![audience.to_json(), day(validity.from), day(validity.until)];
-    tx.prepare_cached(
-        "INSERT OR IGNORE INTO audiences (groups, valid_from, valid_until) VALUES (?1, ?2, ?3)",
-    )?
-    .execute(key)?;
+    let n_new = tx
+        .prepare_cached("INSERT OR IGNORE INTO audiences (groups, valid_from, valid_until) VALUES (?1, ?2, ?3)")?
+        .execute(key)?;
+    if n_new > 0 {
+        let seal = Summed::Audiences.seal("groups = ?1 AND valid_from = ?2 AND valid_until = ?3");
+        tx.execute(&seal, key)?;
+        tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'audiences'", [])?;
+    }
     tx.prepare_cached(
         "SELECT audience_id FROM audiences WHERE groups = ?1 AND valid_from = ?2 AND valid_until = ?3",
     )?

@@ -6,6 +6,7 @@ use super::standing::{Standing, audience_row};
 use super::{Catalog, Origin, Stat};
 use crate::access::Audience;
 use crate::boxes;
+use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::passage::CUTTER_VERSION;
 use crate::prepare::Prepared;
@@ -129,6 +130,8 @@ impl Catalog {
                 drop_passages(tx, new.document_id)?;
                 put_passages(tx, new.document_id, prepared)?;
             }
+            tx.prepare_cached("DELETE FROM set_aside WHERE path_bytes = ?1")?
+                .execute([new.path_bytes])?;
             unqueue(tx, new.path_bytes)?;
             mark(tx, new.document_id)
         })
@@ -142,6 +145,7 @@ impl Catalog {
                 if tx.execute("DELETE FROM documents WHERE document_id = ?1", [id])? > 0 {
                     tx.execute("DELETE FROM versions WHERE document_id = ?1", [id])?;
                     tx.execute("DELETE FROM page_words WHERE document_id = ?1", [id])?;
+                    tx.execute("UPDATE meta SET value = value - 1 WHERE key = 'documents'", [])?;
                     drop_passages(tx, id)?;
                     marks.push((id.clone(), mark(tx, id)?));
                 }
@@ -188,14 +192,31 @@ impl Catalog {
         })
     }
 
+    /// Queues documents to be read again, whatever is stored of them; returns how many there were.
+    pub(crate) fn requeue(&self, connection: &mut Connection, ids: &[String]) -> Result<usize, StoreError> {
+        self.transact(connection, "queue damaged documents", |tx| {
+            let mut n = 0;
+            for id in ids {
+                n += tx.execute(
+                    "INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+                     SELECT path_bytes, origin, file_bytes FROM documents WHERE document_id = ?1",
+                    [id],
+                )?;
+                // No passages were ever cut by this one: so they are cut anew.
+                tx.execute("UPDATE documents SET cutter = -1 WHERE document_id = ?1", [id])?;
+            }
+            Ok(n)
+        })
+    }
+
     /// Drops vectors that are damaged or belong to nothing; they are made again in time.
     pub(crate) fn drop_bad_vectors(&self, connection: &mut Connection) -> Result<(), StoreError> {
         self.transact(connection, "drop damaged vectors", |tx| {
             tx.execute(
-                "DELETE FROM vectors WHERE vector_id IN (
-                     SELECT v.vector_id FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
-                     LEFT JOIN passages p ON p.passage_id = v.passage_id
-                     WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim)",
+                &format!(
+                    "DELETE FROM vectors WHERE vector_id IN (SELECT v.vector_id {})",
+                    bad_vectors()
+                ),
                 [],
             )?;
             tx.execute(
@@ -215,8 +236,8 @@ impl Catalog {
     ) -> Result<(), StoreError> {
         self.transact(connection, "write vectors", |tx| {
             let mut insert = tx.prepare_cached(
-                "INSERT OR REPLACE INTO vectors (passage_id, embedder_id, data)
-                 SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM passages WHERE passage_id = ?1)",
+                "INSERT OR REPLACE INTO vectors (passage_id, embedder_id, data, sum)
+                 SELECT ?1, ?2, ?3, row_sum(?1, ?2, ?3) WHERE EXISTS (SELECT 1 FROM passages WHERE passage_id = ?1)",
             )?;
             for (passage, data) in vectors {
                 insert.execute(params![as_i64(*passage), embedder, data])?;
@@ -251,6 +272,12 @@ pub(super) fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<
 fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
     let standing = Standing::of(new.audience, new.ruled, &prepared.stated);
     let audience = audience_row(tx, &standing.audience, standing.validity)?;
+    let is_new = !tx
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM documents WHERE document_id = ?1)")?
+        .query_row([new.document_id], |row| row.get::<_, bool>(0))?;
+    if is_new {
+        tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'documents'", [])?;
+    }
     tx.execute(
         "INSERT OR REPLACE INTO documents
              (document_id, origin, path, path_bytes, version, title, format, n_pages, n_chars, n_passages,
@@ -278,8 +305,9 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             standing.owner,
             to_json(&standing.replaces)?,
         ],
-    )
-    .map(drop)
+    )?;
+    tx.execute(&Summed::Documents.seal("document_id = ?1"), [new.document_id])
+        .map(drop)
 }
 
 fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
@@ -300,8 +328,9 @@ fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared)
             to_json(&pages)?,
             prepared.text,
         ],
-    )
-    .map(drop)
+    )?;
+    let seal = Summed::Versions.seal("document_id = ?1 AND version = ?2");
+    tx.execute(&seal, [new.document_id, new.version]).map(drop)
 }
 
 /// Writes where the words of each page stand, in place of what was known of this version.
@@ -332,7 +361,11 @@ fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepar
 /// Whether the stored passages of a document are these, to the letter.
 fn has_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<bool> {
     let mut query = tx.prepare_cached(
-        "SELECT start_char, end_char, page, heading_path, text FROM passages WHERE document_id = ?1 ORDER BY ordinal",
+        &format!(
+            "SELECT start_char, end_char, page, heading_path, text, {} FROM passages p WHERE document_id = ?1
+             ORDER BY ordinal",
+            Summed::Passages.is_intact("p")
+        ),
     )?;
     let mut rows = query.query([document_id])?;
     for passage in &prepared.passages {
@@ -344,7 +377,8 @@ fn has_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) ->
             && row.get::<_, i64>(1)? == as_i64(passage.end as u64)
             && row.get::<_, Option<u32>>(2)? == passage.page
             && headings == passage.heading_path
-            && row.get_ref(4)?.as_str()? == passage.text;
+            && row.get_ref(4)?.as_str()? == passage.text
+            && row.get(5)?;
         if !is_same {
             return Ok(false);
         }
@@ -369,9 +403,13 @@ fn drop_passages(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<()
 
 fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO passages (document_id, ordinal, start_char, end_char, page, heading_path, text)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO passages (document_id, ordinal, start_char, end_char, page, heading_path, text, passage_id, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, row_sum(?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7))",
     )?;
+    // The number that SQLite would give, which the checksum needs to know.
+    let last: i64 = tx
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'passages'")?
+        .query_row([], |row| row.get(0))?;
     for (ordinal, passage) in prepared.passages.iter().enumerate() {
         let headings = to_json(&passage.heading_path)?;
         insert.execute(params![
@@ -382,6 +420,7 @@ fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) ->
             passage.page,
             headings,
             passage.text,
+            last + 1 + as_i64(ordinal as u64),
         ])?;
     }
     Ok(())
@@ -389,6 +428,16 @@ fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) ->
 
 pub(super) fn to_json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+}
+
+/// Vectors, as `v`, that are damaged or belong to nothing.
+pub(crate) fn bad_vectors() -> String {
+    format!(
+        "FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
+         LEFT JOIN passages p ON p.passage_id = v.passage_id
+         WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim OR NOT {}",
+        Summed::Vectors.is_intact("v")
+    )
 }
 
 /// SQLite's integers are signed; nothing counted here comes near the limit.

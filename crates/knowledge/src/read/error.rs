@@ -86,10 +86,22 @@ pub enum ReadError {
     Io {
         /// The operating system's sentence.
         what: String,
+        /// Whether it may be read a moment later.
+        is_passing: bool,
     },
 }
 
 impl ReadError {
+    /// Whether the same file may be read a moment later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Io { is_passing: true, .. })
+    }
+
+    /// Whether the reader died of the document, or would not end: to be tried again with care.
+    pub fn is_deadly(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Crashed { .. })
+    }
+
     /// None of these passwords opens it.
     pub(super) fn encrypted_pdf(passwords: &Passwords) -> Self {
         Self::Locked {

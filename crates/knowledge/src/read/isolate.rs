@@ -261,6 +261,7 @@ where
         });
     spawned.map_err(|error| ReadError::Io {
         what: format!("cannot start a reading thread: {error}"),
+        is_passing: true,
     })?;
     match receiver.recv_timeout(limits.max_time + GRACE) {
         Ok(result) => result,
@@ -282,6 +283,7 @@ fn in_process<T, E: From<ReadError>>(
     let limits = &request.limits;
     let header = serde_json::to_vec(request).map_err(|error| ReadError::Io {
         what: error.to_string(),
+        is_passing: false,
     })?;
     let mut child = Command::new(exe)
         .args(args)
@@ -293,6 +295,7 @@ fn in_process<T, E: From<ReadError>>(
         .spawn()
         .map_err(|error| ReadError::Io {
             what: format!("cannot start the reader `{}`: {error}", exe.display()),
+            is_passing: stdx::fs::is_transient(&error),
         })?;
     let answer = converse(&mut child, &header, bytes, request);
     // Killing a child that has ended does nothing; waiting clears it away.

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::StoreError;
+use crate::checksum::{self, Summed};
 
 fn filled(house: &House) -> Store {
     house.write("a.txt", "등불은 처마 밑에 걸려 있다.");
@@ -81,12 +82,18 @@ fn differences_of_the_index_are_found_and_mended() {
     drop(store);
     // Somebody changes the catalog behind the index's back.
     let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
-    connection
-        .execute("INSERT INTO audiences (groups) VALUES ('[[\"x\"]]')", [])
-        .unwrap();
-    connection
-        .execute("UPDATE documents SET audience_id = (SELECT max(audience_id) FROM audiences) WHERE path LIKE '%a.txt'", [])
-        .unwrap();
+    checksum::register(&connection).unwrap();
+    let changes = [
+        "INSERT INTO audiences (groups) VALUES ('[[\"x\"]]')",
+        "UPDATE meta SET value = value + 1 WHERE key = 'audiences'",
+        "UPDATE documents SET audience_id = (SELECT max(audience_id) FROM audiences) WHERE path LIKE '%a.txt'",
+    ];
+    for change in changes {
+        connection.execute(change, []).unwrap();
+    }
+    for table in Summed::ALL {
+        connection.execute(&table.seal("true"), []).unwrap();
+    }
     drop(connection);
     let store = house.open();
     let found = store.verify(false).unwrap();
@@ -105,21 +112,59 @@ fn differences_of_the_index_are_found_and_mended() {
 }
 
 #[test]
-fn what_is_wrong_in_itself_is_named() {
+fn what_is_wrong_in_itself_is_named_and_read_again() {
+    for change in [
+        "UPDATE passages SET start_char = start_char + 1 WHERE text LIKE 'The gate%'",
+        "UPDATE passages SET text = 'The gate is locked at ten.' WHERE text LIKE 'The gate%'",
+        "UPDATE versions SET text = replace(text, 'nine', 'five')",
+        "DELETE FROM passages WHERE text LIKE 'The gate%'",
+        "UPDATE documents SET title = 'another' WHERE path LIKE '%b.txt'",
+    ] {
+        let house = House::new();
+        drop(filled(&house));
+        let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
+        assert!(connection.execute(change, []).unwrap() > 0, "{change}");
+        drop(connection);
+        let store = house.open();
+        let view = seen(&store);
+        // Never a wrong answer: what is damaged is not shown.
+        let answer = view.search("gate locked", 5, SearchMode::Lexical, None);
+        if let Ok(hits) = answer {
+            assert!(
+                hits.iter()
+                    .all(|hit| hit.text == "The gate is locked at nine." && hit.title == "b"),
+                "{change}"
+            );
+            assert!(!hits.is_empty(), "{change}");
+        }
+        let report = store.verify(true).unwrap();
+        assert!(report.n_faults > 0 && !report.is_sound(), "{change}");
+        assert!(
+            report.faults.iter().any(|fault| fault.contains("b.txt")),
+            "{change}: {:?}",
+            report.faults
+        );
+        assert!(report.requeued > 0);
+        // The documents are where they were: read again, all is well.
+        store.resume(&mut |_| Go::On).unwrap();
+        let report = store.verify(false).unwrap();
+        assert!(report.is_sound(), "{change}: {report:?}");
+        let hits = find(&store, "gate locked");
+        assert_eq!(
+            (names(&hits), hits[0].text.as_str()),
+            (vec!["b.txt".to_owned()], "The gate is locked at nine.")
+        );
+    }
+}
+
+#[test]
+fn a_kept_upload_that_changed_is_named() {
     let house = House::new();
     drop(filled(&house));
-    let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
-    connection
-        .execute(
-            "UPDATE passages SET start_char = start_char + 1 WHERE text LIKE 'The gate%'",
-            [],
-        )
-        .unwrap();
-    drop(connection);
-    let report = house.open().verify(true).unwrap();
-    assert_eq!(report.n_faults, 1);
+    fs::write(house.data.join("uploads/note.txt"), "another text").unwrap();
+    let report = house.open().verify(false).unwrap();
     assert!(
-        report.faults[0].contains("b.txt") && !report.is_sound(),
+        report.n_faults == 1 && report.faults[0].contains("note.txt"),
         "{:?}",
         report.faults
     );

@@ -7,6 +7,7 @@ mod damage;
 mod dense;
 mod keep;
 mod pages;
+mod queue;
 mod search;
 mod sync;
 mod validity;

@@ -68,6 +68,9 @@ pub enum Call {
     Ingest {
         /// The paths.
         paths: Vec<PathBuf>,
+        /// Whether files set aside are tried again.
+        #[serde(default)]
+        retry: bool,
     },
     /// A document's text between two positions.
     Show {

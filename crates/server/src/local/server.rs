@@ -16,7 +16,7 @@ use super::{Call, EventLine, LocalError, Outcome, Reply, Request, own_uid, socke
 use crate::ask::Progress;
 use crate::documents::off_reactor;
 use crate::error::ApiError;
-use crate::jobs::JobEvent;
+use crate::jobs::{JobEvent, Order};
 use crate::state::App;
 use crate::wire::{DocumentTextJson, DocumentsJson, SCHEMA};
 
@@ -193,7 +193,7 @@ async fn answer(
             let found = off_reactor(move || Ok(crate::documents::suggest(&held, &rights, &beginning, k)?));
             Ok(Outcome::Suggest(found.await?))
         }
-        Call::Ingest { paths } => ingested(app, &rights, paths, replies).await,
+        Call::Ingest { paths, retry } => ingested(app, &rights, (paths, retry), replies).await,
         Call::Show {
             document_id,
             version,
@@ -248,7 +248,7 @@ async fn asked(app: &App, ask: Ask, replies: &mpsc::Sender<Reply>) -> Result<Out
 async fn ingested(
     app: &App,
     rights: &Reader,
-    paths: Vec<PathBuf>,
+    (paths, retry): (Vec<PathBuf>, bool),
     replies: &mpsc::Sender<Reply>,
 ) -> Result<Outcome, ApiError> {
     if paths.iter().any(|path| !path.is_absolute()) {
@@ -263,7 +263,13 @@ async fn ingested(
         many => format!("{} paths", many.len()),
     };
     let (sender, mut events) = mpsc::unbounded_channel();
-    let job = app.jobs.submit(rights, name, 0, paths, Some(sender));
+    let order = Order {
+        name,
+        bytes: 0,
+        paths,
+        retry,
+    };
+    let job = app.jobs.submit(rights, order, Some(sender));
     job.ok_or_else(ApiError::queue_full)?;
     while let Some(event) = events.recv().await {
         match event {

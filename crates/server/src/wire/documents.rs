@@ -1,7 +1,8 @@
 //! Documents, passages and the store's state on the wire.
 
 use knowledge::{
-    DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, StoreStatus, Suggestion,
+    DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, SetAsideFile, StoreStatus,
+    Suggestion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -375,6 +376,30 @@ impl From<&[PageMarks]> for MarksJson {
     }
 }
 
+/// A file that the reader died of too often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAsideJson {
+    /// Its path.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it was last tried, Unix milliseconds.
+    pub last_ms: i64,
+}
+
+impl From<&SetAsideFile> for SetAsideJson {
+    fn from(file: &SetAsideFile) -> Self {
+        Self {
+            path: file.path.clone(),
+            reason: file.reason.clone(),
+            tries: file.tries,
+            last_ms: file.last_ms,
+        }
+    }
+}
+
 /// What runs and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusJson {
@@ -396,6 +421,9 @@ pub struct StatusJson {
     pub vectors: usize,
     /// Files still queued.
     pub queued: usize,
+    /// Files that the reader died of too often to be tried again before they change.
+    #[serde(default)]
+    pub set_aside: Vec<SetAsideJson>,
     /// Why nothing can be written now, or null.
     pub read_only: Option<String>,
 }
@@ -413,6 +441,7 @@ impl StatusJson {
             passages: status.passages,
             vectors: status.vectors,
             queued: status.queued,
+            set_aside: status.set_aside.iter().map(SetAsideJson::from).collect(),
             read_only: status.read_only.clone(),
         }
     }

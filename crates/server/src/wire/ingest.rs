@@ -1,6 +1,6 @@
 //! Ingest on the wire: what it did, what it is doing, and the jobs of the page.
 
-use knowledge::{FailedFile, IngestEvent, IngestReport};
+use knowledge::{FailedFile, FileDetails, FileOutcome, IngestEvent, IngestReport, Stage};
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
@@ -82,6 +82,18 @@ pub enum IngestEventJson {
         /// Its path.
         path: String,
     },
+    /// A file's text is being written.
+    Writing {
+        /// Its path.
+        path: String,
+    },
+    /// A file is tried again when the others are done.
+    Waiting {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// A file is finished.
     Finished {
         /// Its path.
@@ -90,7 +102,96 @@ pub enum IngestEventJson {
         bytes: u64,
         /// Why it failed, or null.
         failed: Option<String>,
+        /// What became of it.
+        details: FileJson,
     },
+}
+
+/// What became of one file of an ingest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileJson {
+    /// How far it came.
+    pub stage: StageJson,
+    /// How it ended.
+    pub outcome: FileOutcomeJson,
+    /// Its pages.
+    pub pages: usize,
+    /// Its passages that were written.
+    pub passages: usize,
+    /// How long it took.
+    pub ms: u64,
+}
+
+/// How far a file came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageJson {
+    /// Found, not opened.
+    Find,
+    /// Being read.
+    Read,
+    /// In the catalog and with the word index.
+    Write,
+}
+
+/// How a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileOutcomeJson {
+    /// New, and in.
+    Added,
+    /// Its new version is in.
+    Changed,
+    /// It was in already.
+    Unchanged,
+    /// Not taken in.
+    Failed,
+    /// Not tried: the reader has died of it too often.
+    SetAside,
+}
+
+impl From<FileDetails> for FileJson {
+    fn from(details: FileDetails) -> Self {
+        Self {
+            stage: match details.stage {
+                Stage::Find => StageJson::Find,
+                Stage::Read => StageJson::Read,
+                Stage::Write => StageJson::Write,
+            },
+            outcome: match details.outcome {
+                FileOutcome::Added => FileOutcomeJson::Added,
+                FileOutcome::Changed => FileOutcomeJson::Changed,
+                FileOutcome::Unchanged => FileOutcomeJson::Unchanged,
+                FileOutcome::Failed => FileOutcomeJson::Failed,
+                FileOutcome::SetAside => FileOutcomeJson::SetAside,
+            },
+            pages: details.pages,
+            passages: details.passages,
+            ms: details.ms,
+        }
+    }
+}
+
+impl From<FileJson> for FileDetails {
+    fn from(file: FileJson) -> Self {
+        Self {
+            stage: match file.stage {
+                StageJson::Find => Stage::Find,
+                StageJson::Read => Stage::Read,
+                StageJson::Write => Stage::Write,
+            },
+            outcome: match file.outcome {
+                FileOutcomeJson::Added => FileOutcome::Added,
+                FileOutcomeJson::Changed => FileOutcome::Changed,
+                FileOutcomeJson::Unchanged => FileOutcome::Unchanged,
+                FileOutcomeJson::Failed => FileOutcome::Failed,
+                FileOutcomeJson::SetAside => FileOutcome::SetAside,
+            },
+            pages: file.pages,
+            passages: file.passages,
+            ms: file.ms,
+        }
+    }
 }
 
 impl From<&IngestEvent> for IngestEventJson {
@@ -101,10 +202,21 @@ impl From<&IngestEvent> for IngestEventJson {
                 bytes: *bytes,
             },
             IngestEvent::Reading { path } => Self::Reading { path: path.clone() },
-            IngestEvent::Finished { path, bytes, failed } => Self::Finished {
+            IngestEvent::Writing { path } => Self::Writing { path: path.clone() },
+            IngestEvent::Waiting { path, reason } => Self::Waiting {
+                path: path.clone(),
+                reason: reason.clone(),
+            },
+            IngestEvent::Finished {
+                path,
+                bytes,
+                failed,
+                details,
+            } => Self::Finished {
                 path: path.clone(),
                 bytes: *bytes,
                 failed: failed.clone(),
+                details: (*details).into(),
             },
         }
     }
@@ -115,7 +227,19 @@ impl From<IngestEventJson> for IngestEvent {
         match event {
             IngestEventJson::Planned { files, bytes } => Self::Planned { files, bytes },
             IngestEventJson::Reading { path } => Self::Reading { path },
-            IngestEventJson::Finished { path, bytes, failed } => Self::Finished { path, bytes, failed },
+            IngestEventJson::Writing { path } => Self::Writing { path },
+            IngestEventJson::Waiting { path, reason } => Self::Waiting { path, reason },
+            IngestEventJson::Finished {
+                path,
+                bytes,
+                failed,
+                details,
+            } => Self::Finished {
+                path,
+                bytes,
+                failed,
+                details: details.into(),
+            },
         }
     }
 }

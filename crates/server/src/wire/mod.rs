@@ -17,10 +17,13 @@ pub use answer::{
 };
 pub use documents::{
     DocumentJson, DocumentTextJson, DocumentsJson, HitJson, MarksJson, PageJson, PageMarksJson, PlaceJson,
-    RectJson, SearchJson, SearchModeJson, StatusJson, SuggestionJson, SuggestionsJson,
+    RectJson, SearchJson, SearchModeJson, SetAsideJson, StatusJson, SuggestionJson, SuggestionsJson,
 };
 pub use error::{ErrorBody, ErrorJson};
-pub use ingest::{FailedJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson};
+pub use ingest::{
+    FailedJson, FileJson, FileOutcomeJson, IngestEventJson, IngestJson, JobJson, JobState, JobsJson,
+    StageJson,
+};
 pub use quality::{
     ContradictionJson, DoubledJson, FindingsJson, GapJson, NamedJson, QualityJson, QuoteJson, StaleJson,
     StalenessJson, UnreadableJson,

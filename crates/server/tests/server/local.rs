@@ -87,7 +87,7 @@ fn an_ingest_through_the_socket_reports_its_progress() {
     let file = house.dir.path().join("well.md");
     stdx::fs::write(&file, "# The well\n\nThe well is seven metres deep.\n").unwrap();
     let mut events = Vec::new();
-    let done = connect(&house).call(Call::Ingest { paths: vec![file] }, String::new(), &mut |event| {
+    let done = connect(&house).call(Call::Ingest { paths: vec![file], retry: false }, String::new(), &mut |event| {
         events.extend(event.ingest_event());
         Wanted::Yes
     });
@@ -112,6 +112,7 @@ fn a_refused_call_carries_its_message() {
     assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
     let relative = Call::Ingest {
         paths: vec!["relative.txt".into()],
+        retry: false,
     };
     assert!(
         call(&house, relative)

@@ -202,12 +202,15 @@ fn documents(settings: &Settings) -> Check {
             );
         }
     };
-    let detail = format!(
+    let mut detail = format!(
         "{}, {}, {} with vectors",
         print::count(status.documents, "document"),
         print::count(status.passages, "passage"),
         status.vectors
     );
+    for file in &status.set_aside {
+        detail.push_str(&format!("; set aside: `{}`: {}", file.path, file.reason));
+    }
     if let Some(reason) = status.read_only {
         return Check::missing(
             "documents",

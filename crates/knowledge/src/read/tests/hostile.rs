@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::made::{HELVETICA, docx, lines, package, paragraph, pdf_pages, stream};
+use super::made::{HELVETICA, docx, lines, package, paragraph, pdf, pdf_pages, stream};
 use super::*;
 
 /// Reading must end, well or with an error that is a sentence; a panic would surface as `Crashed`.
@@ -194,6 +194,121 @@ fn ends_on_forms_that_call_each_other() {
         read_named("a.pdf", &bytes),
         Err(ReadError::NoText { .. })
     ));
+}
+
+#[test]
+fn reads_a_document_of_ten_thousand_pages_or_says_that_it_is_too_long() {
+    let n = testkit::cases(1_000, 10_000);
+    let contents: Vec<Vec<u8>> = (0..n)
+        .map(|page| lines(12, 780, &[&format!("Page number {page}.")]))
+        .collect();
+    let bytes = pdf_pages(&contents, &[HELVETICA.to_owned()], &[], "");
+    let document = read_document(Path::new("a.pdf"), &bytes, &Limits::default()).unwrap();
+    assert_eq!(document.n_pages, Some(n as u32));
+    assert!(
+        texts(&document)
+            .last()
+            .unwrap()
+            .contains(&format!("Page number {}.", n - 1))
+    );
+    let limits = Limits {
+        max_pages: 500,
+        ..Limits::default()
+    };
+    let error = read_document(Path::new("a.pdf"), &bytes, &limits).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ReadError::TooLarge {
+                what: Unit::Pages,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn ends_on_pages_outlines_and_lengths_that_refer_to_themselves() {
+    let page =
+        b"<< /Type /Page /Parent 2 0 R /Contents 5 0 R /Resources << /Font << /F1 6 0 R >> >> >>".to_vec();
+    let text = stream("", &lines(12, 780, &["Still legible."]));
+    let font = HELVETICA.as_bytes().to_vec();
+    let pages = |kids: &str| {
+        format!("<< /Type /Pages /Count 1 /Kids [{kids}] /MediaBox [0 0 595 842] >>").into_bytes()
+    };
+    let catalog = b"<< /Type /Catalog /Pages 2 0 R /Outlines 3 0 R >>".to_vec();
+    let outline = b"<< /Title (a) /First 3 0 R /Next 3 0 R /Prev 3 0 R /Parent 3 0 R /Last 3 0 R >>".to_vec();
+    let endless = b"<< /Length 5 0 R >>\nstream\nBT ET\nendstream".to_vec();
+    let cases: [[Vec<u8>; 6]; 5] = [
+        [
+            catalog.clone(),
+            pages("4 0 R"),
+            outline.clone(),
+            page.clone(),
+            text.clone(),
+            font.clone(),
+        ],
+        [
+            catalog.clone(),
+            pages("2 0 R 4 0 R"),
+            outline.clone(),
+            page.clone(),
+            text.clone(),
+            font.clone(),
+        ],
+        [
+            catalog.clone(),
+            pages("4 0 R"),
+            outline.clone(),
+            page.clone(),
+            endless,
+            font.clone(),
+        ],
+        [
+            catalog.clone(),
+            pages("4 0 R"),
+            outline.clone(),
+            page.clone(),
+            b"[5 0 R 5 0 R]".to_vec(),
+            font,
+        ],
+        [catalog, pages("4 0 R"), outline, page, text, b"6 0 R".to_vec()],
+    ];
+    for (number, objects) in cases.iter().enumerate() {
+        let bytes = pdf(objects, "");
+        let before = Instant::now();
+        survives("a.pdf", &bytes);
+        assert!(before.elapsed() < Duration::from_secs(5), "case {number}");
+        if number == 0 {
+            assert_eq!(texts(&read_named("a.pdf", &bytes).unwrap()), ["Still legible."]);
+        }
+    }
+}
+
+#[test]
+fn fonts_of_absurd_sizes_and_widths_do_no_harm() {
+    let widths = "<< /Type /Font /Subtype /TrueType /BaseFont /X /FirstChar -9 /LastChar 99999999 /Widths [1e38 -1e38 (x)] >>";
+    let fonts = [HELVETICA.to_owned(), widths.to_owned()];
+    for font in [
+        "/F1 1e38 Tf",
+        "/F1 -0.0001 Tf",
+        "/F2 12 Tf",
+        "/None 12 Tf",
+        "/F1 99999999999999999999999 Tf",
+    ] {
+        for matrix in [
+            "1e30 0 0 1e30 0 0 cm",
+            "0 0 0 0 0 0 cm",
+            "1 0 0 1 1e38 -1e38 cm",
+            "",
+        ] {
+            let content = format!(
+                "{matrix} BT {font} 1e38 TL 200 Tz 1e37 Tc 72 700 Td (Some) Tj T* [(te) -1e38 (xt)] TJ ET"
+            );
+            survives("a.pdf", &pdf_pages(&[content.into_bytes()], &fonts, &[], ""));
+        }
+    }
 }
 
 #[test]

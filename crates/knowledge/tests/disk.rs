@@ -1,0 +1,301 @@
+//! A disk that fails: the n-th write, truncation, renaming, new folder or sync of a store's whole life fails, for n = 1,
+//! 2, … until all succeed. The failures are real ones of the system's calls, made by `strace`, in a child process that is
+//! this very program.
+//!
+//! Without a usual test harness, for that would write by itself and be counted.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use knowledge::{Access, Go, Reader, SearchMode, Store, StoreError};
+use stdx::fs;
+use testkit::{cases, log};
+
+mod harness;
+
+use harness::{Test, run_as_harness};
+
+/// The child's first argument; the folder of its house follows.
+const LIVE: &str = "__live";
+const N_FILES: usize = 6;
+/// How the child ended.
+const DONE: u8 = 0;
+const NO_ROOM: u8 = 10;
+const DISK_FAILED: u8 = 11;
+/// The child would not even open the store.
+const NOT_OPENED: u8 = 12;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if let (Some(LIVE), Some(home)) = (args.next().as_deref(), args.next()) {
+        return live(Path::new(&home));
+    }
+    let tests: [(&str, Test); 2] = [
+        (
+            "whatever_finds_no_room_loses_nothing",
+            whatever_finds_no_room_loses_nothing,
+        ),
+        (
+            "a_disk_that_fails_is_not_asked_again",
+            a_disk_that_fails_is_not_asked_again,
+        ),
+    ];
+    run_as_harness(&tests)
+}
+
+/// What the child does: everything that writes. Whatever fails, questions go on.
+fn live(home: &Path) -> ExitCode {
+    let data = home.join("data");
+    let store = match Store::open(&data, Access::Write) {
+        Ok(store) => store,
+        Err(error) => return ExitCode::from(kind(&error, NOT_OPENED)),
+    };
+    let Err(error) = write_everything(home, &store) else {
+        return ExitCode::from(DONE);
+    };
+    assert!(!error.to_string().is_empty());
+    let view = store.view(&Reader::keeper()).expect("reading goes on");
+    let hits = view
+        .search("canaryoldx", 5, SearchMode::Lexical, None)
+        .expect("questions go on");
+    assert_eq!(hits.len(), 1, "what was in is found");
+    let code = kind(&error, 1);
+    if code == DISK_FAILED {
+        let again = store.ingest(&[home.join("documents")], &mut |_| Go::On);
+        assert!(
+            again.is_err_and(|error| error.is_disk_failure()),
+            "nothing more is written"
+        );
+    }
+    ExitCode::from(code)
+}
+
+fn kind(error: &StoreError, other: u8) -> u8 {
+    if error.is_no_space() {
+        NO_ROOM
+    } else if error.is_disk_failure() {
+        DISK_FAILED
+    } else {
+        other
+    }
+}
+
+fn write_everything(home: &Path, store: &Store) -> Result<(), StoreError> {
+    store.ingest(&[home.join("documents")], &mut |_| Go::On)?;
+    store.ingest_upload("note.txt", b"canaryupx")?;
+    store.verify(true)?;
+    store.backup(&home.join("backup"))?;
+    Store::restore(&home.join("backup"), &home.join("restored"))?;
+    drop(Store::open(&home.join("restored"), Access::Write)?);
+    Ok(())
+}
+
+/// A folder that holds a store with something in it, and documents that are changed, new and gone.
+struct House {
+    home: PathBuf,
+    _temporary: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let temporary = tempfile::tempdir().expect("room for a test");
+        let house = Self {
+            home: temporary.path().to_owned(),
+            _temporary: temporary,
+        };
+        house.write("old.txt", "canaryoldx");
+        house.write("gone.txt", "canarygonex");
+        house.write("0.txt", "canary0x before");
+        let store = house.open();
+        house.ingest(&store);
+        drop(store);
+        fs::remove_file(house.home.join("documents/gone.txt")).expect("a file of ours");
+        for i in 0..N_FILES {
+            let body = format!("본문 {i} ").repeat(400);
+            house.write(&format!("{i}.txt"), &format!("canary{i}x {body}"));
+        }
+        house
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let folder = self.home.join("documents");
+        fs::create_dir_all(&folder).expect("room for a test");
+        fs::write(folder.join(name), text).expect("room for a test");
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.home.join("data"), Access::Write).expect("the store opens again")
+    }
+
+    fn ingest(&self, store: &Store) {
+        let report = store.ingest(&[self.home.join("documents")], &mut |_| Go::On);
+        assert_eq!(report.expect("work goes on").failed.len(), 0);
+    }
+
+    /// Everything is in once there is room again: once, and right.
+    fn check(&self, what: &str) {
+        let store = self.open();
+        self.ingest(&store);
+        store
+            .ingest_upload("note.txt", b"canaryupx")
+            .expect("work goes on");
+        let report = store.verify(false).expect("the store can be read");
+        assert!(report.is_sound(), "{what}: {report:?}");
+        assert_eq!(report.documents, N_FILES + 2, "{what}");
+        let view = store.view(&Reader::keeper()).expect("the store can be read");
+        let find = |question: &str| {
+            let hits = view.search(question, 5, SearchMode::Lexical, None);
+            hits.expect("questions are answered").len()
+        };
+        for i in 0..N_FILES {
+            assert_eq!(find(&format!("canary{i}x")), 1, "{what}: {i}");
+        }
+        assert_eq!(
+            (find("canaryoldx"), find("canarygonex"), find("canaryupx")),
+            (1, 0, 1),
+            "{what}"
+        );
+        drop(store);
+        // A backup is whole or not there.
+        if self.home.join("backup").exists() {
+            let again = self.home.join("again");
+            Store::restore(&self.home.join("backup"), &again)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        if self.home.join("restored/hanok.sqlite").exists() {
+            let restored = Store::open(&self.home.join("restored"), Access::Write);
+            let report = restored.and_then(|store| store.verify(false));
+            assert!(report.is_ok_and(|report| report.is_sound()), "{what}");
+        }
+    }
+
+    /// Runs the child with `call` failing as `how` says; returns how it ended and what strace saw.
+    fn run(&self, exe: &Path, call: &str, how: &str) -> (u8, String) {
+        let seen = self.home.join("seen");
+        let status = Command::new("strace")
+            .args([
+                "-f",
+                "-qq",
+                "-y",
+                "-e",
+                "trace=write,pwrite64,ftruncate,rename,mkdir,fsync,fdatasync",
+            ])
+            .args(["-e", &format!("inject={call}:{how}"), "-o"])
+            .arg(&seen)
+            .arg(exe)
+            .arg(LIVE)
+            .arg(&self.home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("strace was there a moment ago");
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        let text = String::from_utf8_lossy(&fs::read(&seen).expect("strace writes its log")).into_owned();
+        (code.unwrap_or(u8::MAX), text)
+    }
+}
+
+/// Whether calls can be made to fail here.
+fn can_inject() -> bool {
+    let traced = Command::new("strace")
+        .args([
+            "-f",
+            "-qq",
+            "-e",
+            "inject=rename:error=ENOSPC",
+            "-o",
+            "/dev/null",
+            "true",
+        ])
+        .stderr(Stdio::null())
+        .status();
+    let can = traced.is_ok_and(|status| status.success());
+    if !can {
+        log("SKIPPED: failing disks: strace is not here, or may not trace");
+    }
+    can
+}
+
+/// Which n are tried: all in the long run, else some, further and further apart.
+fn next(n: usize) -> usize {
+    n + cases(1 + n, 1)
+}
+
+fn whatever_finds_no_room_loses_nothing(exe: &Path) {
+    if !can_inject() {
+        return;
+    }
+    let mut summary = String::new();
+    for call in ["write", "pwrite64", "ftruncate", "rename", "mkdir"] {
+        let (mut n, mut n_failed) = (1, 0);
+        loop {
+            let house = House::new();
+            // From the n-th call on there is no room; each thread counts by itself.
+            let (code, seen) = house.run(exe, call, &format!("error=ENOSPC:when={n}+"));
+            let hit = seen.contains("(INJECTED)");
+            let what = format!("{call} number {n} and all after it: no room");
+            assert!([DONE, NO_ROOM].contains(&code), "{what}: ended with {code}");
+            house.check(&what);
+            n_failed += usize::from(hit);
+            if !hit {
+                break;
+            }
+            n = next(n);
+        }
+        let _ = write!(summary, " {call} {n_failed};");
+    }
+    log(&format!(
+        "no room from the n-th call on, cases that failed:{summary} nothing lost, nothing doubled"
+    ));
+}
+
+fn a_disk_that_fails_is_not_asked_again(exe: &Path) {
+    if !can_inject() {
+        return;
+    }
+    let mut summary = String::new();
+    for call in ["fsync", "fdatasync", "pwrite64", "write"] {
+        let (mut n, mut n_failed) = (1, 0);
+        loop {
+            let house = House::new();
+            let (code, seen) = house.run(exe, call, &format!("error=EIO:when={n}"));
+            let hit = seen.contains("(INJECTED)");
+            let what = format!("{call} number {n}: input/output error");
+            assert!([DONE, DISK_FAILED].contains(&code), "{what}: ended with {code}");
+            check_not_repeated(&seen, &what);
+            house.check(&what);
+            n_failed += usize::from(hit);
+            if !hit {
+                break;
+            }
+            n = next(n);
+        }
+        let _ = write!(summary, " {call} {n_failed};");
+    }
+    log(&format!(
+        "the n-th call fails, cases:{summary} never repeated, nothing lost, nothing doubled"
+    ));
+}
+
+/// No file whose sync failed is synced again.
+fn check_not_repeated(seen: &str, what: &str) {
+    let mut failed: Vec<&str> = Vec::new();
+    for line in seen
+        .lines()
+        .filter(|line| line.contains("fsync(") || line.contains("fdatasync("))
+    {
+        let Some(file) = line
+            .split_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'))
+            .map(|(file, _)| file)
+        else {
+            continue;
+        };
+        assert!(!failed.contains(&file), "{what}: {line}");
+        if line.contains("(INJECTED)") {
+            failed.push(file);
+        }
+    }
+}
