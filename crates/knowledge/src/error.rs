@@ -2,6 +2,7 @@
 //!
 //! Not for single files of an ingest: those are listed in the report and stop nothing.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use stdx::fs::FsError;
@@ -276,8 +277,8 @@ impl StoreError {
     pub(crate) fn index(doing: &'static str, path: &Path, source: TantivyError) -> Self {
         let path = path.to_owned();
         match io_error(&source) {
-            Some(error) if stdx::fs::is_no_space(error) => Self::NoSpace { path },
-            Some(error) if stdx::fs::is_device_failure(error) => Self::DiskFailed {
+            Some(error) if stdx::fs::is_no_space(&error) => Self::NoSpace { path },
+            Some(error) if stdx::fs::is_device_failure(&error) => Self::DiskFailed {
                 path,
                 what: error.to_string(),
             },
@@ -315,10 +316,16 @@ fn is_failed_sync(error: &rusqlite::Error) -> bool {
 }
 
 fn is_failed_write(error: &rusqlite::Error) -> bool {
-    use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
-    error.sqlite_error().is_some_and(|e| {
-        [SQLITE_IOERR_WRITE, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE].contains(&e.extended_code)
-    })
+    use rusqlite::ffi as sqlite;
+    const WRITES: [i32; 4] = [
+        sqlite::SQLITE_IOERR_WRITE,
+        sqlite::SQLITE_IOERR_SHMOPEN,
+        sqlite::SQLITE_IOERR_SHMSIZE,
+        sqlite::SQLITE_IOERR_TRUNCATE,
+    ];
+    error
+        .sqlite_error()
+        .is_some_and(|e| WRITES.contains(&e.extended_code))
 }
 
 /// A value of another type or range than the one written there: bits changed on the disk.
@@ -334,8 +341,8 @@ fn is_malformed_value(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// The system's error in one of the index.
-fn io_error(error: &TantivyError) -> Option<&std::io::Error> {
+/// The system's error in one of the index. Of what failed in a thread of the index's own, only the words are left.
+fn io_error(error: &TantivyError) -> Option<io::Error> {
     use tantivy::directory::error::{OpenDirectoryError, OpenReadError, OpenWriteError};
     match error {
         TantivyError::IoError(error) => Some(error),
@@ -343,5 +350,52 @@ fn io_error(error: &TantivyError) -> Option<&std::io::Error> {
         | TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. })
         | TantivyError::OpenDirectoryError(OpenDirectoryError::IoError { io_error, .. }) => Some(io_error),
         _ => None,
+    }
+    .and_then(|error| innermost(error))
+    .or_else(|| match error {
+        TantivyError::InternalError(words)
+        | TantivyError::ErrorInThread(words)
+        | TantivyError::SystemError(words) => named_io_error(words),
+        _ => None,
+    })
+}
+
+/// The system's error within an error that wraps it, however deep.
+fn innermost(error: &io::Error) -> Option<io::Error> {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let code = error.downcast_ref().and_then(io::Error::raw_os_error);
+        if let Some(found) = code
+            .map(io::Error::from_raw_os_error)
+            .or_else(|| named_io_error(&error.to_string()))
+        {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    Some(error.kind().into())
+}
+
+/// The error whose number stands in its words, as the standard library writes it.
+fn named_io_error(words: &str) -> Option<io::Error> {
+    let (_, rest) = words.rsplit_once("(os error ")?;
+    let (number, _) = rest.split_once(')')?;
+    number.parse().ok().map(io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_by_its_words() {
+        let words = io::Error::from_raw_os_error(libc::ENOSPC).to_string();
+        let error = TantivyError::InternalError(words);
+        assert!(StoreError::index("commit", Path::new("x"), error).is_no_space());
+        let words = format!("a thread: {}", io::Error::from_raw_os_error(libc::EIO));
+        let error = TantivyError::ErrorInThread(words);
+        assert!(StoreError::index("commit", Path::new("x"), error).is_disk_failure());
+        let error = TantivyError::InternalError("the index is damaged".to_owned());
+        assert!(matches!(StoreError::index("search", Path::new("x"), error), StoreError::Index { .. }));
     }
 }

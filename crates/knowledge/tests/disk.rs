@@ -130,7 +130,9 @@ impl House {
 
     fn ingest(&self, store: &Store) {
         let report = store.ingest(&[self.home.join("documents")], &mut |_| Go::On);
-        assert_eq!(report.expect("work goes on").failed.len(), 0);
+        let failed = report.expect("work goes on").failed;
+        // An upload of which only the name had come was never acknowledged.
+        assert!(failed.iter().all(|file| file.path == "note.txt"), "{failed:?}");
     }
 
     /// Everything is in once there is room again: once, and right.
@@ -294,7 +296,8 @@ fn check_not_repeated(seen: &str, what: &str) {
             continue;
         };
         assert!(!failed.contains(&file), "{what}: {line}");
-        if line.contains("(INJECTED)") {
+        // SQLite passes over a folder that cannot be synced, and so it may be synced again.
+        if line.contains("(INJECTED)") && !Path::new(file).is_dir() {
             failed.push(file);
         }
     }

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// A failed file system call: the verb, the path and the operating system's reason.
@@ -107,7 +108,10 @@ pub fn lacks_room(folder: impl AsRef<Path>) -> bool {
         return true;
     }
     let probe = folder.as_ref().join(format!(".room.{}.tmp", std::process::id()));
-    let written = std::fs::write(&probe, [0u8; 1 << 16]);
+    let written = File::create(&probe).and_then(|file| {
+        file.write_all_at(&[0; 1 << 16], 0)?;
+        file.set_len(1 << 17)
+    });
     let _ = std::fs::remove_file(&probe);
     written.is_err_and(|error| is_no_space(&error))
 }
