@@ -396,6 +396,9 @@ mod tests {
         let error = TantivyError::ErrorInThread(words);
         assert!(StoreError::index("commit", Path::new("x"), error).is_disk_failure());
         let error = TantivyError::InternalError("the index is damaged".to_owned());
-        assert!(matches!(StoreError::index("search", Path::new("x"), error), StoreError::Index { .. }));
+        assert!(matches!(
+            StoreError::index("search", Path::new("x"), error),
+            StoreError::Index { .. }
+        ));
     }
 }

@@ -410,10 +410,16 @@ impl Store {
         };
         let (reason, is_aside) = match failure {
             Failure::Passing(reason) if may_wait => return Ok(Err(Outcome::Later(reason))),
-            Failure::Deadly { reason, version, stat } => {
+            Failure::Deadly {
+                reason,
+                version,
+                stat,
+            } => {
                 let tries = self.write(|store, writer| {
                     let connection = writer.connect(&store.catalog)?;
-                    store.catalog.put_aside(connection, entry, &version, stat, &reason)
+                    store
+                        .catalog
+                        .put_aside(connection, entry, &version, stat, &reason)
                 })?;
                 let is_last = tries >= DEATHS_MAX;
                 (if is_last { set_aside(&reason) } else { reason }, false)

@@ -103,7 +103,9 @@ impl Catalog {
     pub(crate) fn audiences_on(&self, reader: &Reader, day: Option<Date>) -> Result<AudienceSet, StoreError> {
         self.read("look up audiences", |connection| {
             let intact = Summed::Audiences.is_intact("a");
-            let sql = format!("SELECT a.audience_id, a.groups, a.valid_from, a.valid_until, {intact} FROM audiences a");
+            let sql = format!(
+                "SELECT a.audience_id, a.groups, a.valid_from, a.valid_until, {intact} FROM audiences a"
+            );
             // One state of the database for the rows and their number.
             let transaction = connection.unchecked_transaction()?;
             let mut query = transaction.prepare_cached(&sql)?;
@@ -372,7 +374,10 @@ impl Catalog {
     /// The passages with these ids that exist, in no particular order.
     pub(crate) fn passages(&self, ids: &[u64]) -> Result<Vec<PassageRow>, StoreError> {
         self.read("read passages", |connection| {
-            let sql = format!("SELECT {} {PASSAGE_FROM} WHERE p.passage_id = ?1", passage_columns());
+            let sql = format!(
+                "SELECT {} {PASSAGE_FROM} WHERE p.passage_id = ?1",
+                passage_columns()
+            );
             let mut query = connection.prepare_cached(&sql)?;
             let mut rows = Vec::with_capacity(ids.len());
             for &id in ids {

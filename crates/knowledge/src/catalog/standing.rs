@@ -154,7 +154,9 @@ pub(super) fn audience_row(
     let day = |date: Option<stdx::date::Date>| date.map(|date| date.to_string()).unwrap_or_default();
     let key = params![audience.to_json(), day(validity.from), day(validity.until)];
     let n_new = tx
-        .prepare_cached("INSERT OR IGNORE INTO audiences (groups, valid_from, valid_until) VALUES (?1, ?2, ?3)")?
+        .prepare_cached(
+            "INSERT OR IGNORE INTO audiences (groups, valid_from, valid_until) VALUES (?1, ?2, ?3)",
+        )?
         .execute(key)?;
     if n_new > 0 {
         let seal = Summed::Audiences.seal("groups = ?1 AND valid_from = ?2 AND valid_until = ?3");

@@ -360,13 +360,11 @@ fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepar
 
 /// Whether the stored passages of a document are these, to the letter.
 fn has_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<bool> {
-    let mut query = tx.prepare_cached(
-        &format!(
-            "SELECT start_char, end_char, page, heading_path, text, {} FROM passages p WHERE document_id = ?1
+    let mut query = tx.prepare_cached(&format!(
+        "SELECT start_char, end_char, page, heading_path, text, {} FROM passages p WHERE document_id = ?1
              ORDER BY ordinal",
-            Summed::Passages.is_intact("p")
-        ),
-    )?;
+        Summed::Passages.is_intact("p")
+    ))?;
     let mut rows = query.query([document_id])?;
     for passage in &prepared.passages {
         let Some(row) = rows.next()? else {

@@ -197,7 +197,7 @@ impl Embed for Letters {
 
     fn embed(&self, _: EmbedKind, texts: &[&str]) -> Vec<Vec<f32>> {
         let one = |text: &&str| {
-            let mut vector = vec![0.01f32; 16];
+            let mut vector = [0.01f32; 16];
             for c in text.chars() {
                 vector[c as usize % 16] += 1.0;
             }

@@ -39,6 +39,7 @@ fn reader(house: &House, script: &str) -> ReadOptions {
     ReadOptions {
         worker_exe: Some(path),
         limits: Limits::default(),
+        ..ReadOptions::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server's side of the local socket.
 
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -200,16 +201,8 @@ async fn answer(
             start,
             end,
         } => {
-            let read = move || {
-                Ok(held
-                    .assistant
-                    .store()
-                    .view(&rights)?
-                    .document(&document_id, version.as_deref())?)
-            };
-            let document = off_reactor(read).await?;
-            let part = |d| DocumentTextJson::part(d, start.unwrap_or(0), end.unwrap_or(usize::MAX));
-            Ok(Outcome::Show(document.as_ref().map(part).map(Box::new)))
+            let span = start.unwrap_or(0)..end.unwrap_or(usize::MAX);
+            shown(held, rights, document_id, version, span).await
         }
         Call::Documents => {
             let documents =
@@ -229,6 +222,22 @@ async fn answer(
             Ok(Outcome::Status(Box::new(status)))
         }
     }
+}
+
+async fn shown(
+    app: App,
+    reader: Reader,
+    document_id: String,
+    version: Option<String>,
+    span: Range<usize>,
+) -> Result<Outcome, ApiError> {
+    let read = move || {
+        let view = app.assistant.store().view(&reader)?;
+        Ok(view.document(&document_id, version.as_deref())?)
+    };
+    let document = off_reactor(read).await?;
+    let part = |document| DocumentTextJson::part(document, span.start, span.end);
+    Ok(Outcome::Show(document.as_ref().map(part).map(Box::new)))
 }
 
 async fn asked(app: &App, ask: Ask, replies: &mpsc::Sender<Reply>) -> Result<Outcome, ApiError> {

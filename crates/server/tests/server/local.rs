@@ -87,10 +87,17 @@ fn an_ingest_through_the_socket_reports_its_progress() {
     let file = house.dir.path().join("well.md");
     stdx::fs::write(&file, "# The well\n\nThe well is seven metres deep.\n").unwrap();
     let mut events = Vec::new();
-    let done = connect(&house).call(Call::Ingest { paths: vec![file], retry: false }, String::new(), &mut |event| {
-        events.extend(event.ingest_event());
-        Wanted::Yes
-    });
+    let done = connect(&house).call(
+        Call::Ingest {
+            paths: vec![file],
+            retry: false,
+        },
+        String::new(),
+        &mut |event| {
+            events.extend(event.ingest_event());
+            Wanted::Yes
+        },
+    );
     let Ok(Outcome::Ingest(report)) = done else {
         panic!("{done:?}");
     };
