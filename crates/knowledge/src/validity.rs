@@ -2,7 +2,7 @@
 //!
 //! Stated by the store's file [`RULES_FILE`], by the document's properties, or by its own text, in this order. Nothing
 //! is guessed: what can be read in two ways is not read at all. Whether a document is found is decided together with
-//! who may read it, in [`crate::catalog`].
+//! who may read it, in the catalog.
 
 use serde::{Deserialize, Serialize};
 pub use stdx::date::Date;

@@ -85,8 +85,10 @@ port          = 7001  (environment HANOK_PORT)
 token         = (set, not shown)  (environment HANOK_TOKEN)
 groups        = (not set)  (default)
 callers       = (not set)  (default)
-pdf_passwords = (not set)  (default)
+watch         = off  (default)
+sync_every    = 15min  (default)
 refusals      = words  (default)
+pdf_passwords = (not set)  (default)
 log           = (not set)  (default)
 ";
     assert_eq!(

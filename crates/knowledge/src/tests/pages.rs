@@ -147,13 +147,19 @@ fn documents_of_a_layout_without_places_get_them_and_keep_their_passages() {
     house.ingest(&store);
     let before = one(&store, "mill");
     drop(store);
-    // As the third layout had it.
+    // As the fourth layout had it.
     let database = rusqlite::Connection::open(house.data.join("hanok.sqlite")).unwrap();
     database
         .execute_batch(
-            "DROP TABLE page_words; UPDATE schema SET version = 3; UPDATE documents SET cutter = 1;",
+            "DROP TABLE page_words; DROP TABLE set_aside; UPDATE schema SET version = 4;
+             UPDATE documents SET cutter = 1; DELETE FROM meta WHERE key IN ('documents', 'audiences');",
         )
         .unwrap();
+    for table in ["documents", "versions", "passages", "audiences", "vectors"] {
+        database
+            .execute(&format!("ALTER TABLE {table} DROP COLUMN sum"), [])
+            .unwrap();
+    }
     drop(database);
     let store = house.open();
     assert_eq!(

@@ -166,6 +166,10 @@ fn documents_that_were_there_before_are_asked_with_the_next_ingest() {
     connection
         .execute("UPDATE documents SET stated = NULL, audience_id = 1", [])
         .unwrap();
+    crate::checksum::register(&connection).unwrap();
+    connection
+        .execute(&crate::checksum::Summed::Documents.seal("true"), [])
+        .unwrap();
     drop(connection);
     let store = house.open();
     assert_eq!(

@@ -114,9 +114,14 @@ fn what_is_hidden_is_like_what_is_not_there() {
             send(&house, GUEST, "GET", &path.replace("ID", absent_id), None),
         );
         assert_eq!((hidden.status, absent.status), (404, 404), "{path}");
+        // Two answers have two numbers, and a page repeats the name that it was asked for.
+        let told = |text: String| {
+            let before = text.split("\"request_id\"").next().unwrap_or_default();
+            before.replace(&id, absent_id)
+        };
         assert_eq!(
-            hidden.text().replace(&id, absent_id),
-            absent.text(),
+            told(hidden.text()),
+            told(absent.text()),
             "{path} tells them apart"
         );
     }
