@@ -87,10 +87,7 @@ pub(crate) fn terms_of_question(text: &str) -> Vec<(String, f32)> {
     scan(&chars, |_, named| match named {
         Named::Clause(clause) => {
             let mut all = clause.terms();
-            // Its words stand in any other clause, too: together they count as much as the number and the unit of
-            // each part would.
-            let n_words = 2.0 * all.len() as f32;
-            terms.extend(all.pop().map(|term| (term, n_words)));
+            terms.extend(all.pop().map(|term| (term, 1.0)));
             terms.extend(all.into_iter().map(|term| (term, WIDER_WEIGHT)));
         }
         Named::Paragraph(n) => {

@@ -175,27 +175,33 @@ impl<'a> View<'a> {
                 .find(|(other, _)| *other == id)
                 .map(|(_, s)| f64::from(*s))
         };
-        let ids: Vec<u64> = ranked.iter().map(|(id, _)| *id).collect();
-        let rows = self.store.catalog.passages(&ids)?;
-        let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
         let mut hits: Vec<(Print, Hit)> = Vec::with_capacity(k);
         let mut missing = 0;
-        for &(id, score) in ranked {
-            let lexical_score = score_in(lexical, id);
-            // An index that lags behind names passages that are gone, or that have another audience by now.
-            let Some(row) = rows.remove(&id) else {
-                missing += usize::from(lexical_score.is_some());
-                continue;
-            };
-            if !self.allowed.has(row.audience) {
-                continue;
+        // No more rows are read than it takes; copies further down are not told.
+        for batch in ranked.chunks(k.max(1)) {
+            let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
+            let rows = self.store.catalog.passages(&ids)?;
+            let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
+            for &(id, score) in batch {
+                let lexical_score = score_in(lexical, id);
+                // An index that lags behind names passages that are gone, or that have another audience by now.
+                let Some(row) = rows.remove(&id) else {
+                    missing += usize::from(lexical_score.is_some());
+                    continue;
+                };
+                if !self.allowed.has(row.audience) {
+                    continue;
+                }
+                let print = Print::of(&row.text);
+                if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
+                    known.alike.push(place(row));
+                } else if hits.len() < k {
+                    let hit = self.hit(row, score, lexical_score, score_in(dense, id));
+                    hits.push((print, hit));
+                }
             }
-            let print = Print::of(&row.text);
-            if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
-                known.alike.push(place(row));
-            } else if hits.len() < k {
-                let hit = self.hit(row, score, lexical_score, score_in(dense, id));
-                hits.push((print, hit));
+            if hits.len() >= k {
+                break;
             }
         }
         Ok((hits.into_iter().map(|(_, hit)| hit).collect(), missing))

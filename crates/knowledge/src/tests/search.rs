@@ -67,7 +67,7 @@ fn what_is_named_exactly_is_found_in_any_spelling() {
             "contract.md",
             "# 제11조\n\n③ 통지하지 않는다.\n\n# 제12조(해지)\n\n① 서면으로 한다.\n\n③ 통지한다.\n",
         ),
-        ("other-contract.md", "# 제3조\n\n제12항은 삭제한다.\n"),
+        ("other-contract.md", "# 제13조(기한)\n\n③ 알린다.\n"),
     ];
     for (name, text) in texts {
         house.write(name, text);
