@@ -71,7 +71,7 @@ impl Store {
         }
         let partial = beside(to, "partial")?;
         remove_if_there(&partial)?;
-        fs::create_dir_all(&partial).map_err(StoreError::file)?;
+        fs::create_dir_all(&partial).map_err(outside)?;
         let made = self.write_backup(&partial);
         if made.is_err() {
             // What is left of a failed backup is worth nothing; the failure is what matters.
@@ -79,14 +79,14 @@ impl Store {
         }
         let backup = made?;
         pass(FailPoint::BackupListed);
-        fs::rename(&partial, to).map_err(StoreError::file)?;
-        fs::sync_parent(to).map_err(StoreError::file)?;
+        fs::rename(&partial, to).map_err(outside)?;
+        fs::sync_parent(to).map_err(outside)?;
         pass(FailPoint::BackupRenamed);
         Ok(backup)
     }
 
     fn write_backup(&self, folder: &Path) -> Result<Backup, StoreError> {
-        fs::make_private(folder).map_err(StoreError::file)?;
+        fs::make_private(folder).map_err(outside)?;
         // A document is in the catalog only after its upload is in place: so the catalog is copied first.
         self.copy_database(&folder.join(DATABASE))?;
         let mut files = vec![DATABASE.to_owned()];
@@ -97,8 +97,8 @@ impl Store {
             }
         }
         if fs::metadata(self.uploads()).is_ok() {
-            fs::create_dir_all(folder.join(UPLOADS)).map_err(StoreError::file)?;
-            for upload in fs::read_dir(self.uploads()).map_err(StoreError::file)? {
+            fs::create_dir_all(folder.join(UPLOADS)).map_err(outside)?;
+            for upload in fs::read_dir(self.uploads()).map_err(outside)? {
                 let name = upload
                     .file_name()
                     .unwrap_or_default()
@@ -116,8 +116,8 @@ impl Store {
         let listed = |path: String| -> Result<BackupFile, StoreError> {
             let whole = folder.join(&path);
             Ok(BackupFile {
-                bytes: fs::metadata(&whole).map_err(StoreError::file)?.len(),
-                sha256: sha256_file(&whole).map_err(StoreError::file)?,
+                bytes: fs::metadata(&whole).map_err(outside)?.len(),
+                sha256: sha256_file(&whole).map_err(outside)?,
                 path,
             })
         };
@@ -131,16 +131,16 @@ impl Store {
             path: folder.to_owned(),
             what: error.to_string(),
         })?;
-        fs::write_atomic(folder.join(MANIFEST), text).map_err(StoreError::file)?;
+        fs::write_atomic(folder.join(MANIFEST), text).map_err(outside)?;
         Ok(backup)
     }
 
     /// The database as of one transaction, without the log.
     fn copy_database(&self, to: &Path) -> Result<(), StoreError> {
         self.catalog.copy_to(to)?;
-        let file = fs::open(to).map_err(StoreError::file)?;
+        let file = fs::open(to).map_err(outside)?;
         file.sync_all()
-            .map_err(|error| StoreError::file(fs::FsError::new("sync", to, error)))
+            .map_err(|error| outside(fs::FsError::new("sync", to, error)))
     }
 
     /// Makes the store of the new or empty data directory `dir` out of a backup, whose every byte is checked first.
@@ -158,12 +158,12 @@ impl Store {
         }
         let partial = beside(dir, "restoring")?;
         remove_if_there(&partial)?;
-        fs::create_dir_all(&partial).map_err(StoreError::file)?;
-        fs::make_private(&partial).map_err(StoreError::file)?;
+        fs::create_dir_all(&partial).map_err(outside)?;
+        fs::make_private(&partial).map_err(outside)?;
         for file in &manifest.files {
             let to = partial.join(&file.path);
             if let Some(folder) = to.parent() {
-                fs::create_dir_all(folder).map_err(StoreError::file)?;
+                fs::create_dir_all(folder).map_err(outside)?;
             }
             copy(&backup.join(&file.path), &to)?;
             // The copy counts, not what it was made of.
@@ -171,11 +171,11 @@ impl Store {
         }
         pass(FailPoint::RestoreCopied);
         if fs::metadata(dir).is_ok() {
-            fs::remove_dir_all(dir).map_err(StoreError::file)?;
+            fs::remove_dir_all(dir).map_err(outside)?;
         }
         pass(FailPoint::RestoreCleared);
-        fs::rename(&partial, dir).map_err(StoreError::file)?;
-        fs::sync_parent(dir).map_err(StoreError::file)?;
+        fs::rename(&partial, dir).map_err(outside)?;
+        fs::sync_parent(dir).map_err(outside)?;
         pass(FailPoint::RestoreRenamed);
         Ok(manifest)
     }
@@ -222,7 +222,7 @@ fn check_file(folder: &Path, file: &BackupFile) -> Result<(), StoreError> {
     if !metadata.is_file() || metadata.len() != file.bytes {
         return Err(bad("a file has another length than was written"));
     }
-    if sha256_file(&path).map_err(StoreError::file)? != file.sha256 {
+    if sha256_file(&path).map_err(outside)? != file.sha256 {
         return Err(bad("a file's bytes are not those that were written"));
     }
     Ok(())
@@ -230,21 +230,30 @@ fn check_file(folder: &Path, file: &BackupFile) -> Result<(), StoreError> {
 
 /// Copies a file and makes the copy durable.
 fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let mut source = fs::open(from).map_err(StoreError::file)?;
-    let mut target = fs::create(to).map_err(StoreError::file)?;
+    let mut source = fs::open(from).map_err(outside)?;
+    let mut target = fs::create(to).map_err(outside)?;
     io::copy(&mut source, &mut target)
         .and_then(|_| target.sync_all())
-        .map_err(|error| StoreError::file(fs::FsError::new("write", to, error)))
+        .map_err(|error| outside(fs::FsError::new("write", to, error)))
 }
 
 /// A folder beside this one, on the same disk.
 fn beside(path: &Path, mark: &str) -> Result<PathBuf, StoreError> {
     let absolute =
-        std::path::absolute(path).map_err(|error| StoreError::file(fs::FsError::new("find", path, error)))?;
+        std::path::absolute(path).map_err(|error| outside(fs::FsError::new("find", path, error)))?;
     let name = absolute
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
     Ok(absolute.with_file_name(format!(".{name}.{mark}")))
+}
+
+/// An error of a backup's disk, which is not the store's: the store is written on.
+fn outside(error: fs::FsError) -> StoreError {
+    if error.is_no_space() {
+        StoreError::file(error)
+    } else {
+        StoreError::Fs(error)
+    }
 }

@@ -360,6 +360,8 @@ impl<'a> Writer<'a> {
             self.begins_section = false;
             self.last = None;
         }
+        // Lines come in order, but for those of a damaged document.
+        turns.sort_unstable();
         // Turns before the first character move the whole paragraph.
         let before = turns.iter().take_while(|at| **at == 0).count();
         self.page += u32::try_from(before)
