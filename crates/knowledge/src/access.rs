@@ -5,13 +5,13 @@
 //! understood admits nobody. Deciding happens in one place, [`Audience::admits`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use stdx::fs;
 
 use crate::error::StoreError;
+use crate::rules::ByPath;
 
 /// Names the groups that may read a folder, one on each line.
 pub const FOLDER_FILE: &str = ".hanok-access";
@@ -174,13 +174,6 @@ pub fn check_group(name: &str) -> Result<(), String> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RulesToml {
-    #[serde(default)]
-    rule: Vec<RuleToml>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RuleToml {
     path: PathBuf,
     groups: Vec<String>,
@@ -188,10 +181,8 @@ struct RuleToml {
 
 /// All that states audiences, for one run of an ingest.
 pub(crate) struct Rules {
-    /// By path; of several that hold, the longest counts.
-    by_path: BTreeMap<PathBuf, Audience>,
-    /// Where uploads are kept.
-    uploads: PathBuf,
+    /// Of several that hold, the longest counts.
+    by_path: ByPath<Audience>,
     /// What folders state themselves, as it is looked up.
     folders: BTreeMap<PathBuf, Option<Audience>>,
     /// Folders whose file cannot be understood, each reported once.
@@ -204,33 +195,18 @@ impl Rules {
     /// # Errors
     /// [`StoreError::AccessRules`] for a file that cannot be read or understood.
     pub(crate) fn load(dir: &Path) -> Result<Self, StoreError> {
-        let dir = &fs::canonicalize(dir).map_err(StoreError::file)?;
-        let path = dir.join(RULES_FILE);
-        let fault = |what: String| StoreError::AccessRules {
-            path: path.clone(),
+        let dir = fs::canonicalize(dir).map_err(StoreError::file)?;
+        let audience = |rule: RuleToml| {
+            let mut groups = rule.groups.iter().filter(|group| *group != EVERYONE);
+            let checked = groups.try_for_each(|group| check_group(group));
+            (rule.path, checked.map(|()| Audience::any_of(rule.groups)))
+        };
+        let by_path = ByPath::load(&dir, RULES_FILE, audience).map_err(|what| StoreError::AccessRules {
+            path: dir.join(RULES_FILE),
             what,
-        };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(fault(error.to_string())),
-        };
-        let rules: RulesToml = toml::from_str(&text).map_err(|error| fault(error.to_string()))?;
-        let mut by_path = BTreeMap::new();
-        for rule in rules.rule {
-            let real = rule_path(dir, &rule.path).map_err(&fault)?;
-            for group in rule.groups.iter().filter(|group| *group != EVERYONE) {
-                check_group(group).map_err(&fault)?;
-            }
-            let audience = Audience::any_of(rule.groups);
-            if by_path.insert(real, audience).is_some() {
-                let shown = rule.path.display();
-                return Err(fault(format!("there are two rules for `{shown}`; make them one")));
-            }
-        }
+        })?;
         Ok(Self {
             by_path,
-            uploads: dir.join(UPLOADS),
             folders: BTreeMap::new(),
             faults: Vec::new(),
         })
@@ -238,7 +214,7 @@ impl Rules {
 
     /// The paths that rules name.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.by_path.keys().map(PathBuf::as_path)
+        self.by_path.paths()
     }
 
     /// The audience of a file.
@@ -249,12 +225,11 @@ impl Rules {
 
     /// The audience of an upload.
     pub(crate) fn of_upload(&self, name: &[u8]) -> Audience {
-        self.by_rule(&self.uploads.join(std::ffi::OsStr::from_bytes(name)))
+        self.by_rule(&self.by_path.upload(name))
     }
 
     fn by_rule(&self, path: &Path) -> Audience {
-        let rules = path.ancestors().filter_map(|above| self.by_path.get(above));
-        rules.map(Clone::clone).next().unwrap_or_default()
+        self.by_path.above(path).next().cloned().unwrap_or_default()
     }
 
     /// What the nearest folder from this one upwards states.
@@ -273,25 +248,6 @@ impl Rules {
         self.folders.insert(folder.to_owned(), audience.clone());
         audience
     }
-}
-
-/// The real path that a rule names.
-///
-/// # Errors
-/// One sentence for people about a path that no document can lie at or below.
-pub(crate) fn rule_path(dir: &Path, path: &Path) -> Result<PathBuf, String> {
-    let goes_up = path.components().any(|step| step == Component::ParentDir);
-    let is_ours = path.starts_with(UPLOADS) || path.starts_with(SOURCES);
-    if goes_up || !path.is_absolute() && !is_ours {
-        let shown = path.display();
-        return Err(format!(
-            "the path `{shown}` is not absolute, and not `{UPLOADS}`, `{SOURCES}` or a name below one of them; nor may \
-             it hold `..`"
-        ));
-    }
-    // Documents are known by their real path; joining an absolute one gives that one.
-    let whole = dir.join(path);
-    Ok(fs::canonicalize(&whole).unwrap_or(whole))
 }
 
 /// The groups that a folder's file names; `None` if there is no such file.

@@ -26,6 +26,7 @@ mod prepare;
 pub mod quality;
 mod question;
 pub mod read;
+mod rules;
 mod schema;
 pub mod sentence;
 mod standing;

@@ -15,7 +15,8 @@ pub(crate) const SCHEMA_VERSION: i64 = 6;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
-/// What turns layout `i + 1` into layout `i + 2`.
+/// What turns layout `i + 1` into layout `i + 2`. A new database goes through all of them, so that it cannot differ from
+/// one that came from an earlier version.
 const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
     // Version 2: audiences. What was there before is for everyone, as it was.
     "CREATE TABLE audiences (audience_id INTEGER PRIMARY KEY, groups TEXT NOT NULL UNIQUE);
@@ -82,15 +83,17 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      INSERT INTO meta (key, value) SELECT 'audiences', count(*) FROM audiences;",
 ];
 
-/// Document and passage ids are never used twice, so an index that lags behind can name a passage that is gone
-/// but never a wrong one. `index_pending` is the list of documents whose index entries are not yet known to be
-/// safe on disk. Documents with the same readers that hold on the same days share a row of `audiences` (see
+/// The first layout; [`MIGRATIONS`] go on from here.
+///
+/// What holds in the present one: document and passage ids are never used twice, so an index that lags behind can name a
+/// passage that is gone but never a wrong one. `index_pending` is the list of documents whose index entries are not yet
+/// known to be safe on disk. Documents with the same readers that hold on the same days share a row of `audiences` (see
 /// [`crate::access`] and [`crate::validity`]; an empty text is an open end); rows are never used for another audience and
 /// never deleted. `sum` is the checksum of a row (see [`crate::checksum`]); `meta` counts documents and audiences, so that
-/// one that vanished is missed. `set_aside` holds files that the reader died of.
-/// `stated` is what a document says of itself, NULL where it was not asked yet; `owner` and `replaces` are what counts.
-/// `page_words` says where the words of a page stand (see [`crate::boxes`]); sizes are in quarter points.
-const LAYOUT: &str = "
+/// one that vanished is missed. `set_aside` holds files that the reader died of. `stated` is what a document says of
+/// itself, NULL where it was not asked yet; `owner` and `replaces` are what counts. `page_words` says where the words of
+/// a page stand (see [`crate::boxes`]); sizes are in quarter points.
+const FIRST: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
@@ -109,22 +112,8 @@ CREATE TABLE documents (
     ctime_ns INTEGER NOT NULL,
     device INTEGER NOT NULL,
     cutter INTEGER NOT NULL,
-    ingested_ms INTEGER NOT NULL,
-    audience_id INTEGER NOT NULL DEFAULT 1,
-    stated TEXT,
-    owner TEXT,
-    replaces TEXT NOT NULL DEFAULT '[]',
-    sum INTEGER NOT NULL DEFAULT 0
+    ingested_ms INTEGER NOT NULL
 );
-CREATE TABLE audiences (
-    audience_id INTEGER PRIMARY KEY,
-    groups TEXT NOT NULL,
-    valid_from TEXT NOT NULL DEFAULT '',
-    valid_until TEXT NOT NULL DEFAULT '',
-    sum INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (groups, valid_from, valid_until)
-);
-INSERT INTO audiences (audience_id, groups) VALUES (1, '[]');
 CREATE TABLE versions (
     document_id TEXT NOT NULL,
     version TEXT NOT NULL,
@@ -136,18 +125,8 @@ CREATE TABLE versions (
     ingested_ms INTEGER NOT NULL,
     pages TEXT NOT NULL,
     text TEXT NOT NULL,
-    sum INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (document_id, version)
 );
-CREATE TABLE page_words (
-    document_id TEXT NOT NULL,
-    version TEXT NOT NULL,
-    page INTEGER NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    words BLOB NOT NULL,
-    PRIMARY KEY (document_id, version, page)
-) WITHOUT ROWID;
 CREATE TABLE passages (
     passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
     document_id TEXT NOT NULL,
@@ -157,7 +136,6 @@ CREATE TABLE passages (
     page INTEGER,
     heading_path TEXT NOT NULL,
     text TEXT NOT NULL,
-    sum INTEGER NOT NULL DEFAULT 0,
     UNIQUE (document_id, ordinal)
 );
 CREATE TABLE embedders (
@@ -171,8 +149,7 @@ CREATE TABLE vectors (
     vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
     passage_id INTEGER NOT NULL UNIQUE,
     embedder_id INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    sum INTEGER NOT NULL DEFAULT 0
+    data BLOB NOT NULL
 );
 CREATE INDEX vectors_of_embedder ON vectors (embedder_id, vector_id, passage_id);
 CREATE TABLE queue (
@@ -181,40 +158,9 @@ CREATE TABLE queue (
     origin TEXT NOT NULL,
     file_bytes INTEGER NOT NULL
 );
-CREATE TABLE folders (path_bytes BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE failures (
-    path_bytes BLOB PRIMARY KEY,
-    origin TEXT NOT NULL,
-    path TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    audience_id INTEGER NOT NULL,
-    failed_ms INTEGER NOT NULL
-);
-CREATE TABLE refusals (
-    refusal_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    day TEXT NOT NULL,
-    groups TEXT NOT NULL,
-    words TEXT NOT NULL,
-    question TEXT,
-    nearest TEXT NOT NULL
-);
-CREATE TABLE set_aside (
-    path_bytes BLOB PRIMARY KEY,
-    origin TEXT NOT NULL,
-    version TEXT NOT NULL,
-    program TEXT NOT NULL,
-    file_bytes INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL,
-    device INTEGER NOT NULL,
-    tries INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    last_ms INTEGER NOT NULL
-) WITHOUT ROWID;
 CREATE TABLE index_pending (document_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE INDEX index_pending_order ON index_pending (seq);
-INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0),
-    ('audience_seq', 0), ('documents', 0), ('audiences', 1);
+INSERT INTO meta (key, value) VALUES ('embedder', 0), ('index_seq', 0), ('passages_removed', 0);
 ";
 
 /// Creates, checks or migrates the layout on a writing connection.
@@ -232,26 +178,22 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(fail)?;
-    match version {
-        None => {
-            transaction.execute_batch(LAYOUT).map_err(fail)?;
-            transaction
-                .execute("INSERT INTO schema (version) VALUES (?1)", [SCHEMA_VERSION])
-                .map_err(fail)?;
-            transaction
-                .pragma_update(None, "application_id", APPLICATION_ID)
-                .map_err(fail)?;
-        }
-        Some(version) => {
-            let done = usize::try_from(version - 1).unwrap_or(0);
-            for step in MIGRATIONS.iter().skip(done) {
-                transaction.execute_batch(step).map_err(fail)?;
-            }
-            transaction
-                .execute("UPDATE schema SET version = ?1", [SCHEMA_VERSION])
-                .map_err(fail)?;
-        }
+    if version.is_none() {
+        transaction.execute_batch(FIRST).map_err(fail)?;
+        transaction
+            .execute("INSERT INTO schema (version) VALUES (1)", [])
+            .map_err(fail)?;
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(fail)?;
     }
+    let done = usize::try_from(version.unwrap_or(1) - 1).unwrap_or(0);
+    for step in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(step).map_err(fail)?;
+    }
+    transaction
+        .execute("UPDATE schema SET version = ?1", [SCHEMA_VERSION])
+        .map_err(fail)?;
     for table in Summed::ALL {
         transaction.execute(&table.seal("true"), []).map_err(fail)?;
     }

@@ -356,6 +356,7 @@ fn with_scores(list: &[(u64, f32)]) -> Vec<(u64, f64)> {
     });
     scored
 }
+
 fn place(row: PassageRow) -> Place {
     Place {
         document_id: row.document_id,

@@ -228,58 +228,49 @@ fn next(n: usize) -> usize {
 }
 
 fn whatever_finds_no_room_loses_nothing(exe: &Path) {
-    if !can_inject() {
-        return;
-    }
-    let mut summary = String::new();
-    for call in ["write", "pwrite64", "ftruncate", "rename", "mkdir"] {
-        let (mut n, mut n_failed) = (1, 0);
-        loop {
-            let house = House::new();
-            // From the n-th call on there is no room; each thread counts by itself.
-            let (code, seen) = house.run(exe, call, &format!("error=ENOSPC:when={n}+"));
-            let hit = seen.contains("(INJECTED)");
-            let what = format!("{call} number {n} and all after it: no room");
-            assert!([DONE, NO_ROOM].contains(&code), "{what}: ended with {code}");
-            house.check(&what);
-            n_failed += usize::from(hit);
-            if !hit {
-                break;
-            }
-            n = next(n);
-        }
-        let _ = write!(summary, " {call} {n_failed};");
-    }
-    log(&format!(
-        "no room from the n-th call on, cases that failed:{summary} nothing lost, nothing doubled"
-    ));
+    // From the n-th call on there is no room; each thread counts by itself.
+    let how = |n| format!("error=ENOSPC:when={n}+");
+    let calls = ["write", "pwrite64", "ftruncate", "rename", "mkdir"];
+    fail_each(exe, &calls, how, |code, _, what| {
+        assert!([DONE, NO_ROOM].contains(&code), "{what}: ended with {code}");
+    });
 }
 
 fn a_disk_that_fails_is_not_asked_again(exe: &Path) {
+    let how = |n| format!("error=EIO:when={n}");
+    let calls = ["fsync", "fdatasync", "pwrite64", "write"];
+    fail_each(exe, &calls, how, |code, seen, what| {
+        assert!([DONE, DISK_FAILED].contains(&code), "{what}: ended with {code}");
+        check_not_repeated(seen, what);
+    });
+}
+
+/// Lets each of the calls fail at its n-th time, until n is more than there are; `check` sees how the child ended and
+/// what strace saw.
+fn fail_each(exe: &Path, calls: &[&str], how: impl Fn(usize) -> String, check: impl Fn(u8, &str, &str)) {
     if !can_inject() {
         return;
     }
     let mut summary = String::new();
-    for call in ["fsync", "fdatasync", "pwrite64", "write"] {
+    for call in calls {
         let (mut n, mut n_failed) = (1, 0);
         loop {
             let house = House::new();
-            let (code, seen) = house.run(exe, call, &format!("error=EIO:when={n}"));
-            let hit = seen.contains("(INJECTED)");
-            let what = format!("{call} number {n}: input/output error");
-            assert!([DONE, DISK_FAILED].contains(&code), "{what}: ended with {code}");
-            check_not_repeated(&seen, &what);
+            let (code, seen) = house.run(exe, call, &how(n));
+            let what = format!("{call} {}", how(n));
+            check(code, &seen, &what);
             house.check(&what);
-            n_failed += usize::from(hit);
-            if !hit {
+            if !seen.contains("(INJECTED)") {
                 break;
             }
+            n_failed += 1;
             n = next(n);
         }
         let _ = write!(summary, " {call} {n_failed};");
     }
     log(&format!(
-        "the n-th call fails, cases:{summary} never repeated, nothing lost, nothing doubled"
+        "the n-th call, {}, cases that failed:{summary} nothing lost, nothing doubled",
+        how(0)
     ));
 }
 

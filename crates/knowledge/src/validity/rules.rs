@@ -1,7 +1,5 @@
 //! The store's own file of validity: what its keeper states by path, which counts more than what documents say.
 
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,20 +7,13 @@ use stdx::date::Date;
 use stdx::fs;
 
 use super::Stated;
-use crate::access::rule_path;
 use crate::error::StoreError;
+use crate::rules::ByPath;
 
 /// States by path, in the data directory, when documents hold, whose they are and what they replace.
 pub const RULES_FILE: &str = "validity.toml";
 /// Takes back what a document states of itself.
 const NONE: &str = "none";
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RulesToml {
-    #[serde(default)]
-    rule: Vec<RuleToml>,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,11 +77,8 @@ impl Ruled {
 }
 
 /// All rules of a store.
-#[derive(Debug, Default)]
-pub(crate) struct Rules {
-    by_path: BTreeMap<PathBuf, Ruled>,
-    uploads: PathBuf,
-}
+#[derive(Debug)]
+pub(crate) struct Rules(ByPath<Ruled>);
 
 impl Rules {
     /// Reads the store's rules; none where there is no file of them.
@@ -98,47 +86,29 @@ impl Rules {
     /// # Errors
     /// [`StoreError::ValidityRules`] for a file that cannot be read or understood.
     pub(crate) fn load(dir: &Path) -> Result<Self, StoreError> {
-        let dir = &fs::canonicalize(dir).map_err(StoreError::file)?;
-        let path = dir.join(RULES_FILE);
-        let fault = |what: String| StoreError::ValidityRules {
-            path: path.clone(),
-            what,
-        };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(fault(error.to_string())),
-        };
-        let rules: RulesToml = toml::from_str(&text).map_err(|error| fault(error.to_string()))?;
-        let mut by_path = BTreeMap::new();
-        for rule in rules.rule {
-            let shown = rule.path.display().to_string();
-            let real = rule_path(dir, &rule.path).map_err(&fault)?;
-            let ruled = ruled(rule).map_err(|what| fault(format!("the rule for `{shown}`: {what}")))?;
-            if by_path.insert(real, ruled).is_some() {
-                return Err(fault(format!("there are two rules for `{shown}`; make them one")));
-            }
-        }
-        Ok(Self {
-            by_path,
-            uploads: dir.join(crate::access::UPLOADS),
-        })
+        let dir = fs::canonicalize(dir).map_err(StoreError::file)?;
+        let parse = |mut rule: RuleToml| (std::mem::take(&mut rule.path), ruled(rule));
+        ByPath::load(&dir, RULES_FILE, parse)
+            .map(Self)
+            .map_err(|what| StoreError::ValidityRules {
+                path: dir.join(RULES_FILE),
+                what,
+            })
     }
 
     /// What is ruled of a file: the rule of the longest path counts for each thing that it states.
     pub(crate) fn of_file(&self, path: &Path) -> Ruled {
-        let rules = path.ancestors().filter_map(|above| self.by_path.get(above));
-        rules.fold(Ruled::default(), Ruled::or)
+        self.0.above(path).fold(Ruled::default(), Ruled::or)
     }
 
     /// What is ruled of an upload.
     pub(crate) fn of_upload(&self, name: &[u8]) -> Ruled {
-        self.of_file(&self.uploads.join(std::ffi::OsStr::from_bytes(name)))
+        self.of_file(&self.0.upload(name))
     }
 
     /// The paths that rules name.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.by_path.keys().map(PathBuf::as_path)
+        self.0.paths()
     }
 }
 
