@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::access::Reader;
-use crate::alike::Print;
+use crate::alike::Seen;
 use crate::analyser::Analyser;
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
@@ -175,7 +175,8 @@ impl<'a> View<'a> {
                 .find(|(other, _)| *other == id)
                 .map(|(_, s)| f64::from(*s))
         };
-        let mut hits: Vec<(Print, Hit)> = Vec::with_capacity(k);
+        let mut hits: Vec<Hit> = Vec::with_capacity(k);
+        let mut seen = Seen::default();
         let mut missing = 0;
         // No more rows are read than it takes; copies further down are not told.
         for batch in ranked.chunks(k.max(1)) {
@@ -192,19 +193,18 @@ impl<'a> View<'a> {
                 if !self.allowed.has(row.audience) {
                     continue;
                 }
-                let print = Print::of(&row.text);
-                if let Some((_, known)) = hits.iter_mut().find(|(known, _)| known.is_alike(&print)) {
-                    known.alike.push(place(row));
+                if let Some(twin) = seen.twin(&row.text, |number| &hits[number].text) {
+                    hits[twin].alike.push(place(row));
                 } else if hits.len() < k {
-                    let hit = self.hit(row, score, lexical_score, score_in(dense, id));
-                    hits.push((print, hit));
+                    seen.add(hits.len(), &row.text);
+                    hits.push(self.hit(row, score, lexical_score, score_in(dense, id)));
                 }
             }
             if hits.len() >= k {
                 break;
             }
         }
-        Ok((hits.into_iter().map(|(_, hit)| hit).collect(), missing))
+        Ok((hits, missing))
     }
 
     /// The passages right before and after one, in its section; none of a passage that is gone or may not be seen.
