@@ -193,11 +193,33 @@ struct Plan {
     access_changed: bool,
 }
 
-/// Whether a file changed less than `rest` ago. A time in the future is somebody else's clock and says nothing.
+/// Whether a file changed less than `rest` ago. File systems tell time more finely than our clock, so a change of this
+/// moment may lie a little ahead of it; a time far in the future is somebody else's clock and says nothing.
 fn changed_within(stat: &Stat, rest: Duration) -> bool {
     let now_ns = unix_ms().saturating_mul(1_000_000);
-    let rest_ns = i64::try_from(rest.as_nanos()).unwrap_or(i64::MAX);
+    let rest_ns = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
     [stat.mtime_ns, stat.ctime_ns]
         .into_iter()
-        .any(|then| (0..rest_ns).contains(&now_ns.saturating_sub(then)))
+        .any(|then| now_ns.abs_diff(then) < rest_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_a_little_ahead_of_our_clock_is_fresh_and_one_far_ahead_is_not() {
+        let rest = Duration::from_secs(60);
+        let now_ns = unix_ms() * 1_000_000;
+        let changed = |ahead_ns: i64| Stat {
+            bytes: 1,
+            mtime_ns: now_ns + ahead_ns,
+            ctime_ns: 0,
+            device: 0,
+        };
+        assert!(changed_within(&changed(900_000), rest));
+        assert!(changed_within(&changed(-1_000_000_000), rest));
+        assert!(!changed_within(&changed(3_600_000_000_000), rest));
+        assert!(!changed_within(&changed(-3_600_000_000_000), rest));
+    }
 }
