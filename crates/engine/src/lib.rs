@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
-use model::{Constraint, ConstraintError, Logprobs, Model, SamplingParams, StopReason};
+use model::{Constraint, ConstraintError, Guide, Logprobs, Model, SamplingParams, StopReason};
 use stdx::clock::Stopwatch;
 use thiserror::Error;
 
@@ -283,6 +283,30 @@ impl Engine {
     /// # Errors
     /// When the request can never run, the queue is full or the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<Generation, SubmitError> {
+        self.check(&request)?;
+        let place = self.take_place()?;
+        let guide = self.guide(&request)?;
+        self.enqueue(request, guide, place)
+    }
+
+    /// Queues one generation of the same request for each seed. The constraint is compiled once.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]; then none of them runs.
+    pub fn submit_choices(&self, request: &Request, seeds: &[u64]) -> Result<Vec<Generation>, SubmitError> {
+        self.check(request)?;
+        let places: Result<Vec<Place<'_>>, SubmitError> = seeds.iter().map(|_| self.take_place()).collect();
+        let places = places?;
+        let guide = self.guide(request)?;
+        let choices = seeds.iter().zip(places).map(|(&seed, place)| {
+            let mut request = request.clone();
+            request.sampling.seed = seed;
+            self.enqueue(request, guide.clone(), place)
+        });
+        choices.collect()
+    }
+
+    fn check(&self, request: &Request) -> Result<(), SubmitError> {
         let (prompt_tokens, context) = (request.prompt.len(), self.model.context());
         if prompt_tokens == 0 {
             return Err(SubmitError::Empty);
@@ -293,15 +317,20 @@ impl Engine {
                 context,
             });
         }
-        self.take_place()?;
-        let guide = request
-            .constraint
-            .as_ref()
-            .map(|c| self.model.guide(c))
-            .transpose();
-        let guide = guide.inspect_err(|_| {
-            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
-        })?;
+        Ok(())
+    }
+
+    fn guide(&self, request: &Request) -> Result<Option<Guide>, SubmitError> {
+        let guide = request.constraint.as_ref().map(|c| self.model.guide(c));
+        Ok(guide.transpose()?)
+    }
+
+    fn enqueue(
+        &self,
+        request: Request,
+        guide: Option<Guide>,
+        place: Place<'_>,
+    ) -> Result<Generation, SubmitError> {
         let cancelled = Arc::new(AtomicBool::new(false));
         // Not bounded by a number of its own: a generation has at most one event for each position of the
         // context and two more, and a slow reader must not stop the engine for the others.
@@ -312,24 +341,22 @@ impl Engine {
             events,
             cancelled: Arc::clone(&cancelled),
         };
-        self.queue.try_send(submission).map_err(|error| {
-            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
-            match error {
-                TrySendError::Full(_) => SubmitError::QueueFull {
-                    waiting: self.counters.waiting.load(Ordering::Acquire),
-                },
-                TrySendError::Disconnected(_) => SubmitError::Stopped,
-            }
+        self.queue.try_send(submission).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::QueueFull {
+                waiting: self.counters.waiting.load(Ordering::Acquire),
+            },
+            TrySendError::Disconnected(_) => SubmitError::Stopped,
         })?;
+        place.keep();
         Ok(Generation { receiver, cancelled })
     }
 
     /// Counts one more waiting request, if there is room.
-    fn take_place(&self) -> Result<(), SubmitError> {
+    fn take_place(&self) -> Result<Place<'_>, SubmitError> {
         let room = |waiting| (waiting < self.n_queued_max).then_some(waiting + 1);
         let waiting = &self.counters.waiting;
         match waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Place(waiting)),
             Err(waiting) => Err(SubmitError::QueueFull { waiting }),
         }
     }
@@ -348,6 +375,21 @@ impl Engine {
             guessed_total: counters.guessed_total.load(Ordering::Acquire),
             guessed_right_total: counters.guessed_right_total.load(Ordering::Acquire),
         }
+    }
+}
+
+/// A place in the queue, given back unless it is kept for the engine's thread to count down.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Place<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

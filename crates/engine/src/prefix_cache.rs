@@ -5,7 +5,8 @@
 use model::{KV_BLOCK, KvBlock, KvCache, Model};
 
 use crate::prefix::{Lease, PrefixTree};
-use crate::spill::{Spill, SpillConfig};
+use crate::scheduler::SequenceId;
+use crate::spill::{Loaded, Spill, SpillConfig};
 
 /// The cache takes at most one part in so many of the memory that is free at the start.
 const MEMORY_SHARE: usize = 4;
@@ -38,34 +39,52 @@ impl PrefixCache {
         }
     }
 
-    /// Fills an empty cache with what is known of the beginning of a prompt; the cache's length says how much.
+    /// Fills an empty cache with what memory has of the beginning of a prompt; the cache's length says how much.
     pub(crate) fn begin(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache) -> Lease {
-        let (mut lease, blocks) = self.tree.lease(partition, prompt);
+        let (lease, blocks) = self.tree.lease(partition, prompt);
         let n_attached = blocks
             .into_iter()
             .take_while(|block| cache.attach(block.clone()))
             .count();
         debug_assert_eq!(n_attached, lease.n_blocks(), "one model's blocks fit its caches");
-        self.reload(partition, prompt, cache, &mut lease);
         lease
     }
 
-    /// Goes on with what the disk has.
-    fn reload(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache, lease: &mut Lease) {
+    /// Asks the disk for what follows a lease; whether it has something, which comes by [`Self::try_loaded`] or
+    /// [`Self::loaded`].
+    pub(crate) fn ask(&self, id: SequenceId, prompt: &[u32], lease: &Lease) -> bool {
         let Some(spill) = &self.spill else {
-            return;
+            return false;
         };
-        let first = lease.n_blocks();
         // The last token is always computed.
         let n_most = prompt.len().saturating_sub(1) / KV_BLOCK;
-        let keys = spill.keys(partition, prompt, n_most);
-        let mut found = Vec::new();
-        for key in keys.iter().skip(first) {
-            match spill.read(key) {
-                Some(block) if cache.attach(block.clone()) => found.push(block),
-                _ => break,
-            }
-        }
+        let keys = spill.keys(lease.partition(), prompt, n_most);
+        spill.ask(id, keys.get(lease.n_blocks()..).unwrap_or_default())
+    }
+
+    /// What the disk has found, if it has.
+    pub(crate) fn try_loaded(&self) -> Option<Loaded> {
+        self.spill.as_ref()?.try_loaded()
+    }
+
+    /// What the disk will find next; `None` if it answers no more.
+    pub(crate) fn loaded(&self) -> Option<Loaded> {
+        self.spill.as_ref()?.loaded()
+    }
+
+    /// Goes on with the blocks that the disk had.
+    pub(crate) fn attach(
+        &mut self,
+        prompt: &[u32],
+        cache: &mut KvCache,
+        lease: &mut Lease,
+        blocks: Vec<KvBlock>,
+    ) {
+        let first = lease.n_blocks();
+        let found: Vec<KvBlock> = blocks
+            .into_iter()
+            .take_while(|block| cache.attach(block.clone()))
+            .collect();
         let n_tokens = (first + found.len()) * KV_BLOCK;
         self.tree.extend(lease, &prompt[..n_tokens], |index| {
             found.get(index - first).cloned()

@@ -22,6 +22,8 @@ struct Entry {
     n_prompt: usize,
     /// Prompt tokens already planned, or never to be because they are known.
     n_planned: usize,
+    /// Part of its prompt is being read from the disk.
+    is_held: bool,
 }
 
 impl Entry {
@@ -85,6 +87,7 @@ impl Scheduler {
             id,
             n_prompt,
             n_planned: 0,
+            is_held: false,
         };
         match self.waiting.iter_mut().find(|queue| queue.partition == partition) {
             Some(queue) => queue.entries.push_back(entry),
@@ -146,8 +149,29 @@ impl Scheduler {
         }
     }
 
+    /// Leaves a sequence that was just admitted out of all plans until it is released: it keeps its place.
+    pub(crate) fn hold(&mut self, id: SequenceId) {
+        self.set_held(id, true);
+    }
+
+    /// Ends [`Self::hold`].
+    pub(crate) fn release(&mut self, id: SequenceId) {
+        self.set_held(id, false);
+    }
+
+    fn set_held(&mut self, id: SequenceId, is_held: bool) {
+        if let Some(entry) = self.running.iter_mut().find(|entry| entry.id == id) {
+            entry.is_held = is_held;
+        }
+    }
+
+    /// Whether there are sequences and all of them are held, so that the next plan would be empty.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.running.is_empty() && self.running.iter().all(|entry| entry.is_held)
+    }
+
     /// Plans the next step of those admitted, with at most `n_prompt_max` prompt tokens (at least one); empty only when
-    /// there are none.
+    /// there are none, or all are held.
     pub(crate) fn step(&mut self, n_prompt_max: usize) -> Plan {
         let is_decoding = |entry: &&Entry| entry.is_prefilled();
         let decode = self.running.iter().filter(is_decoding).map(|e| e.id).collect();
@@ -164,7 +188,7 @@ impl Scheduler {
             let Some(mut entry) = self.running.pop_front() else {
                 break;
             };
-            if entry.is_prefilled() || budget == 0 {
+            if entry.is_prefilled() || entry.is_held || budget == 0 {
                 self.running.push_back(entry);
                 continue;
             }
@@ -219,6 +243,28 @@ mod tests {
         scheduler.remove(2);
         assert_eq!(step(&mut scheduler).prefill, [piece(3, 0..1, true)]);
         assert_eq!(step(&mut scheduler).decode.len(), 2);
+    }
+
+    #[test]
+    fn who_is_held_keeps_his_place_and_holds_up_nobody() {
+        let mut scheduler = Scheduler::new(2, 8);
+        scheduler.submit(1, 0, 20);
+        scheduler.submit(2, 0, 10);
+        scheduler.submit(3, 0, 1);
+        assert!(!scheduler.is_blocked());
+        assert_eq!(scheduler.admit(), [1, 2]);
+        scheduler.hold(1);
+        assert!(!scheduler.is_blocked());
+        assert_eq!(step(&mut scheduler).prefill, [piece(2, 0..8, false)]);
+        scheduler.hold(2);
+        assert!(scheduler.is_blocked());
+        assert_eq!(step(&mut scheduler), Plan::default());
+        scheduler.skip(1, 16);
+        scheduler.release(1);
+        assert!(!scheduler.is_blocked());
+        assert_eq!(step(&mut scheduler).prefill, [piece(1, 16..20, true)]);
+        scheduler.remove(2);
+        assert_eq!(step(&mut scheduler).prefill, [piece(3, 0..1, true)]);
     }
 
     #[test]

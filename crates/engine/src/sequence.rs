@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use model::{Guide, KvCache, Logprobs, Model, Sampler, StopReason, StopTexts, Utf8Stream};
+use model::{Guide, KvBlock, KvCache, Logprobs, Model, Sampler, StopReason, StopTexts, Utf8Stream};
 
 use crate::lookup::{self, Acceptance, Offer};
 use crate::prefix::Lease;
@@ -29,8 +29,8 @@ pub(crate) struct Sequence {
     acceptance: Acceptance,
     /// What it shares of its cache.
     pub(crate) lease: Lease,
-    /// Prompt tokens that were in memory when it began.
-    pub(crate) n_cached: usize,
+    /// Prompt tokens that were known when it began.
+    n_cached: usize,
     sampler: Sampler,
     guide: Option<Guide>,
     /// How many likely tokens to name beside each chosen one.
@@ -113,6 +113,17 @@ impl Sequence {
             events,
             cancelled,
         }
+    }
+
+    /// Prompt tokens that were known when it began.
+    pub(crate) fn n_cached(&self) -> usize {
+        self.n_cached
+    }
+
+    /// Goes on with blocks of its prompt that were on the disk; before its first step.
+    pub(crate) fn attach(&mut self, blocks: Vec<KvBlock>, prefixes: &mut PrefixCache) {
+        prefixes.attach(&self.prompt, &mut self.cache, &mut self.lease, blocks);
+        self.n_cached = self.cache.len();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -2,19 +2,20 @@
 //!
 //! A file's name is a hash of everything its content depends on: weights, arithmetic, partition and all tokens up to
 //! its end. Its content is checked by a hash of its own, so a torn or foreign file is a file that is not there.
-//! Reading happens on the engine's thread, which would have to compute otherwise; writing on a thread of its own,
-//! and what comes too fast for it is not written. Files hold what prompts said, in numbers: they are as secret as
-//! the documents.
+//! Reading and writing have a thread each, so that running sequences never wait for the disk; what comes too fast to
+//! be written is left out. Files hold what prompts said, in numbers: they are as secret as the documents.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use model::{KV_BLOCK, KvBlock};
 use stdx::hash::sha256;
+
+use crate::scheduler::SequenceId;
 
 /// First bytes of a file; the hash of the rest follows.
 const MAGIC: &[u8; 8] = b"HANOKKV1";
@@ -42,16 +43,31 @@ enum Message {
     Used(Key),
 }
 
+/// Blocks that a sequence wants, one after another.
+#[derive(Debug)]
+struct Order {
+    id: SequenceId,
+    keys: Vec<Key>,
+}
+
+/// What was found of the blocks that a sequence asked for, up to the first that is missing.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) id: SequenceId,
+    pub(crate) blocks: Vec<KvBlock>,
+}
+
 /// The disk's side of the prefix cache.
 #[derive(Debug)]
 pub(crate) struct Spill {
     folder: PathBuf,
     /// Hash of what blocks depend on besides partition and tokens.
     origin: Key,
-    block_bytes: usize,
     /// None once it is closed.
     messages: Option<SyncSender<Message>>,
-    writer: Option<JoinHandle<()>>,
+    orders: Option<Sender<Order>>,
+    loaded: Receiver<Loaded>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Spill {
@@ -65,14 +81,27 @@ impl Spill {
                 return None;
             }
         };
-        let thread = std::thread::Builder::new().name("spill".into());
-        let started = thread.spawn(move || writer.run(&inbox)).ok()?;
+        let (orders, wanted) = channel();
+        let (found, loaded) = channel();
+        let reader = Reader {
+            folder: config.folder.clone(),
+            block_bytes,
+            messages: messages.clone(),
+        };
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let threads = vec![
+            thread("spill-write").spawn(move || writer.run(&inbox)).ok()?,
+            thread("spill-read")
+                .spawn(move || reader.run(&wanted, &found))
+                .ok()?,
+        ];
         Some(Self {
             folder: config.folder.clone(),
             origin,
-            block_bytes,
             messages: Some(messages),
-            writer: Some(started),
+            orders: Some(orders),
+            loaded,
+            threads,
         })
     }
 
@@ -89,8 +118,66 @@ impl Spill {
             .collect()
     }
 
+    /// Asks for blocks, if the first of them is there; whether an answer will come.
+    pub(crate) fn ask(&self, id: SequenceId, keys: &[Key]) -> bool {
+        let is_there = |key| stdx::fs::metadata(path(&self.folder, key)).is_ok();
+        if !keys.first().is_some_and(is_there) {
+            return false;
+        }
+        let keys = keys.to_vec();
+        self.orders
+            .as_ref()
+            .is_some_and(|orders| orders.send(Order { id, keys }).is_ok())
+    }
+
+    /// The next answer, if there is one.
+    pub(crate) fn try_loaded(&self) -> Option<Loaded> {
+        self.loaded.try_recv().ok()
+    }
+
+    /// Waits for the next answer; `None` if none will come any more.
+    pub(crate) fn loaded(&self) -> Option<Loaded> {
+        self.loaded.recv().ok()
+    }
+
+    /// Writes a block soon, if the disk keeps up.
+    pub(crate) fn keep(&self, key: Key, block: KvBlock) {
+        if let Some(messages) = &self.messages {
+            // A full queue leaves it out; a writer that has given up has said so.
+            let _ = messages.try_send(Message::Keep(key, block));
+        }
+    }
+}
+
+impl Drop for Spill {
+    fn drop(&mut self) {
+        drop((self.orders.take(), self.messages.take()));
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads blocks for sequences that wait for them.
+struct Reader {
+    folder: PathBuf,
+    block_bytes: usize,
+    messages: SyncSender<Message>,
+}
+
+impl Reader {
+    fn run(&self, orders: &Receiver<Order>, found: &Sender<Loaded>) {
+        for Order { id, keys } in orders {
+            let blocks = keys.iter().map_while(|key| self.read(key)).collect();
+            if found.send(Loaded { id, blocks }).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Reads a block; `None` if it is not there, or not what it should be.
-    pub(crate) fn read(&self, key: &Key) -> Option<KvBlock> {
+    fn read(&self, key: &Key) -> Option<KvBlock> {
         let path = path(&self.folder, key);
         let mut bytes = Vec::with_capacity(HEADER + self.block_bytes);
         let mut file = stdx::fs::open(&path).ok()?;
@@ -104,30 +191,9 @@ impl Spill {
             let _ = stdx::fs::remove_file(&path);
             return None;
         }
-        self.tell(Message::Used(*key));
+        // A full queue leaves it out.
+        let _ = self.messages.try_send(Message::Used(*key));
         Some(KvBlock::from_bytes(content))
-    }
-
-    /// Writes a block soon, if the disk keeps up.
-    pub(crate) fn keep(&self, key: Key, block: KvBlock) {
-        self.tell(Message::Keep(key, block));
-    }
-
-    fn tell(&self, message: Message) {
-        if let Some(messages) = &self.messages {
-            // A full queue leaves it out; a writer that has given up has said so.
-            let _ = messages.try_send(message);
-        }
-    }
-}
-
-impl Drop for Spill {
-    fn drop(&mut self) {
-        drop(self.messages.take());
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so.
-            let _ = writer.join();
-        }
     }
 }
 
@@ -269,6 +335,11 @@ mod tests {
         Spill::open(&config, sha256(b"model"), BYTES).unwrap()
     }
 
+    /// What is there under a name.
+    fn read(spill: &Spill, key: Key) -> Option<KvBlock> {
+        spill.ask(7, &[key]).then(|| spill.loaded())??.blocks.pop()
+    }
+
     fn block(fill: u8) -> KvBlock {
         KvBlock::from_bytes(&[fill; BYTES])
     }
@@ -286,24 +357,24 @@ mod tests {
         assert_eq!(keys.len(), 3, "whole blocks only");
         assert_ne!(keys, spill.keys(8, &tokens, 9), "another partition");
         assert_eq!(keys[..2], spill.keys(7, &tokens[..130], 9));
-        assert!(spill.read(&keys[0]).is_none());
+        assert!(read(&spill, keys[0]).is_none());
         for (key, fill) in keys.iter().zip(1..) {
             spill.keep(*key, block(fill));
         }
         drop(spill);
         let spill = open(folder.path(), 1 << 20);
         for (key, fill) in keys.iter().zip(1..) {
-            assert_eq!(spill.read(key).unwrap().bytes(), [fill; BYTES]);
+            assert_eq!(read(&spill, *key).unwrap().bytes(), [fill; BYTES]);
         }
         let file = path(folder.path(), &keys[1]);
         let whole = stdx::fs::read(&file).unwrap();
         let flipped = [&whole[..100], b"x", &whole[101..]].concat();
         for bytes in [whole[..500].to_vec(), Vec::new(), flipped] {
             stdx::fs::write(&file, bytes).unwrap();
-            assert!(spill.read(&keys[1]).is_none());
+            assert!(read(&spill, keys[1]).is_none());
             assert!(!file.exists(), "it is not found again");
         }
-        assert!(spill.read(&keys[2]).is_some());
+        assert!(read(&spill, keys[2]).is_some());
     }
 
     #[test]
@@ -328,12 +399,12 @@ mod tests {
         assert_eq!(n_files(folder.path()), 4);
         assert!(halves[0].exists() && !halves[1].exists());
         for used in [1, 2, 0] {
-            assert!(spill.read(&keys[used]).is_some());
+            assert!(read(&spill, keys[used]).is_some());
         }
         spill.keep(keys[3], block(1));
         drop(spill);
         let spill = open(folder.path(), room);
-        let is_there = keys.iter().map(|key| spill.read(key).is_some());
+        let is_there = keys.iter().map(|key| read(&spill, *key).is_some());
         assert_eq!(is_there.collect::<Vec<_>>(), [true, false, true, true, false]);
         drop(spill);
         // A smaller limit is kept from the start on.
@@ -361,6 +432,6 @@ mod tests {
         stdx::fs::remove_dir_all(&below).unwrap();
         spill.keep([1; 32], block(1));
         spill.keep([2; 32], block(1));
-        assert!(spill.read(&[1; 32]).is_none());
+        assert!(read(&spill, [1; 32]).is_none());
     }
 }

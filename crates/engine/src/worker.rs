@@ -16,6 +16,7 @@ use crate::pace::Pace;
 use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
 use crate::sequence::{Goes, Sequence};
+use crate::spill::Loaded;
 use crate::{Counters, EngineConfig, Event, Request};
 
 /// A request on its way to the thread.
@@ -79,6 +80,7 @@ impl Worker {
         while self.receive() {
             self.drop_cancelled();
             self.admit();
+            self.take_loaded();
             let n_prompt_max = self.pace.piece(self.scheduler.n_decoding());
             let plan = self.scheduler.step(n_prompt_max);
             self.execute(&plan);
@@ -137,12 +139,54 @@ impl Worker {
             self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
             let guesses = self.gate.is_some();
             let sequence = Sequence::new(id, submission, &self.model, guesses, &mut self.prefixes);
-            self.scheduler.skip(id, sequence.n_cached);
-            let n = sequence.n_cached as u64;
-            self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
+            self.scheduler.skip(id, sequence.n_cached());
+            if self.prefixes.ask(id, &sequence.prompt, &sequence.lease) {
+                self.scheduler.hold(id);
+            } else {
+                self.count_cached(&sequence);
+            }
             self.running.push(sequence);
         }
         self.count_running();
+    }
+
+    /// Gives sequences what the disk had of their prompts; waits for it only when nobody else can go on.
+    fn take_loaded(&mut self) {
+        while let Some(loaded) = self.prefixes.try_loaded() {
+            self.go_on_with(loaded);
+        }
+        while self.scheduler.is_blocked() {
+            match self.prefixes.loaded() {
+                Some(loaded) => self.go_on_with(loaded),
+                None => {
+                    // The thread that reads is gone: what it would have brought is computed.
+                    let ids: Vec<SequenceId> = self.running.iter().map(|sequence| sequence.id).collect();
+                    for id in ids {
+                        self.go_on_with(Loaded {
+                            id,
+                            blocks: Vec::new(),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn go_on_with(&mut self, loaded: Loaded) {
+        let Some(place) = self.running.iter().position(|sequence| sequence.id == loaded.id) else {
+            // It was cancelled meanwhile.
+            return;
+        };
+        let sequence = &mut self.running[place];
+        sequence.attach(loaded.blocks, &mut self.prefixes);
+        self.scheduler.skip(loaded.id, sequence.n_cached());
+        self.scheduler.release(loaded.id);
+        self.count_cached(&self.running[place]);
+    }
+
+    fn count_cached(&self, sequence: &Sequence) {
+        let n = sequence.n_cached() as u64;
+        self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
     }
 
     fn execute(&mut self, plan: &Plan) {

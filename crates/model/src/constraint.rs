@@ -236,6 +236,16 @@ pub struct Guide {
     next: TokenSet,
 }
 
+/// Independent of the one it is made from: nothing that either works out is shared.
+impl Clone for Guide {
+    fn clone(&self) -> Self {
+        Self {
+            matcher: self.matcher.deep_clone(),
+            next: self.next.clone(),
+        }
+    }
+}
+
 impl Guide {
     /// The tokens that may come next; never empty.
     pub fn next(&self) -> &TokenSet {

@@ -54,6 +54,46 @@ fn every_output_for_a_random_schema_is_valid() {
     running.into_iter().for_each(check);
 }
 
+#[test]
+fn choices_share_a_constraint_and_nothing_else() {
+    let engine = Engine::start(tiny_model(), EngineConfig::default());
+    let request = constrained(Constraint::Regex("[a-z]{3,12}".into()), 0);
+    let seeds = [1, 2, 3, 1];
+    let choices = engine.submit_choices(&request, &seeds).unwrap();
+    let texts: Vec<String> = choices
+        .into_iter()
+        .map(|choice| text(&choice.collect::<Vec<_>>()))
+        .collect();
+    for (seed, said) in seeds.into_iter().zip(&texts) {
+        let alone = constrained(Constraint::Regex("[a-z]{3,12}".into()), seed);
+        let events: Vec<Event> = engine.submit(alone).unwrap().collect();
+        assert_eq!(*said, text(&events), "seed {seed}");
+    }
+    assert_eq!(texts[0], texts[3]);
+    assert_ne!(texts[0], texts[1]);
+}
+
+#[test]
+fn choices_that_do_not_all_fit_the_queue_leave_no_trace() {
+    let config = EngineConfig {
+        n_queued_max: 3,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(tiny_model(), config);
+    let refused = engine.submit_choices(&request(&[1, 2], 3), &[1, 2, 3, 4]);
+    assert!(matches!(refused, Err(SubmitError::QueueFull { .. })));
+    let refused = engine.submit_choices(&constrained(Constraint::Regex("(".into()), 0), &[1, 2]);
+    assert!(matches!(refused, Err(SubmitError::Constraint(_))));
+    assert_eq!(engine.stats().waiting, 0);
+    assert_eq!(
+        engine
+            .submit_choices(&request(&[1, 2], 3), &[1, 2, 3])
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
 fn check((generation, schema): (Generation, serde_json::Value)) {
     let events: Vec<Event> = generation.collect();
     let text = text(&events);

@@ -160,7 +160,7 @@ fn forward(index: u32, mut generation: Generation, sender: &mpsc::Sender<(u32, E
     }
 }
 
-/// One generation for each choice. When one is refused, those before it are cancelled.
+/// One generation for each choice, or none.
 fn start(app: &App, request: ChatRequest) -> Result<Vec<Generation>, ApiError> {
     let engine = app.assistant.engine();
     let engine = engine.ok_or_else(|| ApiError::unavailable("no model is configured"))?;
@@ -189,12 +189,9 @@ fn start(app: &App, request: ChatRequest) -> Result<Vec<Generation>, ApiError> {
         (SubmitError::Constraint(error), Some(field)) => ApiError::bad_field(field, error.to_string()),
         (error, _) => error.into(),
     };
-    let choice = |index: u64| {
-        let mut request = base.clone();
-        request.sampling.seed = request.sampling.seed.wrapping_add(index.wrapping_mul(SEED_STEP));
-        engine.submit(request).map_err(refused)
-    };
-    (0..).take(request.n_choices).map(choice).collect()
+    let seed = |index: u64| base.sampling.seed.wrapping_add(index.wrapping_mul(SEED_STEP));
+    let seeds: Vec<u64> = (0..).take(request.n_choices).map(seed).collect();
+    engine.submit_choices(&base, &seeds).map_err(refused)
 }
 
 fn check_biases(sampling: &SamplingParams, model: &Model) -> Result<(), ApiError> {
