@@ -105,8 +105,8 @@ pub(in crate::kernels) fn quantise_block(_: Avx2, x: &[f32; BLOCK]) -> ActBlock 
 fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     by_halves(group, x, |cell: &[u8; 18 * LANES], half, x, sums| {
         let (d, w) = (halves(part(cell, half * 16)), nibbles(part(cell, 32), half));
-        for (sum, x) in sums.iter_mut().zip(x) {
-            let dot = _mm256_add_epi32(dot_nibbles(&w, x), _mm256_set1_epi32(x.minus_eight));
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_nibbles(&w, x)) {
+            let dot = _mm256_add_epi32(dot, _mm256_set1_epi32(x.minus_eight));
             let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
             *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
         }
@@ -118,9 +118,9 @@ fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     by_halves(group, x, |cell: &[u8; 20 * LANES], half, x, sums| {
         let (d, m) = (halves(part(cell, half * 16)), halves(part(cell, 32 + half * 16)));
         let w = nibbles(part(cell, 64), half);
-        for (sum, x) in sums.iter_mut().zip(x) {
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_nibbles(&w, x)) {
             let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
-            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_nibbles(&w, x)), scale, *sum);
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
             *sum = _mm256_fmadd_ps(m, _mm256_set1_ps(x.sum), *sum);
         }
     })
@@ -132,9 +132,9 @@ fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     by_halves(group, x, |cell: &[u8; 34 * LANES], half, x, sums| {
         let d = halves(part(cell, half * 16));
         let w = bytes(part(cell, 32), half).map(|w| _mm256_xor_si256(w, bias));
-        for (sum, x) in sums.iter_mut().zip(x) {
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_bytes(&w, x)) {
             let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scale));
-            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_bytes(&w, x)), scale, *sum);
+            *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
         }
     })
 }
@@ -186,32 +186,57 @@ pub(super) fn ask_ahead<const C: usize>(cell: &[u8; C]) {
     }
 }
 
-/// Nibbles times activations. A pair adds at most 2 · 15 · 127 in magnitude and eight pairs 30480, so the
-/// 16-bit sums hold and are widened once.
+/// Nibbles times the activations of each token. A pair adds at most 2 · 15 · 127 in magnitude and eight pairs 30480,
+/// so the 16-bit sums hold and are widened once.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot_nibbles(w: &[__m256i; 8], x: &ActBlock) -> __m256i {
-    let mut dot = _mm256_setzero_si256();
-    for (w, x) in w.iter().zip(x.quads) {
-        dot = _mm256_add_epi16(dot, _mm256_maddubs_epi16(*w, _mm256_set1_epi32(x)));
+pub(super) fn dot_nibbles<const T: usize>(w: &[__m256i; 8], x: &[ActBlock; T]) -> [__m256i; T] {
+    let mut dots = [_mm256_setzero_si256(); T];
+    for (k, w) in w.iter().enumerate() {
+        for (dot, x) in dots.iter_mut().zip(x) {
+            let pairs = _mm256_maddubs_epi16(*w, _mm256_set1_epi32(x.quads[k]));
+            *dot = in_turn::<T>(_mm256_add_epi16(*dot, pairs));
+        }
     }
-    _mm256_madd_epi16(dot, _mm256_set1_epi16(1))
+    for dot in &mut dots {
+        *dot = _mm256_madd_epi16(*dot, _mm256_set1_epi16(1));
+    }
+    dots
 }
 
-/// Signed weights times activations, with the sign moved from the weight to the activation. |−128| is
-/// 128 as an unsigned byte, and activations are never −128, so nothing wraps: a pair is at most
+/// Signed weights times the activations of each token, with the sign moved from the weight to the activation. |−128|
+/// is 128 as an unsigned byte, and activations are never −128, so nothing wraps: a pair is at most
 /// 2 · 128 · 127 = 32512. Swapping the two operands would be wrong for weights of −128.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot_bytes(w: &[__m256i; 8], x: &ActBlock) -> __m256i {
+fn dot_bytes<const T: usize>(w: &[__m256i; 8], x: &[ActBlock; T]) -> [__m256i; T] {
     let ones = _mm256_set1_epi16(1);
-    let mut dot = _mm256_setzero_si256();
-    for (w, x) in w.iter().zip(x.quads) {
-        let signed = _mm256_sign_epi8(_mm256_set1_epi32(x), *w);
-        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(*w), signed);
-        dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, ones));
+    let mut dots = [_mm256_setzero_si256(); T];
+    for (k, w) in w.iter().enumerate() {
+        let magnitude = _mm256_abs_epi8(*w);
+        for (dot, x) in dots.iter_mut().zip(x) {
+            let signed = _mm256_sign_epi8(_mm256_set1_epi32(x.quads[k]), *w);
+            let pairs = _mm256_maddubs_epi16(magnitude, signed);
+            *dot = in_turn::<T>(_mm256_add_epi32(*dot, _mm256_madd_epi16(pairs, ones)));
+        }
     }
-    dot
+    dots
+}
+
+/// The same value, where a tile has many tokens: computed before the next one that goes through here. Left alone, the
+/// compiler makes a tree of each token's sum and takes token after token, which wants all weights of a block in
+/// registers at once and spills them. Taken in turn, one register of weights serves all tokens.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn in_turn<const T: usize>(mut sum: __m256i) -> __m256i {
+    if T > ONE_PASS_MAX {
+        // Not `pure`, which would let it be moved.
+        // SAFETY: no instruction is added; the register comes out as it went in.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(ymm_reg) sum, options(nomem, nostack, preserves_flags));
+        }
+    }
+    sum
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

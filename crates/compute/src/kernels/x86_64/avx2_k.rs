@@ -16,7 +16,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{HALF, halves, load32, part, spill};
+use super::avx2::{HALF, dot_nibbles, halves, load32, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
 use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
@@ -107,9 +107,9 @@ fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
                 let w = levels::<K, C>(cell, run, half);
                 let scale = _mm256_mul_ps(d, floats(widen_signed(&steps.scales[run], half)));
                 let offset = _mm256_mul_ps(e, floats(widen(&steps.offsets[run], half)));
-                for (sum, x) in own.iter_mut().zip(x) {
+                for ((sum, x), dot) in own.iter_mut().zip(x).zip(dots_32(K::LAYOUT.level_bits, &w, x)) {
                     let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x.scale));
-                    *sum = _mm256_fmadd_ps(floats(dot_32(K::LAYOUT.level_bits, &w, x)), scale, *sum);
+                    *sum = _mm256_fmadd_ps(floats(dot), scale, *sum);
                     *sum = _mm256_fnmadd_ps(offset, _mm256_set1_ps(x.sum), *sum);
                 }
             }
@@ -164,18 +164,29 @@ fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
     both_halves(sums)
 }
 
-/// Levels of a run times activations; the module states the bounds.
+/// Levels of a run times the activations of each token; the module states the bounds.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot_32(level_bits: u32, w: &[__m256i; 8], x: &ActBlock) -> __m256i {
+fn dots_32<const T: usize>(level_bits: u32, w: &[__m256i; 8], x: &[ActBlock; T]) -> [__m256i; T] {
+    if level_bits <= 4 {
+        return dot_nibbles(w, x);
+    }
+    let mut dots = [_mm256_setzero_si256(); T];
+    for (dot, x) in dots.iter_mut().zip(x) {
+        *dot = dot_fives(w, x);
+    }
+    dots
+}
+
+/// Levels of five bits of a run times activations.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_fives(w: &[__m256i; 8], x: &ActBlock) -> __m256i {
     let ones = _mm256_set1_epi16(1);
     let (first, second) = (
         four_pairs(part(w, 0), part(&x.quads, 0)),
         four_pairs(part(w, 4), part(&x.quads, 4)),
     );
-    if level_bits <= 4 {
-        return _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
-    }
     _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones))
 }
 
@@ -269,7 +280,7 @@ fn native_fives<const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]
             let (d, w) = (halves(part(cell, half * 16)), fives(cell, half));
             let m = offset_of_fives(cell, half);
             for (sum, x) in sums.iter_mut().zip(x) {
-                let mut dot = dot_32(5, &w, x);
+                let mut dot = dot_fives(&w, x);
                 if m.is_none() {
                     dot = _mm256_add_epi32(dot, _mm256_set1_epi32(2 * x.minus_eight));
                 }
