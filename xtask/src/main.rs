@@ -18,6 +18,7 @@ mod licences;
 mod parity;
 mod parity_step;
 mod quality;
+mod scale;
 mod shell;
 mod system;
 mod test;
@@ -62,6 +63,8 @@ enum Bench {
     Budget(bench::Budget),
     /// How well documents are found, in English and Korean, beside plain BM25
     Retrieval(quality::Options),
+    /// How fast searches are, and how much memory they take, up to a million passages
+    Knowledge(scale::Options),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +87,7 @@ fn run(cli: Cli) -> Result<bool> {
         Cli::Bench(Bench::Service(options)) => bench::service(&options)?,
         Cli::Bench(Bench::Budget(options)) => bench::budget(&options)?,
         Cli::Bench(Bench::Retrieval(options)) => return quality::run(&options),
+        Cli::Bench(Bench::Knowledge(options)) => return scale::run(&options),
         Cli::Dist(options) => dist::run(&options)?,
         Cli::System(options) => system::run(&options)?,
         Cli::Walls => walls::run()?,

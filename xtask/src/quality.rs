@@ -200,6 +200,15 @@ fn sets(folder: &Path) -> Result<Vec<Set>> {
     Ok(sets)
 }
 
+/// The files of all sets: pages, and questions.
+pub(crate) fn files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    fs::create_dir_all(folder)?;
+    Ok(sets(folder)?
+        .into_iter()
+        .map(|set| (set.pages, set.questions))
+        .unzip())
+}
+
 fn unpack(folder: &Path, to: &Path) -> Result<()> {
     let partial = folder.join("packages.partial");
     if fs::metadata(&partial).is_ok() {

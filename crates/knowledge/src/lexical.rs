@@ -21,12 +21,15 @@ use crate::failpoint::{FailPoint, pass};
 use crate::question::{Question, Sought};
 use crate::suggest::Typed;
 
+mod classes;
 mod closeness;
 mod phrase;
 mod score;
+mod skim;
 mod titled;
 
-use score::{Classes, Scored, Scorer, Terms};
+use classes::Classes;
+use score::{Scored, Scorer, Terms};
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;

@@ -15,7 +15,7 @@ use stdx::lock::{FileLock, LockError};
 
 use crate::access::Reader;
 use crate::catalog::{Catalog, Origin, Stat};
-use crate::dense::Dense;
+use crate::dense::{Dense, Graphs};
 use crate::error::StoreError;
 use crate::lexical::{Lexical, Verify};
 use crate::prepare::ReadOptions;
@@ -31,7 +31,8 @@ pub struct Store {
     pub(crate) access: Access,
     pub(crate) catalog: Catalog,
     pub(crate) lexical: RwLock<Arc<Lexical>>,
-    pub(crate) dense: Mutex<Option<Dense>>,
+    dense: RwLock<Option<Dense>>,
+    pub(crate) graphs: Graphs,
     pub(crate) writer: Mutex<Writer>,
     /// One ingest at a time; searches do not wait for it.
     pub(crate) ingesting: Mutex<()>,
@@ -92,12 +93,14 @@ impl Store {
         }
         catalog.check()?;
         let lexical = open_lexical(&dir.join("lexical"), access, &catalog)?;
+        let graphs = Graphs::new(&dir, access == Access::Write);
         let store = Self {
             dir,
             access,
             catalog,
             lexical: RwLock::new(Arc::new(lexical)),
-            dense: Mutex::new(None),
+            dense: RwLock::new(None),
+            graphs,
             writer: Mutex::new(writer),
             ingesting: Mutex::new(()),
             read_only: Mutex::new(read_only),
@@ -162,6 +165,41 @@ impl Store {
         let fresh = Arc::new(lexical);
         *self.lexical.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
         fresh
+    }
+
+    /// Asks the vectors of an embedder, as they are now.
+    pub(crate) fn with_dense<T>(
+        &self,
+        embedder: i64,
+        dim: usize,
+        ask: impl FnOnce(&Dense) -> T,
+    ) -> Result<T, StoreError> {
+        let shared = self.dense.read().unwrap_or_else(PoisonError::into_inner);
+        let known = shared.as_ref().filter(|dense| dense.is_of(embedder, dim));
+        if let Some(dense) = known
+            && !dense.is_stale(&self.catalog)?
+        {
+            return Ok(ask(dense));
+        }
+        drop(shared);
+        let mut own = self.dense.write().unwrap_or_else(PoisonError::into_inner);
+        let dense = match &mut *own {
+            Some(dense) if dense.is_of(embedder, dim) => dense,
+            other => other.insert(Dense::new(&self.catalog, embedder, dim, self.graphs.clone())?),
+        };
+        dense.refresh(&self.catalog)?;
+        Ok(ask(dense))
+    }
+
+    /// Lets the vectors in memory go; they are loaded again when they are asked.
+    pub(crate) fn forget_dense(&self) {
+        *self.dense.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether no graph of vectors is missing or being made: until then, vectors are scanned, which takes longer.
+    pub fn vectors_are_settled(&self) -> bool {
+        let shared = self.dense.read().unwrap_or_else(PoisonError::into_inner);
+        shared.as_ref().is_none_or(Dense::is_settled)
     }
 
     /// The day on which it is asked what holds today.

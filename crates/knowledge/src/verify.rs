@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use rusqlite::Connection;
+use stdx::fs;
 use stdx::hash::sha256_file;
 
 use crate::catalog::{bad_vectors, meta};
 use crate::checksum::Summed;
+use crate::dense::kept;
 use crate::error::StoreError;
 use crate::lexical::Lexical;
 use crate::store::Store;
@@ -37,6 +40,8 @@ pub struct VerifyReport {
     pub index_differs: usize,
     /// Vectors that are damaged.
     pub vectors_bad: usize,
+    /// Files of the vectors' graphs that are damaged.
+    pub graphs_bad: usize,
     /// Whether the index and the vectors were made right again.
     pub mended: bool,
     /// Documents that were queued to be read again, because what is stored of them is damaged.
@@ -48,7 +53,12 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Whether nothing is wrong any more.
     pub fn is_sound(&self) -> bool {
-        self.n_faults == 0 && (self.mended || self.index_differs == 0 && self.vectors_bad == 0)
+        self.n_faults == 0 && (self.mended || self.is_derived_right())
+    }
+
+    /// Whether everything that is made from the documents' texts is as it should be.
+    fn is_derived_right(&self) -> bool {
+        self.index_differs == 0 && self.vectors_bad == 0 && self.graphs_bad == 0
     }
 
     fn fault(&mut self, sentence: String) {
@@ -76,13 +86,15 @@ impl Store {
         let known = self.catalog.read("list the passages", all_passages)?;
         report.passages = known.len();
         report.index_differs = self.index_differences(&known);
+        let graphs = kept::damaged(&self.dir);
+        report.graphs_bad = graphs.len();
         if mend && !report.hurt.is_empty() {
             let ids: Vec<String> = report.hurt.iter().cloned().collect();
             report.requeued =
                 self.write(|store, writer| store.catalog.requeue(writer.connect(&store.catalog)?, &ids))?;
         }
-        if mend && (report.index_differs > 0 || report.vectors_bad > 0) {
-            self.mend(&report)?;
+        if mend && !report.is_derived_right() {
+            self.mend(&report, &graphs)?;
             report.mended = true;
         }
         Ok(report)
@@ -136,7 +148,12 @@ impl Store {
         Ok(())
     }
 
-    fn mend(&self, report: &VerifyReport) -> Result<(), StoreError> {
+    fn mend(&self, report: &VerifyReport, graphs: &[PathBuf]) -> Result<(), StoreError> {
+        // A graph is made again by whoever searches next.
+        graphs.iter().try_for_each(fs::remove_file)?;
+        if !graphs.is_empty() {
+            self.forget_dense();
+        }
         if report.vectors_bad > 0 {
             self.write(|store, writer| store.catalog.drop_bad_vectors(writer.connect(&store.catalog)?))?;
             *crate::store::held(&self.embedded_up_to) = (0, 0);

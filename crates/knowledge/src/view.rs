@@ -12,7 +12,7 @@ use crate::alike::Seen;
 use crate::analyser::Analyser;
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
-use crate::dense::Dense;
+use crate::dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::mirror::Addresses;
@@ -113,7 +113,7 @@ impl<'a> View<'a> {
         };
         let dense = match (mode, embedder) {
             (SearchMode::Dense | SearchMode::Hybrid, Some(embedder)) => {
-                self.search_dense(question, depth, embedder)?
+                self.search_dense(question, depth, embedder, false)?
             }
             _ => Vec::new(),
         };
@@ -144,6 +144,7 @@ impl<'a> View<'a> {
         question: &str,
         depth: usize,
         embedder: &dyn Embed,
+        exactly: bool,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
         let id = embedder.id();
         let catalog = &self.store.catalog;
@@ -154,13 +155,26 @@ impl<'a> View<'a> {
         let Some(vector) = vectors.first() else {
             return Ok(Vec::new());
         };
-        let mut guard = held(&self.store.dense);
-        let dense = match &mut *guard {
-            Some(dense) if dense.is_of(row, id.dim) => dense,
-            other => other.insert(Dense::new(catalog, row, id.dim)?),
-        };
-        dense.refresh(catalog)?;
-        Ok(dense.search(vector, depth, &self.allowed))
+        let near = self.store.with_dense(row, id.dim, |dense| {
+            dense.candidates(vector, depth, &self.allowed, exactly)
+        })?;
+        Ok(dense::nearest(vector, &catalog.vectors(row, &near)?, depth))
+    }
+
+    /// The passages whose vectors are nearest to a question's, by vectors alone; with `exactly`, every vector is looked
+    /// at, however many there are.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn nearest(
+        &self,
+        question: &str,
+        k: usize,
+        embedder: &dyn Embed,
+        exactly: bool,
+    ) -> Result<Vec<u64>, StoreError> {
+        let near = self.search_dense(question, k.min(HITS_MAX), embedder, exactly)?;
+        Ok(near.into_iter().map(|(passage, _)| passage).collect())
     }
 
     fn hits(

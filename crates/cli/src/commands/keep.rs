@@ -68,6 +68,7 @@ struct VerifyJson<'a> {
     n_faults: usize,
     index_differs: usize,
     vectors_bad: usize,
+    graphs_bad: usize,
     mended: bool,
     requeued: usize,
 }
@@ -88,6 +89,7 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings, json: bool) -> Resu
             n_faults: report.n_faults,
             index_differs: report.index_differs,
             vectors_bad: report.vectors_bad,
+            graphs_bad: report.graphs_bad,
             mended: report.mended,
             requeued: report.requeued,
         })?;
@@ -112,6 +114,7 @@ fn in_words(report: &VerifyReport) -> String {
     for (n, what) in [
         (report.index_differs, "the word index differs in"),
         (report.vectors_bad, "of the vectors are damaged"),
+        (report.graphs_bad, "files of the vectors' graphs are damaged"),
     ] {
         if n > 0 {
             let mended = if report.mended { ", made again" } else { "" };

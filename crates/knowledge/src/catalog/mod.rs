@@ -6,6 +6,7 @@ mod aside;
 mod quality;
 mod read;
 mod standing;
+mod vectors;
 mod write;
 
 use std::path::{Path, PathBuf};

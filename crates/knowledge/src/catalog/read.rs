@@ -74,6 +74,12 @@ pub(crate) struct StoredPages {
 pub(crate) struct AudienceSet(Vec<bool>);
 
 impl AudienceSet {
+    /// By number.
+    #[cfg(test)]
+    pub(crate) fn of(admitted: Vec<bool>) -> Self {
+        Self(admitted)
+    }
+
     /// Whether it holds this one. An audience that came later is not in it.
     pub(crate) fn has(&self, audience: u32) -> bool {
         self.0.get(audience as usize).copied().unwrap_or(false)

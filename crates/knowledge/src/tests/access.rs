@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use stdx::fs;
 
 use super::House;
+use super::dense::settle;
 use crate::access::FOLDER_FILE;
 use crate::quality::{Named, QualityOptions, QualityReport, RefusedQuestion};
 use crate::{Embed, EmbedKind, EmbedderId, Go, Reader, SearchMode, Store};
@@ -107,9 +108,12 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
         };
         house.write(&format!("{folder}/{FOLDER_FILE}"), &stated);
     }
-    let store = house.open();
+    let mut store = house.open();
+    // Vectors of nearly every audience go through a graph.
+    store.graphs.min = 3;
     house.ingest(&store);
     store.embed_pending(&Bag, usize::MAX).unwrap();
+    settle(&store, &Bag);
     // Every kind of reader has asked for something in vain.
     for bits in (0..8).filter(|bits| keep(&(*bits, Vec::new()))) {
         let id = store

@@ -118,3 +118,83 @@ fn a_reader_sees_new_vectors() {
     store.embed_pending(&FIRST, 100).unwrap();
     assert_eq!(dense(&reader, "bbb", &FIRST)[0], "b.txt");
 }
+
+/// Waits until every graph that is wanted is there.
+pub(super) fn settle(store: &Store, embedder: &dyn Embed) {
+    loop {
+        seen(store).nearest("bbb", 1, embedder, false).unwrap();
+        if store.vectors_are_settled() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Documents of letters, enough for a graph.
+fn many_files() -> (House, Store) {
+    let house = House::new();
+    let mut store = house.open();
+    store.graphs.min = 20;
+    for (i, letter) in ('a'..='z').enumerate() {
+        house.write(&format!("{letter}.txt"), &letter.to_string().repeat(4 + i));
+    }
+    house.ingest(&store);
+    store.embed_pending(&FIRST, usize::MAX).unwrap();
+    settle(&store, &FIRST);
+    (house, store)
+}
+
+fn graph_files(house: &House) -> Vec<PathBuf> {
+    fs::read_dir(house.data.join("near")).unwrap_or_default()
+}
+
+#[test]
+fn a_graph_follows_what_comes_and_goes() {
+    let (house, store) = many_files();
+    assert_eq!(graph_files(&house).len(), 1);
+    assert_eq!(dense(&store, "qqqq", &FIRST)[0], "q.txt");
+    house.write("zz.txt", "qqqqq");
+    fs::remove_file(house.documents.join("q.txt")).unwrap();
+    house.ingest(&store);
+    store.embed_pending(&FIRST, usize::MAX).unwrap();
+    let found = dense(&store, "qqqq", &FIRST);
+    assert!(found[0] == "zz.txt" && !found.contains(&"q.txt".to_owned()));
+    // So much is new that it is made again.
+    for letter in 'a'..='l' {
+        house.write(&format!("{letter}{letter}.txt"), &format!("{letter} q {letter}"));
+    }
+    house.ingest(&store);
+    store.embed_pending(&FIRST, usize::MAX).unwrap();
+    settle(&store, &FIRST);
+    for letter in ['b', 'k', 'y'] {
+        let question = letter.to_string().repeat(3);
+        let view = seen(&store);
+        let exact = view.nearest(&question, 10, &FIRST, true).unwrap();
+        assert_eq!(view.nearest(&question, 10, &FIRST, false).unwrap(), exact);
+    }
+    assert!(store.verify(false).unwrap().is_sound());
+}
+
+#[test]
+fn a_graph_that_is_damaged_or_of_other_vectors_is_made_again() {
+    let (house, store) = many_files();
+    let file = graph_files(&house).remove(0);
+    let whole = fs::read(&file).unwrap();
+    drop(store);
+    let mut bytes = whole.clone();
+    bytes[100] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let mut store = house.open();
+    store.graphs.min = 20;
+    assert_eq!(store.verify(false).unwrap().graphs_bad, 1);
+    assert_eq!(dense(&store, "qqqq", &FIRST)[0], "q.txt");
+    settle(&store, &FIRST);
+    assert!(store.verify(false).unwrap().is_sound());
+    fs::write(&file, &bytes).unwrap();
+    assert!(store.verify(true).unwrap().mended);
+    assert!(!file.exists());
+    // A reader makes none, and searches all the same.
+    let reader = Store::open(&house.data, Access::Read).unwrap();
+    assert_eq!(dense(&reader, "qqqq", &FIRST)[0], "q.txt");
+    assert!(reader.vectors_are_settled() && !file.exists());
+}
