@@ -34,6 +34,7 @@ const VERSION: &[&str] = &[
     "ingested_ms",
     "pages",
     "text",
+    "blocks",
 ];
 const PASSAGE: &[&str] = &[
     "passage_id",

@@ -27,6 +27,8 @@ pub(crate) struct Dense {
     watermark: i64,
     /// The catalog's count of removals when the array was last pruned.
     removals: i64,
+    /// How often a new index had taken the old one's place: what was read before is not of this one.
+    generation: i64,
     /// The catalog's count of changed audiences when they were last looked up.
     audience_changes: i64,
     /// A connection of its own: SQLite counts, for each connection, the commits of all others.
@@ -52,6 +54,7 @@ impl Dense {
             values: Vec::new(),
             watermark: 0,
             removals: 0,
+            generation: 0,
             audience_changes: 0,
             connection: catalog.reader()?,
             data_version: None,
@@ -80,6 +83,14 @@ impl Dense {
         let Some(version) = self.is_stale()? else {
             return Ok(());
         };
+        let generation = meta(&self.connection, "generation")?;
+        if generation != self.generation {
+            self.passages.clear();
+            self.audiences.clear();
+            self.values.clear();
+            self.watermark = 0;
+            self.generation = generation;
+        }
         let removals = meta(&self.connection, "passages_removed")?;
         let changes = meta(&self.connection, "audience_seq")?;
         if removals != self.removals || changes != self.audience_changes {

@@ -50,6 +50,20 @@ fail_points! {
     IndexRemoved,
     /// The new index is in place.
     IndexSwapped,
+    /// A new index is begun beside the present one; nothing of it is made.
+    ReindexBegun,
+    /// Some documents are cut for a new index.
+    NextPassagesWritten,
+    /// The word index that is being made has committed.
+    NextIndexCommitted,
+    /// Some vectors are made for a new index.
+    NextVectorsWritten,
+    /// A new index is complete, the old one still answers.
+    ReindexReady,
+    /// A new index answers; the old one is still there.
+    ReindexSwapped,
+    /// Some of an old index is cleared away.
+    LeftoversCleared,
     /// A backup's files are copied, its list not written.
     BackupCopied,
     /// A backup is whole, under another name.

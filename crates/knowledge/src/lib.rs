@@ -26,6 +26,7 @@ mod prepare;
 pub mod quality;
 mod question;
 pub mod read;
+mod reindex;
 mod rules;
 mod schema;
 pub mod sentence;
@@ -39,6 +40,7 @@ pub mod text;
 pub mod trial;
 mod types;
 pub mod validity;
+mod varint;
 mod verify;
 mod view;
 mod walk;
@@ -56,7 +58,8 @@ pub use suggest::Suggestion;
 pub use sync::Followed;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, FileDetails, FileOutcome,
-    Go, Hit, IngestEvent, IngestReport, PageSpan, Place, SearchMode, SetAsideFile, Stage, StoreStatus,
+    Go, Hit, IngestEvent, IngestReport, PageSpan, Place, ReindexNeed, ReindexProgress, ReindexReport,
+    ReindexStage, SearchMode, SetAsideFile, Stage, StoreStatus,
 };
 pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 6;
+pub(crate) const SCHEMA_VERSION: i64 = 7;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -81,6 +81,49 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
          tries INTEGER NOT NULL, reason TEXT NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
      INSERT INTO meta (key, value) SELECT 'documents', count(*) FROM documents;
      INSERT INTO meta (key, value) SELECT 'audiences', count(*) FROM audiences;",
+    // Version 7: a new index beside the present one. Blocks of documents that were taken in before are read from their
+    // files when they are needed.
+    "ALTER TABLE documents ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+     UPDATE documents SET changed = rowid;
+     CREATE INDEX documents_changed ON documents (changed);
+     UPDATE meta SET value = max(value, (SELECT coalesce(max(rowid), 0) FROM documents)) WHERE key = 'index_seq';
+     INSERT INTO meta (key, value) VALUES ('index_folder', 0), ('generation', 0);
+     ALTER TABLE versions ADD COLUMN blocks BLOB;
+     ALTER TABLE embedders ADD COLUMN source TEXT NOT NULL DEFAULT '';
+     CREATE TABLE next_passages (
+         passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         document_id TEXT NOT NULL,
+         ordinal INTEGER NOT NULL,
+         start_char INTEGER NOT NULL,
+         end_char INTEGER NOT NULL,
+         page INTEGER,
+         heading_path TEXT NOT NULL,
+         text TEXT NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0,
+         UNIQUE (document_id, ordinal)
+     );
+     ALTER TABLE vectors RENAME TO vectors_before;
+     DROP INDEX vectors_of_embedder;
+     CREATE TABLE vectors (
+         vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         passage_id INTEGER NOT NULL,
+         embedder_id INTEGER NOT NULL,
+         data BLOB NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0,
+         UNIQUE (passage_id, embedder_id)
+     );
+     INSERT INTO vectors SELECT vector_id, passage_id, embedder_id, data, sum FROM vectors_before;
+     DROP TABLE vectors_before;
+     CREATE INDEX vectors_of_embedder ON vectors (embedder_id, vector_id, passage_id);
+     CREATE TABLE reindex (
+         only_one INTEGER PRIMARY KEY CHECK (only_one = 1),
+         index_folder INTEGER NOT NULL,
+         cutter INTEGER,
+         cut_to INTEGER NOT NULL,
+         embedder INTEGER NOT NULL
+     );
+     CREATE TABLE reindex_cut (document_id TEXT PRIMARY KEY, as_now INTEGER NOT NULL) WITHOUT ROWID;
+     CREATE TABLE reindex_gone (seq INTEGER PRIMARY KEY, document_id TEXT NOT NULL);",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.
@@ -93,6 +136,13 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
 /// one that vanished is missed. `set_aside` holds files that the reader died of. `stated` is what a document says of
 /// itself, NULL where it was not asked yet; `owner` and `replaces` are what counts. `page_words` says where the words of
 /// a page stand (see [`crate::boxes`]); sizes are in quarter points.
+///
+/// `changed` numbers the last change of a document, in the order of `index_seq`. The row of `reindex`, if there is one, is
+/// an index that is being made beside the present one (see [`crate::reindex`]): its folder (0 if the word index stays),
+/// its cutter (NULL if the passages stay) and the change up to which documents are cut, its embedder (0 if the vectors
+/// stay). Its passages are in `next_passages`, their ids are never those of `passages`; `reindex_cut` says of each
+/// document whether it could be cut anew, `reindex_gone` which ones were erased meanwhile. `generation` is raised, and the
+/// present `index_folder`, `embedder` and passages change, when the new index takes the old one's place.
 const FIRST: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

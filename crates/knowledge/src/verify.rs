@@ -144,7 +144,7 @@ impl Store {
         if report.index_differs > 0 {
             self.write(|store, writer| {
                 writer.finish(&store.catalog);
-                let fresh = Lexical::rebuild(&store.dir.join("lexical"), &store.catalog)?;
+                let fresh = Lexical::rebuild(&store.lexical_dir()?, &store.catalog)?;
                 store.set_lexical(fresh);
                 Ok(())
             })?;

@@ -87,6 +87,8 @@ struct Inner {
     waiting: AtomicUsize,
     /// Questions being answered now; vectors wait for them.
     answering: AtomicUsize,
+    /// Another thread found that passages may lack vectors.
+    vectors_wanted: AtomicBool,
 }
 
 /// The queue and its thread.
@@ -98,6 +100,29 @@ pub(crate) struct Jobs {
 
 /// Held while a question is answered.
 pub(crate) struct Answering(Arc<Inner>);
+
+/// Whether work in the background may go on.
+pub(crate) struct Patience(Arc<Inner>);
+
+impl Patience {
+    /// Waits while questions are being answered; says to stop when the server ends.
+    pub(crate) fn let_questions_go_first(&self) -> Go {
+        loop {
+            if self.0.stopping() {
+                return Go::Stop;
+            }
+            if self.0.answering.load(Ordering::Relaxed) == 0 {
+                return Go::On;
+            }
+            std::thread::sleep(BUSY_WAIT);
+        }
+    }
+
+    /// Says that passages may lack vectors.
+    pub(crate) fn want_vectors(&self) {
+        self.0.vectors_wanted.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -114,6 +139,7 @@ impl Jobs {
             stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             answering: AtomicUsize::new(0),
+            vectors_wanted: AtomicBool::new(false),
         });
         let worker = Worker {
             inner: Arc::clone(&inner),
@@ -208,6 +234,11 @@ impl Jobs {
     pub(crate) fn answering(&self) -> Answering {
         self.inner.answering.fetch_add(1, Ordering::Relaxed);
         Answering(Arc::clone(&self.inner))
+    }
+
+    /// For other work in the background, which waits for questions as vectors do.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience(Arc::clone(&self.inner))
     }
 
     /// Stops after the file in work; what is queued stays in the store's own queue or on the caller's side.
@@ -412,6 +443,9 @@ impl Worker {
 
     /// Goes on with files that an earlier process, or a full disk, left in the store's queue.
     fn resume(&mut self) {
+        if self.inner.vectors_wanted.swap(false, Ordering::Relaxed) {
+            self.vectors_pending = self.assistant.embedder().is_some();
+        }
         let store = self.assistant.store();
         match store.view(&Reader::keeper()).and_then(|view| view.status()) {
             Ok(status) if status.queued > 0 => {}

@@ -155,7 +155,11 @@ impl Bound {
             let _ = socket.await;
         }
         let app = self.app;
-        let _ = tokio::task::spawn_blocking(move || app.jobs.stop()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            app.jobs.stop();
+            app.reindexer.stop();
+        })
+        .await;
         result
     }
 }

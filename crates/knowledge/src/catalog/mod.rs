@@ -5,6 +5,7 @@
 mod aside;
 mod quality;
 mod read;
+mod reindex;
 mod standing;
 mod write;
 
@@ -20,7 +21,10 @@ use crate::error::StoreError;
 use crate::schema;
 
 pub(crate) use quality::{RefusalRow, StreamedDocument};
-pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
+pub(crate) use read::{
+    AudienceSet, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,
+};
+pub(crate) use reindex::{Building, Change, Cut, CutSource, PresentEmbedder};
 pub(crate) use standing::{Known, Moved, Standing};
 pub(crate) use write::{Marks, NewDocument, QueueEntry, bad_vectors};
 

@@ -12,9 +12,12 @@ use stdx::clock::Stopwatch;
 use stdx::rng::Rng;
 use testkit::{cases, log};
 
+use super::dense::{FIRST, SECOND};
 use super::*;
+use crate::ReadOptions;
 use crate::access::FOLDER_FILE;
 use crate::failpoint::{FailPoint, armed};
+use crate::passage::CutOptions;
 
 /// With this set, the test program is the child that gets killed: the folder of its house.
 const CHILD: &str = "HANOK_TEST_CHILD";
@@ -214,9 +217,11 @@ fn child_lives_until_it_is_killed() {
     let (data, documents) = (home.join("data"), home.join("documents"));
     // The parent never kills before these are there.
     drop(Store::open(&home.join("old"), Access::Write).unwrap());
-    let manifest = data.join("lexical/meta.json");
-    if fs::metadata(&manifest).is_ok() {
-        fs::write(&manifest, "{").unwrap();
+    for folder in crate::lexical::folders(&data) {
+        let manifest = folder.join("meta.json");
+        if fs::metadata(&manifest).is_ok() {
+            fs::write(&manifest, "{").unwrap();
+        }
     }
     let store = Store::open(&data, Access::Write).unwrap();
     store.ingest(&[documents], &mut |_| Go::On).unwrap();
@@ -224,12 +229,34 @@ fn child_lives_until_it_is_killed() {
         .ingest_upload(UPLOAD, upload_text(read_generation(&home)).as_bytes())
         .unwrap();
     store.verify(true).unwrap();
+    reindex(&store, read_generation(&home));
     let (backup, restored) = (home.join("backup"), home.join("restored"));
     store.backup(&backup).unwrap();
     // An empty folder, as a person makes it.
     fs::create_dir_all(&restored).unwrap();
     Store::restore(&backup, &restored).unwrap();
     drop(Store::open(&restored, Access::Write).unwrap());
+}
+
+/// Passages of another length and vectors of another embedder than in the generation before.
+fn reindex(store: &Store, generation: usize) {
+    if store.embedder_in_force().unwrap().is_none() {
+        while store.embed_pending(&FIRST, 100).unwrap() > 0 {}
+    }
+    let (tokens, embedder) = if generation.is_multiple_of(2) {
+        (CutOptions::default().budget_tokens, &FIRST)
+    } else {
+        (60.0, &SECOND)
+    };
+    store.configure(ReadOptions {
+        cut: CutOptions {
+            budget_tokens: tokens,
+            ..CutOptions::default()
+        },
+        ..ReadOptions::default()
+    });
+    store.reindex(Some(embedder), &mut |_| Go::On).unwrap();
+    while store.embed_pending(embedder, 100).unwrap() > 0 {}
 }
 
 fn is_killed(status: ExitStatus) -> bool {

@@ -8,6 +8,7 @@ mod dense;
 mod keep;
 mod pages;
 mod queue;
+mod reindex;
 mod search;
 mod sync;
 mod validity;

@@ -61,6 +61,7 @@ async fn show(
     };
     values.insert("status_text", Value::from(status_text(&status, view.lang)));
     values.insert("status", value(&status));
+    values.insert("reindex_text", Value::from(reindex_text(&status, view.lang)));
     values.insert("script", Value::from(true));
     values.insert(
         "today",
@@ -84,6 +85,21 @@ async fn show(
 fn status_text(status: &StatusJson, lang: Lang) -> String {
     let text = &words(lang)[&format!("status_{}", status.generation)];
     text.replace("{n}", status.model.as_deref().unwrap_or_default())
+}
+
+/// How far a new index is, if one is being made.
+fn reindex_text(status: &StatusJson, lang: Lang) -> Option<String> {
+    const MINUTE_S: f64 = 60.0;
+    let progress = status.reindex.as_ref()?;
+    let words = words(lang);
+    let mut text = words[&format!("reindex_{}", progress.stage.as_str())]
+        .replace("{n}", &progress.done.to_string())
+        .replace("{of}", &progress.total.to_string());
+    if let Some(left_s) = progress.left_s {
+        let minutes = (left_s / MINUTE_S).ceil().max(1.0);
+        text.push_str(&words["reindex_left"].replace("{n}", &format!("{minutes:.0}")));
+    }
+    Some(words["status_reindex"].replace("{n}", &text))
 }
 
 /// `GET /`.

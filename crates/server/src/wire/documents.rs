@@ -6,7 +6,7 @@ use knowledge::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DateJson, SCHEMA, ValidityJson};
+use super::{DateJson, ReindexProgressJson, SCHEMA, ValidityJson};
 
 /// Which index answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -401,7 +401,7 @@ impl From<&SetAsideFile> for SetAsideJson {
 }
 
 /// What runs and what it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusJson {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -426,6 +426,9 @@ pub struct StatusJson {
     pub set_aside: Vec<SetAsideJson>,
     /// Why nothing can be written now, or null.
     pub read_only: Option<String>,
+    /// How far a new index is that is being made while the present one answers, or null.
+    #[serde(default)]
+    pub reindex: Option<ReindexProgressJson>,
 }
 
 impl StatusJson {
@@ -443,6 +446,7 @@ impl StatusJson {
             queued: status.queued,
             set_aside: status.set_aside.iter().map(SetAsideJson::from).collect(),
             read_only: status.read_only.clone(),
+            reindex: status.reindex.as_ref().map(ReindexProgressJson::from),
         }
     }
 }

@@ -8,6 +8,7 @@ mod documents;
 mod error;
 mod ingest;
 mod quality;
+mod reindex;
 mod router;
 mod validity;
 
@@ -28,6 +29,7 @@ pub use quality::{
     ContradictionJson, DoubledJson, FindingsJson, GapJson, NamedJson, QualityJson, QuoteJson, StaleJson,
     StalenessJson, UnreadableJson,
 };
+pub use reindex::{ReindexEventJson, ReindexJson, ReindexProgressJson, ReindexStageJson};
 pub use router::{LayerRoutingJson, RouterJson};
 pub use validity::{AsOfJson, DateJson, ValidityJson};
 
