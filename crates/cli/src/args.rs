@@ -285,6 +285,8 @@ pub(crate) struct ChatArgs {
     /// Answer by quoting alone, without the model
     #[arg(long)]
     pub(crate) extractive: bool,
+    #[command(flatten)]
+    pub(crate) as_of: AsOfArgs,
 }
 
 /// Arguments of `search`.
