@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 7;
+pub(crate) const SCHEMA_VERSION: i64 = 8;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -124,6 +124,12 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      );
      CREATE TABLE reindex_cut (document_id TEXT PRIMARY KEY, as_now INTEGER NOT NULL) WITHOUT ROWID;
      CREATE TABLE reindex_gone (seq INTEGER PRIMARY KEY, document_id TEXT NOT NULL);",
+    // Version 8: checksums of everything that is read back.
+    "ALTER TABLE documents ADD COLUMN stated_sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE page_words ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE failures ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE refusals ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE set_aside ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.
@@ -237,6 +243,11 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(fail)?;
     }
+    // What is damaged stays known to be: new checksums would hide it.
+    let mut damaged = Vec::new();
+    for summed in Summed::ALL {
+        damaged.push((summed, summed.damaged_before(&transaction).map_err(fail)?));
+    }
     let done = usize::try_from(version.unwrap_or(1) - 1).unwrap_or(0);
     for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step).map_err(fail)?;
@@ -244,8 +255,9 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     transaction
         .execute("UPDATE schema SET version = ?1", [SCHEMA_VERSION])
         .map_err(fail)?;
-    for table in Summed::ALL {
-        transaction.execute(&table.seal("true"), []).map_err(fail)?;
+    for (summed, rows) in damaged {
+        transaction.execute(&summed.seal("true"), []).map_err(fail)?;
+        summed.spoil(&transaction, &rows).map_err(fail)?;
     }
     pass(FailPoint::LayoutReady);
     transaction.commit().map_err(fail)

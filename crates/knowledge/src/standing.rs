@@ -26,7 +26,9 @@ impl Store {
         validity: &validity::Rules,
     ) -> Result<(), StoreError> {
         let mut moved: Vec<Moved> = Vec::new();
-        for known in self.catalog.standings()? {
+        // A damaged row stays as it is, for a new checksum would hide that; `verify` has it read again.
+        let known = self.catalog.standings()?.into_iter();
+        for known in known.filter(|known| known.is_intact) {
             let (audience, ruled) = match known.origin {
                 Origin::Upload => (
                     access.of_upload(&known.path_bytes),

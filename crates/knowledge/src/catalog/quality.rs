@@ -7,6 +7,7 @@ use super::standing::audience_row;
 use super::write::{to_json, unqueue};
 use super::{AudienceSet, Catalog, Origin, QueueEntry};
 use crate::access::Audience;
+use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::types::PageSpan;
 use crate::validity::{Date, Validity};
@@ -105,17 +106,19 @@ impl Catalog {
                     audience,
                     stdx::clock::unix_ms()
                 ],
-            )
-            .map(drop)
+            )?;
+            tx.execute(&Summed::Failures.seal("path_bytes = ?1"), [&entry.path_bytes])
+                .map(drop)
         })
     }
 
-    /// Files of these audiences that could not be read, by path.
+    /// Files of these audiences that could not be read, by path. A damaged row is left out: it may name the wrong readers.
     pub(crate) fn failures(&self, allowed: &AudienceSet) -> Result<Vec<FailureRow>, StoreError> {
         self.read("list the files that failed", |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT audience_id, origin, path_bytes, path, reason FROM failures ORDER BY path",
-            )?;
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT audience_id, origin, path_bytes, path, reason FROM failures f WHERE {} ORDER BY path",
+                Summed::Failures.is_intact("f")
+            ))?;
             let mut rows = query.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -146,11 +149,18 @@ impl Catalog {
                     .map(drop);
             };
             let audience = audience_row(tx, readers, Validity::default())?;
-            tx.execute(
-                "UPDATE failures SET audience_id = ?2 WHERE path_bytes = ?1 AND audience_id <> ?2",
+            let is_other = format!(
+                "path_bytes = ?1 AND audience_id <> ?2 AND {}",
+                Summed::Failures.is_intact("failures")
+            );
+            let n = tx.execute(
+                &format!("UPDATE failures SET audience_id = ?2 WHERE {is_other}"),
                 params![path_bytes, audience],
-            )
-            .map(drop)
+            )?;
+            if n > 0 {
+                tx.execute(&Summed::Failures.seal("path_bytes = ?1"), [path_bytes])?;
+            }
+            Ok(())
         })
     }
 
@@ -173,9 +183,11 @@ impl Catalog {
                 ],
             )?;
             let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+            let id = tx.last_insert_rowid();
+            tx.execute(&Summed::Refusals.seal("refusal_id = ?1"), [id])?;
             tx.execute(
                 "DELETE FROM refusals WHERE refusal_id <= ?1",
-                [tx.last_insert_rowid().saturating_sub(kept)],
+                [id.saturating_sub(kept)],
             )
             .map(drop)
         })
@@ -184,22 +196,28 @@ impl Catalog {
     /// Forgets every refused question, or only how they were worded.
     pub(crate) fn forget_refusals(&self, connection: &mut Connection, all: bool) -> Result<(), StoreError> {
         self.transact(connection, "forget refused questions", |tx| {
-            let sql = if all {
-                "DELETE FROM refusals"
-            } else {
-                "UPDATE refusals SET question = NULL WHERE question IS NOT NULL"
-            };
-            tx.execute(sql, []).map(drop)
+            if all {
+                return tx.execute("DELETE FROM refusals", []).map(drop);
+            }
+            // One that is damaged is forgotten whole: a new checksum would hide the damage.
+            let damaged = format!(
+                "DELETE FROM refusals WHERE NOT {}",
+                Summed::Refusals.is_intact("refusals")
+            );
+            tx.execute(&damaged, [])?;
+            tx.execute("UPDATE refusals SET question = NULL WHERE question IS NOT NULL", [])?;
+            tx.execute(&Summed::Refusals.seal("true"), []).map(drop)
         })
     }
 
-    /// Every refused question that is remembered, the oldest first.
+    /// Every refused question that is remembered, the oldest first, but for damaged ones.
     pub(crate) fn refusals(&self) -> Result<Vec<RefusalRow>, StoreError> {
         self.read("list the refused questions", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT day, groups, words, question, nearest FROM refusals ORDER BY refusal_id",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT day, groups, words, question, nearest FROM refusals r WHERE {} ORDER BY refusal_id",
+                    Summed::Refusals.is_intact("r")
+                ))?
                 .query_map([], |row| {
                     Ok(RefusalRow {
                         day: row.get::<_, String>(0)?.parse().ok(),

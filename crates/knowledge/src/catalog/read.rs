@@ -305,10 +305,11 @@ impl Catalog {
     ) -> Result<Option<PageWords>, StoreError> {
         self.read("read the places of words", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT width, height, words FROM page_words
-                     WHERE document_id = ?1 AND version = ?2 AND page = ?3",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT width, height, words FROM page_words w
+                     WHERE document_id = ?1 AND version = ?2 AND page = ?3 AND {}",
+                    Summed::PageWords.is_intact("w")
+                ))?
                 .query_row(params![id, version, page], |row| {
                     // Damaged places are no places: the text is what counts, and it stands elsewhere.
                     let words = boxes::unpack(page, row.get_ref(2)?.as_blob()?).unwrap_or_default();

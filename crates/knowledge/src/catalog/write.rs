@@ -217,6 +217,20 @@ impl Catalog {
         })
     }
 
+    /// Forgets damaged rows of what is only remembered: files that failed or were set aside, questions that were refused.
+    pub(crate) fn drop_damaged(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        self.transact(connection, "drop damaged rows", |tx| {
+            for summed in [Summed::Failures, Summed::Refusals, Summed::SetAside] {
+                let table = summed.table();
+                tx.execute(
+                    &format!("DELETE FROM {table} WHERE NOT {}", summed.is_intact(table)),
+                    [],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// Drops vectors that are damaged or belong to nothing; they are made again in time.
     pub(crate) fn drop_bad_vectors(&self, connection: &mut Connection) -> Result<(), StoreError> {
         self.transact(connection, "drop damaged vectors", |tx| {
@@ -319,7 +333,8 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             to_json(&standing.replaces)?,
         ],
     )?;
-    tx.execute(&Summed::Documents.seal("document_id = ?1"), [new.document_id])
+    tx.execute(&Summed::Documents.seal("document_id = ?1"), [new.document_id])?;
+    tx.execute(&Summed::Stated.seal("document_id = ?1"), [new.document_id])
         .map(drop)
 }
 
@@ -356,7 +371,8 @@ fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepar
         [new.document_id, new.version],
     )?;
     let mut insert = tx.prepare_cached(
-        "INSERT INTO page_words (document_id, version, page, width, height, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO page_words (document_id, version, page, width, height, words, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum(?1, ?2, ?3, ?4, ?5, ?6))",
     )?;
     for page in &prepared.page_words {
         let [width, height] = page.size;
