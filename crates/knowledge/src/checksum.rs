@@ -67,6 +67,8 @@ const SET_ASIDE: &[&str] = &[
     "last_ms",
 ];
 
+const INTAKE: &[&str] = &["intake_id", "name", "owner", "kept", "arrived", "bytes"];
+
 /// What carries a checksum: rows of a table, or a part of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Summed {
@@ -81,11 +83,12 @@ pub(crate) enum Summed {
     Failures,
     Refusals,
     SetAside,
+    Intake,
 }
 
 impl Summed {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Documents,
         Self::Stated,
         Self::Versions,
@@ -96,6 +99,7 @@ impl Summed {
         Self::Failures,
         Self::Refusals,
         Self::SetAside,
+        Self::Intake,
     ];
 
     /// The table's name, the column that holds the checksum, and those that it is of.
@@ -111,6 +115,7 @@ impl Summed {
             Self::Failures => ("failures", "sum", FAILURE),
             Self::Refusals => ("refusals", "sum", REFUSAL),
             Self::SetAside => ("set_aside", "sum", SET_ASIDE),
+            Self::Intake => ("intake", "sum", INTAKE),
         }
     }
 
@@ -167,8 +172,11 @@ impl Summed {
         rows.iter().try_for_each(|row| update.execute([row]).map(drop))
     }
 
+    /// What is only remembered, and may be forgotten.
+    pub(crate) const ONLY_REMEMBERED: [Self; 4] = [Self::Failures, Self::Refusals, Self::SetAside, Self::Intake];
+
     /// Tables whose rows have numbers of their own.
-    const HAVE_ROW_IDS: [Self; 8] = [
+    const HAVE_ROW_IDS: [Self; 9] = [
         Self::Documents,
         Self::Stated,
         Self::Versions,
@@ -177,6 +185,7 @@ impl Summed {
         Self::Vectors,
         Self::Failures,
         Self::Refusals,
+        Self::Intake,
     ];
 }
 

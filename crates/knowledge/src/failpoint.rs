@@ -28,6 +28,12 @@ fail_points! {
     UploadQueued,
     /// An upload is kept.
     UploadKept,
+    /// A file that arrived is recorded, and not yet in its place.
+    IntakeRecorded,
+    /// A file that arrived is in its place: it is accepted.
+    IntakePlaced,
+    /// An accepted file is taken in and forgotten.
+    IntakeForgotten,
     /// A file that cannot be read is off the queue.
     FileDequeued,
     /// A file whose bytes are the stored ones is off the queue.

@@ -140,15 +140,7 @@ impl Store {
     /// whatever keeps the store from writing.
     pub fn ingest_upload(&self, name: &str, bytes: &[u8]) -> Result<IngestReport, StoreError> {
         let watch = Stopwatch::start();
-        let name: String = name.nfc().collect();
-        let hidden = name.starts_with('.');
-        if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX
-        {
-            return Err(StoreError::BadUploadName {
-                name,
-                max: UPLOAD_NAME_BYTES_MAX,
-            });
-        }
+        let name = self.upload_name(name)?;
         let _one_at_a_time = held(&self.ingesting);
         let entry = QueueEntry {
             path_bytes: name.clone().into_bytes(),
@@ -178,6 +170,20 @@ impl Store {
         }
         run.report.s = watch.s();
         Ok(run.report)
+    }
+
+    /// A name among the uploads, if it can be one.
+    pub(crate) fn upload_name(&self, name: &str) -> Result<String, StoreError> {
+        let name: String = name.nfc().collect();
+        let hidden = name.starts_with('.');
+        if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX
+        {
+            return Err(StoreError::BadUploadName {
+                name,
+                max: UPLOAD_NAME_BYTES_MAX,
+            });
+        }
+        Ok(name)
     }
 
     /// Walks the paths, removes documents whose file is gone and queues files that may have changed.

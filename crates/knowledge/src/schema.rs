@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 8;
+pub(crate) const SCHEMA_VERSION: i64 = 9;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -130,6 +130,16 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
      ALTER TABLE failures ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE refusals ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE set_aside ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;",
+    // Version 9: files that were accepted and are not taken in yet.
+    "CREATE TABLE intake (
+         intake_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         name TEXT NOT NULL,
+         owner TEXT NOT NULL,
+         kept TEXT NOT NULL,
+         arrived TEXT NOT NULL,
+         bytes INTEGER NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0
+     );",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.

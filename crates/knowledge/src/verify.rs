@@ -197,6 +197,7 @@ fn check_sums(connection: &Connection, table: Summed, report: &mut VerifyReport)
         Summed::Failures => "NULL, 'the list of files that failed'",
         Summed::Refusals => "NULL, 'the list of refused questions'",
         Summed::SetAside => "NULL, 'the list of files set aside'",
+        Summed::Intake => "NULL, 'the list of accepted files'",
         _ => "t.document_id, (SELECT d.path FROM documents d WHERE d.document_id = t.document_id)",
     };
     let sql = format!("SELECT {whose} FROM {name} t WHERE NOT {}", table.is_intact("t"));
@@ -204,8 +205,7 @@ fn check_sums(connection: &Connection, table: Summed, report: &mut VerifyReport)
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         report.hurt.extend(row.get::<_, Option<String>>(0)?);
-        let is_only_remembered = [Summed::Failures, Summed::Refusals, Summed::SetAside].contains(&table);
-        report.n_remembered += usize::from(is_only_remembered);
+        report.n_remembered += usize::from(Summed::ONLY_REMEMBERED.contains(&table));
         let path: Option<String> = row.get(1)?;
         let path = path.unwrap_or_else(|| "no document".to_owned());
         report.fault(format!(

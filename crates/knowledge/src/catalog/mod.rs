@@ -3,6 +3,7 @@
 //! Not the word index, which can always be made again from here.
 
 mod aside;
+mod intake;
 mod quality;
 mod read;
 mod reindex;
@@ -20,6 +21,7 @@ use crate::checksum;
 use crate::error::StoreError;
 use crate::schema;
 
+pub(crate) use intake::IntakeRow;
 pub(crate) use quality::{RefusalRow, StreamedDocument};
 pub(crate) use read::{
     AudienceSet, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,

@@ -220,7 +220,7 @@ impl Catalog {
     /// Forgets damaged rows of what is only remembered: files that failed or were set aside, questions that were refused.
     pub(crate) fn drop_damaged(&self, connection: &mut Connection) -> Result<(), StoreError> {
         self.transact(connection, "drop damaged rows", |tx| {
-            for summed in [Summed::Failures, Summed::Refusals, Summed::SetAside] {
+            for summed in Summed::ONLY_REMEMBERED {
                 let table = summed.table();
                 tx.execute(
                     &format!("DELETE FROM {table} WHERE NOT {}", summed.is_intact(table)),

@@ -23,6 +23,8 @@ use crate::passage::CutOptions;
 const CHILD: &str = "HANOK_TEST_CHILD";
 const N_FILES: usize = 15;
 const UPLOAD: &str = "note.txt";
+/// A file that is handed over and taken in later.
+const HANDED: &str = "handed.txt";
 const KILLS: (usize, usize) = (6, 200);
 
 /// A house whose documents change from generation to generation, with what must then be in the store.
@@ -45,6 +47,29 @@ fn text(i: usize, generation: usize) -> String {
 
 fn upload_text(generation: usize) -> String {
     format!("canaryupx generation{generation}x")
+}
+
+fn handed_text(generation: usize) -> String {
+    format!("canaryhandx generation{generation}x")
+}
+
+/// What a server does before it says that a file is accepted.
+fn accept(store: &Store, generation: usize) -> crate::Accepted {
+    let arrived = store.arrivals().join(format!("arrived{generation}"));
+    fs::create_dir_all(store.arrivals()).unwrap();
+    fs::write(&arrived, handed_text(generation)).unwrap();
+    store.accept(&arrived, HANDED, HANDED, &Reader::anyone()).unwrap()
+}
+
+fn hand_over(store: &Store, generation: usize) {
+    let accepted = accept(store, generation);
+    ingest(store, &accepted.path);
+    store.forget_accepted(accepted.id).unwrap();
+}
+
+/// In which generation the child said last that a file is accepted.
+fn read_said(home: &Path) -> Option<usize> {
+    fs::read_to_string(home.join("said")).ok()?.parse().ok()
 }
 
 fn read_generation(home: &Path) -> usize {
@@ -126,6 +151,18 @@ impl Changing {
         store
             .ingest_upload(UPLOAD, upload_text(self.generation).as_bytes())
             .unwrap();
+        let accepted = store.accepted_before().unwrap();
+        if read_said(&self.home) == Some(self.generation) {
+            let is_in = |i: &crate::Accepted| fs::read_to_string(&i.path).unwrap() == handed_text(self.generation);
+            let hits = find(&store, "canaryhandx");
+            let is_taken_in = hits.iter().any(|hit| hit.text == handed_text(self.generation));
+            assert!(is_taken_in || accepted.iter().any(is_in), "what was accepted is lost");
+        }
+        for accepted in accepted {
+            ingest(&store, &accepted.path);
+            store.forget_accepted(accepted.id).unwrap();
+        }
+        hand_over(&store, self.generation);
         self.check(&store);
         drop(store);
         self.check(&Store::open(&self.house.data, Access::Read).unwrap());
@@ -139,7 +176,7 @@ impl Changing {
         assert_eq!(seen(store).status().unwrap().queued, 0);
         assert!(store.catalog.marks().unwrap().is_empty());
         let expected = (0..N_FILES).filter(|i| exists(*i, self.generation));
-        let n_expected = expected.clone().count() + 2;
+        let n_expected = expected.clone().count() + 3;
         assert_eq!(seen(store).documents().unwrap().len(), n_expected);
         for i in 0..N_FILES {
             let hits = find(store, &format!("canary{i}x"));
@@ -154,6 +191,11 @@ impl Changing {
             assert_eq!(document.text.trim(), whole.trim());
         }
         assert_eq!(names(&find(store, "canarysamex")), ["same.txt"]);
+        let hits = find(store, "canaryhandx");
+        assert_eq!(names(&hits), [HANDED]);
+        assert_eq!(hits[0].text, handed_text(self.generation));
+        assert!(store.catalog.intakes().unwrap().is_empty());
+        assert!(fs::read_dir(store.arrivals()).unwrap().is_empty());
         let hits = find(store, "canaryupx");
         assert_eq!(names(&hits), [UPLOAD]);
         assert_eq!(hits[0].text, upload_text(self.generation));
@@ -161,7 +203,7 @@ impl Changing {
         let allowed = store.view(&Reader::of([group])).unwrap().documents().unwrap();
         assert_eq!(allowed.len(), n_expected);
         let others = store.view(&Reader::of(["nobody"])).unwrap().documents().unwrap();
-        assert_eq!(others.len(), 2);
+        assert_eq!(others.len(), 3);
     }
 
     /// A backup and a restored store are whole, or not there.
@@ -228,6 +270,11 @@ fn child_lives_until_it_is_killed() {
     store
         .ingest_upload(UPLOAD, upload_text(read_generation(&home)).as_bytes())
         .unwrap();
+    let generation = read_generation(&home);
+    let accepted = accept(&store, generation);
+    fs::write(home.join("said"), generation.to_string()).unwrap();
+    ingest(&store, &accepted.path);
+    store.forget_accepted(accepted.id).unwrap();
     store.verify(true).unwrap();
     reindex(&store, read_generation(&home));
     let (backup, restored) = (home.join("backup"), home.join("restored"));

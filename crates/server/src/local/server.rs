@@ -316,6 +316,7 @@ async fn ingested(
         bytes: 0,
         paths,
         retry,
+        accepted: None,
     };
     let job = app.jobs.submit(rights, order, Some(sender));
     job.ok_or_else(ApiError::queue_full)?;
