@@ -34,6 +34,8 @@ fail_points! {
     IntakePlaced,
     /// An accepted file is taken in and forgotten.
     IntakeForgotten,
+    /// A document has followed its file to another place.
+    DocumentMoved,
     /// A file that cannot be read is off the queue.
     FileDequeued,
     /// A file whose bytes are the stored ones is off the queue.

@@ -21,6 +21,7 @@ mod intake;
 mod keep;
 mod lexical;
 pub mod mirror;
+mod moved;
 pub mod passage;
 mod picture;
 mod prepare;

@@ -258,12 +258,16 @@ impl Store {
         Ok(n)
     }
 
-    /// The id of the document of a file.
+    /// The id of the document of a file; `None` if there is none.
     ///
     /// # Errors
-    /// When the file cannot be found.
-    pub fn file_id(path: &Path) -> Result<String, StoreError> {
-        Ok(id_of_file(fs::canonicalize(path)?.as_os_str().as_bytes()))
+    /// When the database cannot be read.
+    pub fn id_at(&self, path: &Path) -> Result<Option<String>, StoreError> {
+        let Ok(path) = fs::canonicalize(path) else {
+            return Ok(None);
+        };
+        let known = self.catalog.by_path(path.as_os_str().as_bytes())?;
+        Ok(known.map(|known| known.document_id))
     }
 
     /// The id of the document of an upload.

@@ -188,6 +188,8 @@ pub struct IngestReport {
     pub unchanged: usize,
     /// Documents whose file is gone from an ingested folder.
     pub removed: usize,
+    /// Documents whose file was moved; they keep their ids.
+    pub moved: usize,
     /// Files that could not be read.
     pub failed: Vec<FailedFile>,
     /// What should be looked at though nothing failed, one sentence each.

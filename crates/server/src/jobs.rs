@@ -410,11 +410,12 @@ impl Worker {
         match self.assistant.store().follow(changes, rest, &mut on_event) {
             Ok(followed) => {
                 let report = &followed.report;
-                if report.added + report.changed + report.removed > 0 {
+                if report.added + report.changed + report.removed + report.moved > 0 {
                     tracing::info!(
                         added = report.added,
                         changed = report.changed,
                         removed = report.removed,
+                        moved = report.moved,
                         "watched folders changed"
                     );
                     self.vectors_pending = self.assistant.embedder().is_some();
@@ -555,7 +556,7 @@ impl Worker {
 
 /// Why nothing came of an ingest, if nothing did.
 fn failure(report: &IngestReport) -> Option<String> {
-    let taken = report.added + report.changed + report.unchanged;
+    let taken = report.added + report.changed + report.unchanged + report.moved;
     match report.failed.as_slice() {
         [] => None,
         [only] if taken == 0 => Some(only.reason.clone()),

@@ -11,7 +11,7 @@ use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
-use knowledge::{Reader, Store};
+use knowledge::Reader;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -204,10 +204,10 @@ fn place(app: &App, reader: &Reader, file: Arrived) -> Result<JobJson, ApiError>
 
 /// Whether a document lies there that the reader may not see.
 fn is_hidden(app: &App, reader: &Reader, path: &Path) -> Result<bool, ApiError> {
-    let Ok(id) = Store::file_id(path) else {
+    let store = app.assistant.store();
+    let Some(id) = store.id_at(path)? else {
         return Ok(false);
     };
-    let store = app.assistant.store();
     let exists = |reader: &Reader| store.view(reader).and_then(|view| view.document(&id, None));
     Ok(exists(&Reader::keeper())?.is_some() && exists(reader)?.is_none())
 }

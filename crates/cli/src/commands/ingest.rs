@@ -135,7 +135,7 @@ fn finish(report: &IngestJson, json: bool) -> Result<Code> {
     } else {
         print::line(&sentence(report))?;
     }
-    let taken = report.added + report.changed + report.unchanged + report.removed;
+    let taken = report.added + report.changed + report.unchanged + report.removed + report.moved;
     Ok(if taken == 0 && !report.failed.is_empty() {
         Code::Misuse
     } else {
@@ -150,6 +150,9 @@ pub(crate) fn sentence(report: &IngestJson) -> String {
         format!("{} changed", report.changed),
         format!("{} unchanged", report.unchanged),
     ];
+    if report.moved > 0 {
+        parts.push(format!("{} moved", report.moved));
+    }
     if report.removed > 0 {
         parts.push(format!("{} removed", report.removed));
     }

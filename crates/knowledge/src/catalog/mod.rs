@@ -4,6 +4,7 @@
 
 mod aside;
 mod intake;
+mod moved;
 mod quality;
 mod read;
 mod reindex;
@@ -22,6 +23,7 @@ use crate::error::StoreError;
 use crate::schema;
 
 pub(crate) use intake::IntakeRow;
+pub(crate) use moved::{Gone, MovedTo};
 pub(crate) use quality::{RefusalRow, StreamedDocument};
 pub(crate) use read::{
     AudienceSet, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,

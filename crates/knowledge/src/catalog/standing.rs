@@ -105,7 +105,7 @@ impl Catalog {
 }
 
 /// Whether other readers or other days follow.
-fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
+pub(super) fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
     let standing = &moved.standing;
     let row = audience_row(tx, &standing.audience, standing.validity)?;
     let before: Option<i64> = tx

@@ -49,6 +49,10 @@ fn upload_text(generation: usize) -> String {
     format!("canaryupx generation{generation}x")
 }
 
+fn wanderer(generation: usize) -> String {
+    format!("wander{}.txt", generation % 2)
+}
+
 fn handed_text(generation: usize) -> String {
     format!("canaryhandx generation{generation}x")
 }
@@ -103,6 +107,13 @@ impl Changing {
             }
         }
         self.house.write("same.txt", "canarysamex always the same");
+        // One file goes to and fro.
+        let place = |generation: usize| self.house.documents.join(wanderer(generation));
+        if let Some(before) = self.generation.checked_sub(1) {
+            fs::rename(place(before), place(self.generation)).unwrap();
+        } else {
+            self.house.write(&wanderer(0), "canarywanderx is on its way");
+        }
         fs::write(
             self.house.documents.join("noise.bin"),
             [0, 159, 146, 150, 255, 0, 7],
@@ -176,7 +187,7 @@ impl Changing {
         assert_eq!(seen(store).status().unwrap().queued, 0);
         assert!(store.catalog.marks().unwrap().is_empty());
         let expected = (0..N_FILES).filter(|i| exists(*i, self.generation));
-        let n_expected = expected.clone().count() + 3;
+        let n_expected = expected.clone().count() + 4;
         assert_eq!(seen(store).documents().unwrap().len(), n_expected);
         for i in 0..N_FILES {
             let hits = find(store, &format!("canary{i}x"));
@@ -191,6 +202,14 @@ impl Changing {
             assert_eq!(document.text.trim(), whole.trim());
         }
         assert_eq!(names(&find(store, "canarysamex")), ["same.txt"]);
+        let hits = find(store, "canarywanderx");
+        assert_eq!(names(&hits), [wanderer(self.generation)]);
+        let known = self.home.join("wanderer");
+        if fs::metadata(&known).is_err() {
+            fs::write(&known, &hits[0].document_id).unwrap();
+        }
+        let id = fs::read_to_string(known).unwrap();
+        assert_eq!(hits[0].document_id, id, "a file that was moved keeps its id");
         let hits = find(store, "canaryhandx");
         assert_eq!(names(&hits), [HANDED]);
         assert_eq!(hits[0].text, handed_text(self.generation));
@@ -203,7 +222,7 @@ impl Changing {
         let allowed = store.view(&Reader::of([group])).unwrap().documents().unwrap();
         assert_eq!(allowed.len(), n_expected);
         let others = store.view(&Reader::of(["nobody"])).unwrap().documents().unwrap();
-        assert_eq!(others.len(), 3);
+        assert_eq!(others.len(), 4);
     }
 
     /// A backup and a restored store are whole, or not there.

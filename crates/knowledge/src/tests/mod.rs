@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod dense;
 mod keep;
+mod moved;
 mod pages;
 mod queue;
 mod reindex;
