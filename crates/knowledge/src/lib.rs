@@ -41,6 +41,7 @@ mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+mod unread;
 pub mod validity;
 mod varint;
 mod verify;
@@ -64,6 +65,7 @@ pub use types::{
     Go, Hit, IngestEvent, IngestReport, PageSpan, Place, ReindexNeed, ReindexProgress, ReindexReport,
     ReindexStage, SearchMode, SetAsideFile, Stage, StoreStatus,
 };
+pub use unread::Unread;
 pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;
 pub use view::{Neighbours, View};

@@ -29,6 +29,16 @@ pub(crate) struct StreamedDocument {
     pub(crate) pages: Vec<PageSpan>,
 }
 
+/// A document with its pages.
+pub(crate) struct Paged {
+    pub(crate) document_id: String,
+    pub(crate) origin: Origin,
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) n_pages: Option<u32>,
+    pub(crate) pages: Vec<PageSpan>,
+}
+
 /// A file that could not be read.
 pub(crate) struct FailureRow {
     pub(crate) origin: Origin,
@@ -80,6 +90,33 @@ impl Catalog {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The pages of documents of one format and these audiences.
+    pub(crate) fn paged(&self, format: &str, allowed: &AudienceSet) -> Result<Vec<Paged>, StoreError> {
+        self.read("read the pages of documents", |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT d.audience_id, d.document_id, d.origin, d.path_bytes, d.path, d.n_pages, v.pages
+                 FROM documents d JOIN versions v ON v.document_id = d.document_id AND v.version = d.version
+                 WHERE d.format = ?1",
+            )?;
+            let mut rows = query.query([format])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if allowed.has(audience(row, 0)?) {
+                    let pages: Vec<(u32, usize, usize)> = json(row, 6)?;
+                    found.push(Paged {
+                        document_id: row.get(1)?,
+                        origin: Origin::from_name(&row.get::<_, String>(2)?),
+                        path_bytes: row.get(3)?,
+                        path: row.get(4)?,
+                        n_pages: row.get(5)?,
+                        pages: spans(pages),
+                    });
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -245,10 +282,14 @@ fn streamed(row: &Row<'_>) -> rusqlite::Result<StreamedDocument> {
         ingested_ms: row.get(7)?,
         validity: validity(row, 8)?,
         owner: row.get(10)?,
-        pages: pages
-            .into_iter()
-            .map(|(page, start, end)| PageSpan { page, start, end })
-            .collect(),
+        pages: spans(pages),
         text: row.get(12)?,
     })
+}
+
+fn spans(pages: Vec<(u32, usize, usize)>) -> Vec<PageSpan> {
+    pages
+        .into_iter()
+        .map(|(page, start, end)| PageSpan { page, start, end })
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use knowledge::{
     DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, SetAsideFile, StoreStatus,
-    Suggestion,
+    Suggestion, Unread,
 };
 use serde::{Deserialize, Serialize};
 
@@ -396,6 +396,33 @@ impl From<&SetAsideFile> for SetAsideJson {
             reason: file.reason.clone(),
             tries: file.tries,
             last_ms: file.last_ms,
+        }
+    }
+}
+
+/// A file that was not read, or not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadJson {
+    /// Its path, or the upload's name.
+    pub path: String,
+    /// Its document, where only pages lack text; else null.
+    pub document_id: Option<String>,
+    /// What is wrong and what to do; empty where only pages lack text.
+    pub reason: String,
+    /// It is not tried again before it changes, or somebody says so.
+    pub set_aside: bool,
+    /// Pages without text, which need OCR; 1-based.
+    pub pages: Vec<u32>,
+}
+
+impl From<&Unread> for UnreadJson {
+    fn from(unread: &Unread) -> Self {
+        Self {
+            path: unread.path.clone(),
+            document_id: unread.document_id.clone(),
+            reason: unread.reason.clone(),
+            set_aside: unread.set_aside,
+            pages: unread.pages.clone(),
         }
     }
 }
