@@ -137,7 +137,17 @@ impl Store {
         })
     }
 
-    /// Rules that concern no document and no file that failed: most likely their path is misspelt.
+    /// What is said of rules that concern no document and no file that failed, one sentence each: most likely their path is
+    /// misspelt, so that what they are meant for is open to everyone.
+    ///
+    /// # Errors
+    /// When the rules or the database cannot be read.
+    pub fn rules_of_nothing(&self) -> Result<Vec<String>, StoreError> {
+        let (access, validity) = (access::Rules::load(&self.dir)?, validity::Rules::load(&self.dir)?);
+        self.idle_rules(&access, &validity)
+    }
+
+    /// See [`Store::rules_of_nothing`].
     pub(crate) fn idle_rules(
         &self,
         access: &access::Rules,

@@ -124,8 +124,10 @@ impl Store {
         }
         let rules = [access::RULES_FILE, validity::RULES_FILE]
             .map(|name| fs::metadata(self.dir.join(name)).map(|m| stat_of(&m)).ok());
+        let mut rules_changed = false;
         if plan.access_changed || rules != *held(&self.rules_seen) {
             self.refresh_standings(&mut run.rules, &run.validity)?;
+            rules_changed = rules != *held(&self.rules_seen);
             *held(&self.rules_seen) = rules;
         }
         let Plan {
@@ -150,6 +152,9 @@ impl Store {
         self.carry_out(&entries, gone, &mut run)?;
         run.report.failed = std::mem::take(&mut walk.failed);
         self.drain(&mut run)?;
+        if rules_changed {
+            run.report.warnings = self.idle_rules(&run.rules, &run.validity)?;
+        }
         Ok(Followed {
             report: run.end(&watch),
             unsettled,

@@ -423,6 +423,9 @@ impl Worker {
                 for failed in &report.failed {
                     tracing::warn!("not taken in: `{}`: {}", failed.path, failed.reason);
                 }
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
+                }
                 // Nobody waits any more when the watch has ended.
                 let _ = answer.send(followed);
             }
@@ -477,6 +480,9 @@ impl Worker {
     fn finish(&self, work: &Job, result: Result<IngestReport, StoreError>) {
         let end = match result {
             Ok(report) => {
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
+                }
                 let reason = failure(&report);
                 self.inner.update(work.id, |job| {
                     job.state = if reason.is_some() {
