@@ -36,12 +36,7 @@ pub(crate) fn ask(
     if let Some(cause) = run.refusal_before_search(&status, &subject)? {
         return Ok(run.refuse(&cause, Vec::new(), Vec::new()));
     }
-    let hits = view.search(
-        &subject.query,
-        HITS_MAX,
-        SearchMode::Hybrid,
-        assistant.embedder().map(|e| &**e),
-    )?;
+    let hits = assistant.search(&view, &subject.query, HITS_MAX, SearchMode::Hybrid)?;
     run.retrieved(hits.len())?;
     let mut evidence = run.gate(&status, &subject, hits)?;
     if evidence.verdict == Verdict::NotEnough {

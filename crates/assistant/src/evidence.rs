@@ -23,7 +23,7 @@ const PARTIAL_MIN: f64 = 0.5;
 /// What a Hangul word is worth whose syllable pairs are all there, but not in one piece.
 const SCATTERED_SHARE: f64 = 0.8;
 /// A word counts as matched from this degree on.
-const MATCHED_MIN: f64 = 0.5;
+pub(crate) const MATCHED_MIN: f64 = 0.5;
 /// A passage this much below the best one may still be quoted beside it.
 pub(crate) const MATCHED_ENOUGH: f64 = 0.25;
 /// Between "just enough" and this much more coverage the answer is only partial.

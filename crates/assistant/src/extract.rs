@@ -39,10 +39,18 @@ pub(crate) fn choose(evidence: &Evidence, sentences: &[SourceSentence]) -> Vec<s
     runs
 }
 
-/// A quote from another passage must come from one that covers the question about as well.
+/// A quote from another passage must come from one that covers the question about as well. Another row of a table must
+/// name everything that the best one names of the question: else it is about something else.
 fn worth_quoting(evidence: &Evidence, sentences: &[SourceSentence], index: usize, best: usize) -> bool {
     let coverage = |i: usize| evidence.candidates[sentences[i].candidate].coverage;
-    index == best || coverage(index) + MATCHED_ENOUGH >= coverage(best)
+    let (other, first) = (&sentences[index], &sentences[best]);
+    let names_as_much = other
+        .names
+        .iter()
+        .zip(&first.names)
+        .all(|(other, first)| *other || !first);
+    let is_about_it = !(other.is_row && first.is_row) || names_as_much;
+    index == best || is_about_it && coverage(index) + MATCHED_ENOUGH >= coverage(best)
 }
 
 fn repeats(sentences: &[SourceSentence], runs: &[std::ops::Range<usize>], index: usize) -> bool {
@@ -63,7 +71,8 @@ fn grow(
     let mut chars = sentences[index].text.chars().count();
     while let Some(next) = sentences.get(end) {
         let last = &sentences[end - 1];
-        let open = last.introduces || last.text.trim_end().ends_with([':', '：']) || chars < SHORT_CHARS;
+        let is_short = chars < SHORT_CHARS && !last.is_row;
+        let open = last.introduces || last.text.trim_end().ends_with([':', '：']) || is_short;
         let fits = chars + next.text.chars().count() <= RUN_CHARS_MAX;
         let free = next.candidate == sentences[index].candidate
             && end - index < SENTENCES_MAX

@@ -16,7 +16,7 @@ mod words;
 use std::sync::Arc;
 
 use engine::Engine;
-use knowledge::{AsOf, Embed, Reader, Store, Validity};
+use knowledge::{AsOf, Embed, Hit, Reader, SearchMode, Store, StoreError, Validity, View};
 use thiserror::Error;
 
 pub use language::Language;
@@ -222,6 +222,8 @@ pub struct Assistant {
     store: Arc<Store>,
     engine: Option<Engine>,
     embedder: Option<Arc<dyn Embed>>,
+    /// Takes the embedder's place as soon as there are vectors of it.
+    next_embedder: Option<Arc<dyn Embed>>,
 }
 
 impl Assistant {
@@ -231,7 +233,14 @@ impl Assistant {
             store,
             engine,
             embedder,
+            next_embedder: None,
         }
+    }
+
+    /// With an embedder whose vectors are yet to be made: until then the other one, if there is one, finds.
+    pub fn with_next_embedder(mut self, next: Option<Arc<dyn Embed>>) -> Self {
+        self.next_embedder = next;
+        self
     }
 
     /// Its documents.
@@ -244,9 +253,36 @@ impl Assistant {
         self.engine.as_ref()
     }
 
-    /// Its embedder.
+    /// The embedder that finds: whose vectors the documents have.
     pub fn embedder(&self) -> Option<&Arc<dyn Embed>> {
-        self.embedder.as_ref()
+        let next = self.next_embedder.as_ref();
+        let has_taken_over = next.filter(|next| self.store.check_embedder(next.as_ref()).is_ok());
+        has_taken_over.or(self.embedder.as_ref())
+    }
+
+    /// The embedder that is to find, whosever vectors the documents have.
+    pub fn wanted_embedder(&self) -> Option<&Arc<dyn Embed>> {
+        self.next_embedder.as_ref().or(self.embedder.as_ref())
+    }
+
+    /// Searches what `view` shows, by the embedder whose vectors the documents have at that moment.
+    ///
+    /// # Errors
+    /// As for [`View::search`].
+    pub fn search(
+        &self,
+        view: &View<'_>,
+        question: &str,
+        k: usize,
+        mode: SearchMode,
+    ) -> Result<Vec<Hit>, StoreError> {
+        match view.search(question, k, mode, self.embedder().map(AsRef::as_ref)) {
+            // Another one's vectors took their place in this very moment.
+            Err(StoreError::OtherEmbedder { .. }) => {
+                view.search(question, k, mode, self.embedder().map(AsRef::as_ref))
+            }
+            other => other,
+        }
     }
 
     /// Answers. `on_event` sees each verified sentence as soon as it stands and may say that nobody listens any more.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use knowledge::{View, sentence};
 
 use crate::Citation;
-use crate::evidence::{Candidate, Evidence, Haystack, weighted_share};
+use crate::evidence::{Candidate, Evidence, Haystack, MATCHED_MIN, weighted_share};
 use crate::words::Asks;
 
 /// A heading above a sentence speaks for it, but less than its own words do.
@@ -17,6 +17,9 @@ const NUMBER_BONUS: f64 = 0.1;
 const NO_NUMBER_FACTOR: f64 = 0.8;
 /// Headings and questions introduce an answer; they are not one.
 const NOT_AN_ANSWER_FACTOR: f64 = 0.4;
+
+/// Between the cells of a row.
+const CELL_GAP: &str = " | ";
 
 /// A sentence of a found passage.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub(crate) struct SourceSentence {
     pub(crate) score: f64,
     /// A heading or a question.
     pub(crate) introduces: bool,
+    /// A row of a table: it says what it says without those beside it.
+    pub(crate) is_row: bool,
+    /// Which words of the question stand in it.
+    pub(crate) names: Vec<bool>,
 }
 
 /// Splits the passages worth quoting into sentences and scores each.
@@ -59,6 +66,8 @@ fn split(view: &View<'_>, index: usize, candidate: &Candidate, all: &mut Vec<Sou
             candidate: index,
             span: candidate.hit.start + range.start..candidate.hit.start + range.end,
             haystack: Haystack::of(view, &text),
+            is_row: text.contains(CELL_GAP),
+            names: Vec::new(),
             text,
             score: 0.0,
             introduces,
@@ -101,13 +110,14 @@ fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evi
             .iter()
             .map(|s| sentence.haystack.contains(s))
             .collect();
+        let previous_share = if sentence.is_row { 0.0 } else { PREVIOUS_SHARE };
         let degrees: Vec<f64> = own
             .iter()
             .zip(&evidence.sought)
             .zip(&previous)
             .map(|((own, sought), before)| {
                 own.max(CONTEXT_SHARE * candidate.context.contains(sought))
-                    .max(PREVIOUS_SHARE * before)
+                    .max(previous_share * before)
             })
             .collect();
         let mut score = weighted_share(&evidence.sought, &degrees);
@@ -127,6 +137,7 @@ fn score(sentences: &mut [SourceSentence], candidate: &Candidate, evidence: &Evi
         }
         // A passage that leaves the question's subject out cannot lend its sentences more weight than it has.
         sentence.score = score * (0.5 + 0.5 * candidate.coverage);
+        sentence.names = own.iter().map(|degree| *degree >= MATCHED_MIN).collect();
         previous = own;
     }
 }

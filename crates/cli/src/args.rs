@@ -234,6 +234,16 @@ pub(crate) struct VerifyArgs {
 pub(crate) enum KnowledgeCommand {
     /// What is out of date, doubled, contradictory, unreadable or without an owner, and what is asked for in vain
     Quality(QualityArgs),
+    /// Make the index anew where another analyser, cutter or embedding model made it; the present one answers meanwhile
+    Reindex(ReindexArgs),
+}
+
+/// Arguments of `knowledge reindex`.
+#[derive(Debug, Args)]
+pub(crate) struct ReindexArgs {
+    /// Only say what would be made anew, and the disk that it takes
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Arguments of `knowledge quality`.
@@ -275,6 +285,8 @@ pub(crate) struct ChatArgs {
     /// Answer by quoting alone, without the model
     #[arg(long)]
     pub(crate) extractive: bool,
+    #[command(flatten)]
+    pub(crate) as_of: AsOfArgs,
 }
 
 /// Arguments of `search`.

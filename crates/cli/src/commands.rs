@@ -15,6 +15,7 @@ pub(crate) mod keep;
 pub(crate) mod pull;
 pub(crate) mod quality;
 pub(crate) mod read;
+pub(crate) mod reindex;
 pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod sync;

@@ -1,5 +1,6 @@
 //! The text encoder as the documents' embedder: prefixes as E5 was trained with (Wang et al. 2024, section 4).
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use knowledge::{Embed, EmbedKind, EmbedderId};
@@ -8,12 +9,13 @@ use model::TextEncoder;
 /// A text encoder that tells questions from passages.
 pub(crate) struct Embedder {
     encoder: Arc<TextEncoder>,
+    path: PathBuf,
 }
 
 impl Embedder {
-    /// Wraps an encoder.
-    pub(crate) fn new(encoder: Arc<TextEncoder>) -> Self {
-        Self { encoder }
+    /// Wraps an encoder that was loaded from `path`.
+    pub(crate) fn new(encoder: Arc<TextEncoder>, path: PathBuf) -> Self {
+        Self { encoder, path }
     }
 }
 
@@ -34,5 +36,9 @@ impl Embed for Embedder {
         let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
         let borrowed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
         self.encoder.encode(&borrowed)
+    }
+
+    fn source(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
     }
 }

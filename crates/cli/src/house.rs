@@ -71,7 +71,7 @@ impl House {
                 };
                 let outcome = client.call(call, reader.to_stated(), &mut |line| match line {
                     EventLine::Ask(event) => on_event(event),
-                    EventLine::Ingest(_) => Wanted::Yes,
+                    EventLine::Ingest(_) | EventLine::Reindex(_) => Wanted::Yes,
                 });
                 match outcome.map_err(refused)? {
                     Outcome::Ask(answer) => Ok(*answer),
@@ -123,6 +123,7 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
         Outcome::Documents(_) => "a list",
         Outcome::Remove(_) => "a removal",
         Outcome::Forget(_) => "a folder",
+        Outcome::Reindex(_) => "a new index",
         Outcome::Status(_) => "a status",
     };
     Failure::environment(format!(
@@ -220,6 +221,9 @@ pub(crate) fn assistant(settings: &Settings, store: Arc<Store>, extractive: bool
         engine_or_quotes(settings)?
     };
     let embedder = embedder.and_then(finish_embedder);
+    if let Some(embedder) = &embedder {
+        store.check_embedder(embedder.as_ref()).map_err(not_stored)?;
+    }
     Ok(Assistant::new(store, engine, embedder))
 }
 
@@ -325,7 +329,7 @@ fn start_embedder(settings: &Settings) -> Result<Option<Loading>> {
     let loading = std::thread::Builder::new()
         .name("embedder".into())
         .spawn(move || match TextEncoder::load(&path, threads) {
-            Ok(encoder) => Some(Arc::new(Embedder::new(encoder)) as Arc<dyn Embed>),
+            Ok(encoder) => Some(Arc::new(Embedder::new(encoder, path)) as Arc<dyn Embed>),
             Err(error) => {
                 print::stderr_line(&format!(
                     "note: the embedding model cannot be used ({}); searching by words alone",
@@ -344,4 +348,48 @@ fn finish_embedder(loading: Loading) -> Option<Arc<dyn Embed>> {
 /// The embedder, if there is one that can be used.
 pub(crate) fn embedder(settings: &Settings) -> Result<Option<Arc<dyn Embed>>> {
     Ok(start_embedder(settings)?.and_then(finish_embedder))
+}
+
+/// Who finds with vectors in a server, and who is to once there are vectors of it: the configured embedder, or beside it the
+/// one that made the present vectors, if it is still where it was.
+pub(crate) struct Embedders {
+    /// Finds now.
+    pub(crate) present: Option<Arc<dyn Embed>>,
+    /// Is to find.
+    pub(crate) next: Option<Arc<dyn Embed>>,
+}
+
+impl Embedders {
+    /// Those of a store.
+    pub(crate) fn of(settings: &Settings, store: &Store) -> Result<Self> {
+        let configured = embedder(settings)?;
+        let in_force = store.embedder_in_force().map_err(not_stored)?;
+        let (Some(configured), Some((id, source))) = (&configured, in_force) else {
+            return Ok(Self {
+                present: configured,
+                next: None,
+            });
+        };
+        if store.check_embedder(configured.as_ref()).is_ok() {
+            return Ok(Self {
+                present: Some(Arc::clone(configured)),
+                next: None,
+            });
+        }
+        let before = TextEncoder::load(&source, settings.threads)
+            .ok()
+            .filter(|encoder| encoder.sha256() == id.sha256 && encoder.dim() == id.dim);
+        tracing::info!(
+            present = id.name,
+            "another embedding model is configured: vectors are made anew in the background, and until they are there {}",
+            match before {
+                Some(_) => "the present ones answer",
+                None => "words alone answer, for the model that made the present ones is gone",
+            }
+        );
+        Ok(Self {
+            present: before.map(|encoder| Arc::new(Embedder::new(encoder, source)) as Arc<dyn Embed>),
+            next: Some(Arc::clone(configured)),
+        })
+    }
 }

@@ -98,6 +98,9 @@ fn run(cli: Cli) -> Result<Code> {
         Command::Knowledge(KnowledgeCommand::Quality(args)) => {
             return commands::quality::run(&args, &settings, json);
         }
+        Command::Knowledge(KnowledgeCommand::Reindex(args)) => {
+            return commands::reindex::run(&args, &settings, json);
+        }
         Command::Doctor => return commands::doctor::run(&settings, json),
         Command::Pull(args) => commands::pull::run(&args, &settings, json)?,
         Command::Chat(args) => commands::chat::run(&args, &settings, json)?,

@@ -10,7 +10,6 @@ use stdx::fs;
 use stdx::hash::sha256_hex;
 
 use crate::catalog::{Stat, StoredDocument};
-use crate::passage::CUTTER_VERSION;
 use crate::prepare::{Prepared, ReadOptions, prepare};
 use crate::read::load;
 use crate::walk::stat_of;
@@ -81,7 +80,7 @@ pub(crate) fn read_whole(path: &Path, known: &Known<'_>, options: &ReadOptions) 
         }
         let is_stored = known
             .document
-            .is_some_and(|known| known.version == version && is_cut_as_now(known));
+            .is_some_and(|known| known.version == version && known.cutter == options.cut.cutter());
         let prepared = if is_stored {
             None
         } else {
@@ -126,11 +125,6 @@ pub(crate) fn set_aside(reason: &str) -> String {
         "set aside after {DEATHS_MAX} attempts: {reason}; it is tried again when it changes, or with \
          `hanok ingest --retry`"
     )
-}
-
-/// Whether a document's passages are the ones that would be cut now.
-fn is_cut_as_now(known: &StoredDocument) -> bool {
-    known.cutter == i64::from(CUTTER_VERSION)
 }
 
 fn stat(path: &Path) -> Result<Stat, Failure> {

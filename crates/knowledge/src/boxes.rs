@@ -11,6 +11,7 @@ use flate2::write::DeflateEncoder;
 
 use crate::read::WordBox;
 use crate::text::WordSpan;
+use crate::varint::{put, take};
 
 /// Quarter points: the unit of [`WordBox`].
 const STEPS: f32 = 4.0;
@@ -212,28 +213,6 @@ fn zigzag(from: u16, to: u16) -> u64 {
 fn unzigzag(from: u16, step: u64) -> Option<u16> {
     let step = (step >> 1).cast_signed() ^ -(step & 1).cast_signed();
     u16::try_from(i64::from(from).checked_add(step)?).ok()
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

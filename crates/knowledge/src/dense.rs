@@ -73,6 +73,8 @@ pub(crate) struct Dense {
     watermark: i64,
     /// The catalog's count of removals when vectors were last let go.
     removals: i64,
+    /// How often a new index had taken the old one's place: what was read before is not of this one.
+    generation: i64,
     /// The catalog's count of changed audiences when they were last looked up.
     audience_changes: i64,
     /// A connection of its own: SQLite counts, for each connection, the commits of all others.
@@ -137,6 +139,7 @@ impl Dense {
             groups: BTreeMap::new(),
             watermark: 0,
             removals: 0,
+            generation: 0,
             audience_changes: 0,
             connection: Mutex::new(catalog.reader()?),
             data_version: None,
@@ -168,9 +171,9 @@ impl Dense {
 
     /// Takes in what was committed since the last time.
     pub(crate) fn refresh(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
-        let is_first = self.data_version.is_none();
+        let (is_first, before) = (self.data_version.is_none(), self.generation);
         self.try_refresh().map_err(|error| fail(catalog, error))?;
-        if is_first {
+        if is_first || self.generation != before {
             self.read_graphs();
         }
         self.tend_graphs();
@@ -186,6 +189,13 @@ impl Dense {
             .connection
             .get_mut()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let generation = meta(connection, "generation")?;
+        if generation != self.generation {
+            self.groups.clear();
+            self.building = None;
+            self.watermark = 0;
+            self.generation = generation;
+        }
         let removals = meta(connection, "passages_removed")?;
         let changes = meta(connection, "audience_seq")?;
         if self.watermark > 0 && (removals, changes) != (self.removals, self.audience_changes) {

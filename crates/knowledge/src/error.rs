@@ -139,6 +139,62 @@ pub enum StoreError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// The word index was made by another analyser than this program's.
+    #[error(
+        "the word index of `{}` was made by another version of the analyser ({found}; this program has {known}), so that it \
+         would not find everything; run `hanok knowledge reindex`, or start `hanok serve`, which makes it anew while the \
+         present one answers",
+        dir.display()
+    )]
+    OtherAnalyser {
+        /// The data directory.
+        dir: PathBuf,
+        /// Who made it.
+        found: String,
+        /// Who would make it now.
+        known: u32,
+    },
+    /// The vectors were made by another embedder than the one at hand.
+    #[error(
+        "the vectors of `{}` were made by the embedding model `{present}`, and the one at hand is another (`{given}`): give \
+         that one with `--embedder`, search by words with `--embedder none`, or run `hanok knowledge reindex`, which makes \
+         vectors anew while the present ones answer",
+        dir.display()
+    )]
+    OtherEmbedder {
+        /// The data directory.
+        dir: PathBuf,
+        /// The name of the one that made the vectors.
+        present: String,
+        /// The name of the one at hand.
+        given: String,
+    },
+    /// Passages are to be cut anew, and there is nothing to make their vectors with.
+    #[error(
+        "the passages of `{}` are to be cut anew, and their vectors with them, but no embedding model is at hand; name one \
+         with `--embedder` (the present vectors are of `{name}`)",
+        dir.display()
+    )]
+    EmbedderNeeded {
+        /// The data directory.
+        dir: PathBuf,
+        /// The name of the one that made the vectors.
+        name: String,
+    },
+    /// A new index would not fit on the disk beside the present one.
+    #[error(
+        "a new index needs about {} MB beside the present one in `{}`, and {} MB are free; make room and run \
+         `hanok knowledge reindex` again",
+        need.div_ceil(1_000_000), dir.display(), free / 1_000_000
+    )]
+    NoRoomToReindex {
+        /// The data directory.
+        dir: PathBuf,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// A write on a store opened with [`crate::Access::Read`].
     #[error("`{}` is open for reading only; open it for writing", dir.display())]
     OpenForReading {

@@ -28,6 +28,14 @@ fail_points! {
     UploadQueued,
     /// An upload is kept.
     UploadKept,
+    /// A file that arrived is recorded, and not yet in its place.
+    IntakeRecorded,
+    /// A file that arrived is in its place: it is accepted.
+    IntakePlaced,
+    /// An accepted file is taken in and forgotten.
+    IntakeForgotten,
+    /// A document has followed its file to another place.
+    DocumentMoved,
     /// A file that cannot be read is off the queue.
     FileDequeued,
     /// A file whose bytes are the stored ones is off the queue.
@@ -50,6 +58,20 @@ fail_points! {
     IndexRemoved,
     /// The new index is in place.
     IndexSwapped,
+    /// A new index is begun beside the present one; nothing of it is made.
+    ReindexBegun,
+    /// Some documents are cut for a new index.
+    NextPassagesWritten,
+    /// The word index that is being made has committed.
+    NextIndexCommitted,
+    /// Some vectors are made for a new index.
+    NextVectorsWritten,
+    /// A new index is complete, the old one still answers.
+    ReindexReady,
+    /// A new index answers; the old one is still there.
+    ReindexSwapped,
+    /// Some of an old index is cleared away.
+    LeftoversCleared,
     /// A backup's files are copied, its list not written.
     BackupCopied,
     /// A backup is whole, under another name.

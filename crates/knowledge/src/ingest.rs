@@ -3,6 +3,7 @@
 //! The files to read are recorded before the first is read. Whatever cuts an ingest off, what is done is done and
 //! the rest is still queued; the next ingest or [`Store::resume`] goes on with it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ const UPLOAD_NAME_BYTES_MAX: usize = 200;
 enum Outcome {
     Added(Size),
     Changed(Size),
+    Moved(Size),
     Unchanged,
     Failed(String),
     SetAside(String),
@@ -55,6 +57,8 @@ pub(crate) struct Run<'a> {
     later: Vec<QueueEntry>,
     /// Whether there is another round for them.
     may_wait: bool,
+    /// New places of files that were moved.
+    moved: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Run<'a> {
@@ -71,6 +75,7 @@ impl<'a> Run<'a> {
             addresses: Addresses::of(&store.dir),
             later: Vec::new(),
             may_wait: false,
+            moved: BTreeSet::new(),
         })
     }
 
@@ -95,6 +100,20 @@ impl<'a> Run<'a> {
             failed,
             details,
         });
+    }
+
+    /// Says that a document followed its file to this place.
+    pub(crate) fn note_moved(&mut self, path_bytes: &[u8]) {
+        self.moved.insert(path_bytes.to_vec());
+    }
+
+    /// A file's place as people see it.
+    pub(crate) fn shown(&mut self, origin: Origin, path: &Path, path_bytes: &[u8]) -> String {
+        match origin {
+            Origin::File => path.display().to_string(),
+            Origin::Upload => String::from_utf8_lossy(path_bytes).into_owned(),
+            Origin::Source => self.addresses.of_file(path),
+        }
     }
 
     fn tell(&mut self, event: IngestEvent) {
@@ -140,15 +159,7 @@ impl Store {
     /// whatever keeps the store from writing.
     pub fn ingest_upload(&self, name: &str, bytes: &[u8]) -> Result<IngestReport, StoreError> {
         let watch = Stopwatch::start();
-        let name: String = name.nfc().collect();
-        let hidden = name.starts_with('.');
-        if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX
-        {
-            return Err(StoreError::BadUploadName {
-                name,
-                max: UPLOAD_NAME_BYTES_MAX,
-            });
-        }
+        let name = self.upload_name(name)?;
         let _one_at_a_time = held(&self.ingesting);
         let entry = QueueEntry {
             path_bytes: name.clone().into_bytes(),
@@ -178,6 +189,20 @@ impl Store {
         }
         run.report.s = watch.s();
         Ok(run.report)
+    }
+
+    /// A name among the uploads, if it can be one.
+    pub(crate) fn upload_name(&self, name: &str) -> Result<String, StoreError> {
+        let name: String = name.nfc().collect();
+        let hidden = name.starts_with('.');
+        if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX
+        {
+            return Err(StoreError::BadUploadName {
+                name,
+                max: UPLOAD_NAME_BYTES_MAX,
+            });
+        }
+        Ok(name)
     }
 
     /// Walks the paths, removes documents whose file is gone and queues files that may have changed.
@@ -220,13 +245,15 @@ impl Store {
         mut gone: Vec<String>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
+        gone.sort_unstable();
+        gone.dedup();
+        // Before anything is queued: read under its new path, it would be another document.
+        self.follow_moved(entries, &mut gone, run)?;
         self.write(|store, writer| {
             store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;
             pass(FailPoint::FilesQueued);
             Ok(())
         })?;
-        gone.sort_unstable();
-        gone.dedup();
         run.report.removed = self.erase_ids(&gone)?;
         Ok(())
     }
@@ -341,11 +368,7 @@ impl Store {
     /// Takes in one queued file.
     fn one(&self, entry: &QueueEntry, run: &mut Run<'_>) -> Result<(), StoreError> {
         let path = self.place(entry.origin, &entry.path_bytes);
-        let shown = match entry.origin {
-            Origin::File => path.display().to_string(),
-            Origin::Upload => String::from_utf8_lossy(&entry.path_bytes).into_owned(),
-            Origin::Source => run.addresses.of_file(&path),
-        };
+        let shown = run.shown(entry.origin, &path, &entry.path_bytes);
         run.tell(IngestEvent::Reading { path: shown.clone() });
         if run.stop {
             return Ok(());
@@ -370,6 +393,10 @@ impl Store {
                 (self.store_read(entry, &read, &named)?, Stage::Write)
             }
             Err(outcome) => (outcome, Stage::Read),
+        };
+        let outcome = match outcome {
+            Outcome::Changed(size) if run.moved.remove(&entry.path_bytes) => Outcome::Moved(size),
+            other => other,
         };
         if let Outcome::Later(reason) = outcome {
             run.later.push(entry.clone());
@@ -448,10 +475,11 @@ impl Store {
         read: &ReadFile,
         named: &Named<'_>,
     ) -> Result<Outcome, StoreError> {
-        let document_id = match entry.origin {
-            Origin::File => id_of_file(&entry.path_bytes),
-            Origin::Upload => Self::upload_id(named.shown),
-            Origin::Source => id_of_source(&entry.path_bytes),
+        let known = self.catalog.by_path(&entry.path_bytes)?;
+        let is_known = known.is_some();
+        let document_id = match known {
+            Some(known) => known.document_id,
+            None => self.new_id(entry, named.shown)?,
         };
         let new = NewDocument {
             document_id: &document_id,
@@ -464,7 +492,6 @@ impl Store {
             ruled: named.ruled,
             now_ms: unix_ms(),
         };
-        let is_known = self.catalog.by_path(&entry.path_bytes)?.is_some();
         self.write(|store, writer| {
             let connection = writer.connect(&store.catalog)?;
             let Some(prepared) = &read.prepared else {
@@ -485,6 +512,25 @@ impl Store {
                 Outcome::Added(size)
             })
         })
+    }
+
+    /// The id of a new document: by its path, unless a document that once lay there has it.
+    fn new_id(&self, entry: &QueueEntry, shown: &str) -> Result<String, StoreError> {
+        let mut path_bytes = entry.path_bytes.clone();
+        let mut name = shown.to_owned();
+        loop {
+            let id = match entry.origin {
+                Origin::File => id_of_file(&path_bytes),
+                Origin::Upload => Self::upload_id(&name),
+                Origin::Source => id_of_source(&path_bytes),
+            };
+            if !self.catalog.has_document(&id)? {
+                return Ok(id);
+            }
+            // No path has a zero in it.
+            path_bytes.push(0);
+            name.push('\0');
+        }
     }
 
     /// Forgets that files were set aside, so that the next ingest tries them again.
@@ -511,6 +557,10 @@ impl Run<'_> {
             }
             Outcome::Changed(size) => {
                 report.changed += 1;
+                (FileOutcome::Changed, size, None)
+            }
+            Outcome::Moved(size) => {
+                report.moved += 1;
                 (FileOutcome::Changed, size, None)
             }
             Outcome::Failed(reason) | Outcome::Later(reason) => {

@@ -25,11 +25,13 @@ mod classes;
 mod closeness;
 mod phrase;
 mod score;
+mod shadow;
 mod skim;
 mod titled;
 
 use classes::Classes;
 use score::{Scored, Scorer, Terms};
+pub(crate) use shadow::Shadow;
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;
@@ -63,6 +65,8 @@ struct Fields {
 /// The index, open for searching.
 pub(crate) struct Lexical {
     dir: PathBuf,
+    /// Who made its terms.
+    analyser: String,
     index: Index,
     reader: IndexReader,
     fields: Fields,
@@ -76,6 +80,8 @@ pub(crate) struct LexicalWriter {
     dir: PathBuf,
     writer: IndexWriter,
     fields: Fields,
+    /// Who made the terms of the index as a whole.
+    analyser: String,
     /// The number of the last change of the catalog that a commit held.
     seq: i64,
 }
@@ -117,15 +123,39 @@ fn register(index: &Index) {
         .register(ANALYSER_NAME, TextAnalyzer::from(Analyser::new()));
 }
 
-/// What a commit says about who made its terms, and how far it follows the catalog.
-fn payload(seq: i64) -> String {
-    format!("analyser {ANALYSER_VERSION} seq {seq}")
+/// Who makes terms now.
+fn present_analyser() -> String {
+    ANALYSER_VERSION.to_string()
 }
 
-/// How far a commit follows the catalog; `None` if another analyser made it.
-fn seq_of(payload: &str) -> Option<i64> {
-    let seq = payload.strip_prefix(&format!("analyser {ANALYSER_VERSION} seq "))?;
-    seq.parse().ok()
+/// What a commit says about who made its terms, and how far it follows the catalog.
+fn payload(analyser: &str, seq: i64) -> String {
+    format!("analyser {analyser} seq {seq}")
+}
+
+/// Who made the terms of a commit, and how far it follows the catalog.
+fn parse_payload(payload: &str) -> Option<(&str, i64)> {
+    let (analyser, seq) = payload.strip_prefix("analyser ")?.split_once(" seq ")?;
+    Some((analyser, seq.parse().ok()?))
+}
+
+/// The word index of that number in a data directory.
+pub(crate) fn folder(data: &Path, number: i64) -> PathBuf {
+    match number {
+        0 => data.join(FOLDER),
+        n => data.join(format!("{FOLDER}-{n}")),
+    }
+}
+
+/// Every folder of a data directory in which a word index may be, whole or not.
+pub(crate) fn folders(data: &Path) -> Vec<PathBuf> {
+    let mut found = fs::read_dir(data).unwrap_or_default();
+    found.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix(FOLDER);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.'])) && path.is_dir()
+    });
+    found
 }
 
 impl Lexical {
@@ -159,8 +189,8 @@ impl Lexical {
         let index = Index::open_in_dir(dir).map_err(say)?;
         let (schema, fields) = schema();
         let found = index.load_metas().map_err(say)?.payload;
-        let seq = found.as_deref().and_then(seq_of);
-        let (Some(seq), true) = (seq, index.schema() == schema) else {
+        let found = found.as_deref().and_then(parse_payload);
+        let (Some((analyser, seq)), true) = (found, index.schema() == schema) else {
             return Err("it was made by another version".to_owned());
         };
         // Its number is read first: the catalog is always written before the index.
@@ -170,10 +200,10 @@ impl Lexical {
         if verify == Verify::Small && folder_bytes(dir) <= VERIFIED_BYTES_MAX {
             check_files(&index)?;
         }
-        Self::with_index(index, fields, dir).map_err(say)
+        Self::with_index(index, fields, dir, analyser.to_owned()).map_err(say)
     }
 
-    fn with_index(index: Index, fields: Fields, dir: &Path) -> tantivy::Result<Self> {
+    fn with_index(index: Index, fields: Fields, dir: &Path, analyser: String) -> tantivy::Result<Self> {
         register(&index);
         let seen = fs::read(dir.join(MANIFEST)).ok().map(Mutex::new);
         let reader = index
@@ -182,6 +212,7 @@ impl Lexical {
             .try_into()?;
         Ok(Self {
             dir: dir.to_owned(),
+            analyser,
             index,
             reader,
             fields,
@@ -214,7 +245,7 @@ impl Lexical {
         fs::sync_parent(dir).map_err(StoreError::file)?;
         pass(FailPoint::IndexSwapped);
         let index = Index::open_in_dir(dir).map_err(fail)?;
-        Self::with_index(index, fields, dir).map_err(fail)
+        Self::with_index(index, fields, dir, present_analyser()).map_err(fail)
     }
 
     /// An index of the catalog in memory, for when the one on disk cannot be used or made.
@@ -231,6 +262,7 @@ impl Lexical {
             .map_err(fail)?;
         Ok(Self {
             dir: dir.to_owned(),
+            analyser: present_analyser(),
             index,
             reader,
             fields,
@@ -243,10 +275,25 @@ impl Lexical {
         self.seen.is_none()
     }
 
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Who made its terms, if it is not who makes them now: what is asked may be cut otherwise than what it knows.
+    pub(crate) fn other_analyser(&self) -> Option<&str> {
+        (self.analyser != present_analyser()).then_some(&self.analyser)
+    }
+
+    /// Its size on the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        folder_bytes(&self.dir)
+    }
+
     /// The writer. Files that a killed process left uncommitted are cleared away first: their names would be used
     /// again.
     pub(crate) fn writer(&self) -> Result<LexicalWriter, StoreError> {
-        let writer = writer(&self.index, self.fields, &self.dir)?;
+        let writer = writer(&self.index, self.fields, &self.dir, &self.analyser)?;
         let cleared = writer.writer.garbage_collect_files().wait();
         cleared.map_err(|error| StoreError::index("clear up", &self.dir, error))?;
         Ok(writer)
@@ -371,18 +418,22 @@ fn rarest(terms: Vec<Sought>, scorer: &Scorer<'_>, field: Field) -> tantivy::Res
     Ok(counted.into_iter().map(|(_, term)| term).collect())
 }
 
+/// What folders of word indexes are called, with a number behind it from the second on.
+const FOLDER: &str = "lexical";
 /// Tantivy's commit record.
 const MANIFEST: &str = "meta.json";
 
-fn writer(index: &Index, fields: Fields, dir: &Path) -> Result<LexicalWriter, StoreError> {
+fn writer(index: &Index, fields: Fields, dir: &Path, analyser: &str) -> Result<LexicalWriter, StoreError> {
     let writer = index
         .writer_with_num_threads(1, WRITER_BYTES)
         .map_err(|error| StoreError::index("open for writing", dir, error))?;
-    let seq = index.load_metas().ok().and_then(|metas| seq_of(&metas.payload?));
+    let committed = index.load_metas().ok().and_then(|metas| metas.payload);
+    let seq = committed.as_deref().and_then(parse_payload).map(|(_, seq)| seq);
     Ok(LexicalWriter {
         dir: dir.to_owned(),
         writer,
         fields,
+        analyser: analyser.to_owned(),
         seq: seq.unwrap_or(0),
     })
 }
@@ -390,7 +441,7 @@ fn writer(index: &Index, fields: Fields, dir: &Path) -> Result<LexicalWriter, St
 /// Adds everything in the catalog and commits.
 fn fill(index: &Index, fields: Fields, dir: &Path, catalog: &Catalog) -> Result<(), StoreError> {
     let seq = catalog.index_seq()?;
-    let mut writer = writer(index, fields, dir)?;
+    let mut writer = writer(index, fields, dir, &present_analyser())?;
     for id in catalog.document_ids()? {
         writer.add_all(&catalog.passages_of(&id)?)?;
     }
@@ -450,7 +501,7 @@ impl LexicalWriter {
     pub(crate) fn commit(&mut self, seq: i64) -> Result<(), StoreError> {
         self.seq = self.seq.max(seq);
         let committed = self.writer.prepare_commit().and_then(|mut prepared| {
-            prepared.set_payload(&payload(self.seq));
+            prepared.set_payload(&payload(&self.analyser, self.seq));
             prepared.commit()
         });
         committed

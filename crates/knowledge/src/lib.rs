@@ -17,15 +17,18 @@ mod exact;
 mod failpoint;
 mod fusion;
 mod ingest;
+mod intake;
 mod keep;
 mod lexical;
 pub mod mirror;
+mod moved;
 pub mod passage;
 mod picture;
 mod prepare;
 pub mod quality;
 mod question;
 pub mod read;
+mod reindex;
 mod rules;
 mod schema;
 pub mod sentence;
@@ -38,7 +41,9 @@ mod tests;
 pub mod text;
 pub mod trial;
 mod types;
+mod unread;
 pub mod validity;
+mod varint;
 mod verify;
 mod view;
 mod walk;
@@ -48,6 +53,7 @@ mod writer;
 pub use access::{Audience, Reader};
 pub use boxes::{PageMarks, PageWords, Rect};
 pub use error::StoreError;
+pub use intake::Accepted;
 pub use keep::{Backup, BackupFile};
 pub use picture::PagePicture;
 pub use prepare::ReadOptions;
@@ -56,8 +62,10 @@ pub use suggest::Suggestion;
 pub use sync::Followed;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, FileDetails, FileOutcome,
-    Go, Hit, IngestEvent, IngestReport, PageSpan, Place, SearchMode, SetAsideFile, Stage, StoreStatus,
+    Go, Hit, IngestEvent, IngestReport, PageSpan, Place, ReindexNeed, ReindexProgress, ReindexReport,
+    ReindexStage, SearchMode, SetAsideFile, Stage, StoreStatus,
 };
+pub use unread::Unread;
 pub use validity::{AsOf, Date, Validity};
 pub use verify::VerifyReport;
 pub use view::{Neighbours, View};

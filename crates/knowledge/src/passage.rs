@@ -36,6 +36,19 @@ pub struct CutOptions {
     pub tiny_tokens: f64,
 }
 
+impl CutOptions {
+    /// What tells cutters apart: the same number cuts the same text alike. Never negative.
+    pub(crate) fn cutter(&self) -> i64 {
+        if *self == Self::default() {
+            return i64::from(CUTTER_VERSION);
+        }
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.budget_tokens.to_le_bytes());
+        sum.update(&self.tiny_tokens.to_le_bytes());
+        (i64::from(sum.finalize()) << 16) | i64::from(CUTTER_VERSION)
+    }
+}
+
 impl Default for CutOptions {
     fn default() -> Self {
         Self {

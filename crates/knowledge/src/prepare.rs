@@ -16,7 +16,7 @@ use crate::types::PageSpan;
 use crate::validity::{self, Stated};
 
 /// How documents are read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ReadOptions {
     /// The program that reads the formats attackers like, started with [`WORKER_COMMAND`] as its only argument, so
     /// that it may die without harm; `None` reads in a thread of this process.
@@ -25,6 +25,8 @@ pub struct ReadOptions {
     pub limits: Limits,
     /// What opens encrypted PDF files.
     pub passwords: Passwords,
+    /// How documents are cut into passages.
+    pub cut: CutOptions,
 }
 
 impl ReadOptions {
@@ -56,9 +58,13 @@ pub(crate) struct Prepared {
     pub(crate) text: String,
     pub(crate) n_chars: usize,
     pub(crate) pages: Vec<PageSpan>,
+    /// What the text consists of: it can be cut again without its file.
+    pub(crate) blocks: Vec<BlockSpan>,
     /// Where words stand; empty where pages have no size.
     pub(crate) page_words: Vec<PageWords>,
     pub(crate) passages: Vec<PreparedPassage>,
+    /// By whom they were cut, see [`CutOptions::cutter`].
+    pub(crate) cutter: i64,
     /// What the document says of itself.
     pub(crate) stated: Stated,
 }
@@ -83,7 +89,7 @@ pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Resul
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned())
         .unwrap_or_default();
-    Ok(prepare_document(&document, name))
+    Ok(prepare_document(&document, name, &options.cut))
 }
 
 /// A document that is given as numbered pages of text, as a reader of PDF gives them.
@@ -106,25 +112,12 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
         warnings: Vec::new(),
         properties: Vec::new(),
     };
-    prepare_document(&document, String::new())
+    prepare_document(&document, String::new(), &CutOptions::default())
 }
 
-fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared {
+fn prepare_document(document: &RawDocument, fallback_title: String, options: &CutOptions) -> Prepared {
     let normal = normalise(document);
-    let index = CharIndex::new(&normal.text);
-    let passage = |span: PassageSpan| PreparedPassage {
-        text: index.slice(&normal.text, span.start..span.end).to_owned(),
-        start: span.start,
-        end: span.end,
-        page: span.page,
-        heading_path: span.heading_path,
-    };
-    let spans = if normal.pages.is_empty() {
-        cut(&normal, &CutOptions::default())
-    } else {
-        cut_by_page(&normal, &index)
-    };
-    let passages = spans.into_iter().map(passage).collect();
+    let passages = cut_document(&normal, options);
     Prepared {
         title: document
             .title
@@ -136,10 +129,30 @@ fn prepare_document(document: &RawDocument, fallback_title: String) -> Prepared 
         stated: stated(document, &normal),
         n_chars: normal.n_chars,
         pages: normal.pages,
+        blocks: normal.blocks,
         page_words: words_by_page(&normal.words, &document.page_sizes),
         text: normal.text,
         passages,
+        cutter: options.cutter(),
     }
+}
+
+/// A document's passages.
+pub(crate) fn cut_document(normal: &NormalText, options: &CutOptions) -> Vec<PreparedPassage> {
+    let index = CharIndex::new(&normal.text);
+    let passage = |span: PassageSpan| PreparedPassage {
+        text: index.slice(&normal.text, span.start..span.end).to_owned(),
+        start: span.start,
+        end: span.end,
+        page: span.page,
+        heading_path: span.heading_path,
+    };
+    let spans = if normal.pages.is_empty() {
+        cut(normal, options)
+    } else {
+        cut_by_page(normal, &index, options)
+    };
+    spans.into_iter().map(passage).collect()
 }
 
 /// What a document's properties say of it, and for what they leave open its text.
@@ -162,8 +175,8 @@ pub(crate) fn speaks_of_itself(format: &str) -> bool {
 
 /// Cuts each page by itself, so that a passage's page holds for every sentence that begins in it. A sentence that
 /// runs over the turn of a page stays whole on the page where it begins.
-fn cut_by_page(normal: &NormalText, index: &CharIndex) -> Vec<PassageSpan> {
-    let whole = cut(normal, &CutOptions::default());
+fn cut_by_page(normal: &NormalText, index: &CharIndex, options: &CutOptions) -> Vec<PassageSpan> {
+    let whole = cut(normal, options);
     let mut pages: Vec<(u32, Vec<BlockSpan>)> = Vec::new();
     for block in &normal.blocks {
         for (page, span) in by_page(normal, index, block) {
@@ -175,7 +188,7 @@ fn cut_by_page(normal: &NormalText, index: &CharIndex) -> Vec<PassageSpan> {
     }
     let mut spans: Vec<PassageSpan> = Vec::new();
     for (page, blocks) in pages {
-        for mut span in cut_blocks(normal, index, blocks) {
+        for mut span in cut_blocks(normal, index, blocks, options) {
             // Headings may stand on an earlier page: the cut of the whole document knows them.
             let containing = whole.partition_point(|passage| passage.end <= span.start);
             if let Some(passage) = whole.get(containing) {
@@ -214,7 +227,12 @@ fn by_page(normal: &NormalText, index: &CharIndex, block: &BlockSpan) -> Vec<(u3
 }
 
 /// Cuts some consecutive blocks as a document of their own; the spans count in the whole text.
-fn cut_blocks(normal: &NormalText, index: &CharIndex, mut blocks: Vec<BlockSpan>) -> Vec<PassageSpan> {
+fn cut_blocks(
+    normal: &NormalText,
+    index: &CharIndex,
+    mut blocks: Vec<BlockSpan>,
+    options: &CutOptions,
+) -> Vec<PassageSpan> {
     let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
         return Vec::new();
     };
@@ -231,7 +249,7 @@ fn cut_blocks(normal: &NormalText, index: &CharIndex, mut blocks: Vec<BlockSpan>
         pages: Vec::new(),
         words: Vec::new(),
     };
-    let mut spans = cut(&part, &CutOptions::default());
+    let mut spans = cut(&part, options);
     for span in &mut spans {
         span.start += offset;
         span.end += offset;

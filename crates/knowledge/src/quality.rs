@@ -19,6 +19,7 @@ use crate::catalog::StreamedDocument;
 use crate::edition::{Edition, Name, Newer, stem};
 use crate::error::StoreError;
 use crate::types::{DocumentInfo, PageSpan};
+use crate::unread::empty_pages;
 use crate::validity::{Date, Validity};
 use crate::view::View;
 use contradictions::Statements;
@@ -30,8 +31,6 @@ pub use gaps::{Refusals, RefusedQuestion};
 const LISTED_MAX: usize = 1_000;
 /// Months without a change after which a document is stale, unless another number is asked for.
 pub const STALE_MONTHS: u32 = 24;
-/// A document of which this share of pages has no text was scanned in part.
-const EMPTY_PAGES_SHARE: f64 = 1.0 / 3.0;
 const NS_A_DAY: i64 = 86_400_000_000_000;
 const MS_A_DAY: i64 = 86_400_000;
 
@@ -246,7 +245,7 @@ impl View<'_> {
             .each_document(&self.readable, &mut |document| {
                 let holds = document.validity.holds_on(today);
                 if holds {
-                    unreadable.extend(empty_pages(&document));
+                    unreadable.extend(scanned_pages(&document));
                     statements.take(walked.len(), &document);
                 }
                 walked.push(walk(document, holds));
@@ -421,16 +420,9 @@ fn walk(document: StreamedDocument, holds: bool) -> Walked {
 }
 
 /// Pages without text of a document that has text elsewhere.
-fn empty_pages(document: &StreamedDocument) -> Option<Unreadable> {
-    let n = document.n_pages.unwrap_or(0);
-    let pages: Vec<u32> = document
-        .pages
-        .iter()
-        .filter(|page| page.start == page.end)
-        .map(|page| page.page)
-        .collect();
-    let is_scanned = document.format == "pdf" && pages.len() as f64 >= f64::from(n) * EMPTY_PAGES_SHARE;
-    (is_scanned && !pages.is_empty()).then(|| Unreadable {
+fn scanned_pages(document: &StreamedDocument) -> Option<Unreadable> {
+    let pages = empty_pages(&document.format, document.n_pages, &document.pages);
+    (!pages.is_empty()).then(|| Unreadable {
         path: document.path.clone(),
         reason: String::new(),
         pages,

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 6;
+pub(crate) const SCHEMA_VERSION: i64 = 9;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -81,6 +81,65 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
          tries INTEGER NOT NULL, reason TEXT NOT NULL, last_ms INTEGER NOT NULL) WITHOUT ROWID;
      INSERT INTO meta (key, value) SELECT 'documents', count(*) FROM documents;
      INSERT INTO meta (key, value) SELECT 'audiences', count(*) FROM audiences;",
+    // Version 7: a new index beside the present one. Blocks of documents that were taken in before are read from their
+    // files when they are needed.
+    "ALTER TABLE documents ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+     UPDATE documents SET changed = rowid;
+     CREATE INDEX documents_changed ON documents (changed);
+     UPDATE meta SET value = max(value, (SELECT coalesce(max(rowid), 0) FROM documents)) WHERE key = 'index_seq';
+     INSERT INTO meta (key, value) VALUES ('index_folder', 0), ('generation', 0);
+     ALTER TABLE versions ADD COLUMN blocks BLOB;
+     ALTER TABLE embedders ADD COLUMN source TEXT NOT NULL DEFAULT '';
+     CREATE TABLE next_passages (
+         passage_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         document_id TEXT NOT NULL,
+         ordinal INTEGER NOT NULL,
+         start_char INTEGER NOT NULL,
+         end_char INTEGER NOT NULL,
+         page INTEGER,
+         heading_path TEXT NOT NULL,
+         text TEXT NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0,
+         UNIQUE (document_id, ordinal)
+     );
+     ALTER TABLE vectors RENAME TO vectors_before;
+     DROP INDEX vectors_of_embedder;
+     CREATE TABLE vectors (
+         vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         passage_id INTEGER NOT NULL,
+         embedder_id INTEGER NOT NULL,
+         data BLOB NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0,
+         UNIQUE (passage_id, embedder_id)
+     );
+     INSERT INTO vectors SELECT vector_id, passage_id, embedder_id, data, sum FROM vectors_before;
+     DROP TABLE vectors_before;
+     CREATE INDEX vectors_of_embedder ON vectors (embedder_id, vector_id, passage_id);
+     CREATE TABLE reindex (
+         only_one INTEGER PRIMARY KEY CHECK (only_one = 1),
+         index_folder INTEGER NOT NULL,
+         cutter INTEGER,
+         cut_to INTEGER NOT NULL,
+         embedder INTEGER NOT NULL
+     );
+     CREATE TABLE reindex_cut (document_id TEXT PRIMARY KEY, as_now INTEGER NOT NULL) WITHOUT ROWID;
+     CREATE TABLE reindex_gone (seq INTEGER PRIMARY KEY, document_id TEXT NOT NULL);",
+    // Version 8: checksums of everything that is read back.
+    "ALTER TABLE documents ADD COLUMN stated_sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE page_words ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE failures ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE refusals ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE set_aside ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;",
+    // Version 9: files that were accepted and are not taken in yet.
+    "CREATE TABLE intake (
+         intake_id INTEGER PRIMARY KEY AUTOINCREMENT,
+         name TEXT NOT NULL,
+         owner TEXT NOT NULL,
+         kept TEXT NOT NULL,
+         arrived TEXT NOT NULL,
+         bytes INTEGER NOT NULL,
+         sum INTEGER NOT NULL DEFAULT 0
+     );",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.
@@ -93,6 +152,13 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
 /// one that vanished is missed. `set_aside` holds files that the reader died of. `stated` is what a document says of
 /// itself, NULL where it was not asked yet; `owner` and `replaces` are what counts. `page_words` says where the words of
 /// a page stand (see [`crate::boxes`]); sizes are in quarter points.
+///
+/// `changed` numbers the last change of a document, in the order of `index_seq`. The row of `reindex`, if there is one, is
+/// an index that is being made beside the present one (see [`crate::reindex`]): its folder (0 if the word index stays),
+/// its cutter (NULL if the passages stay) and the change up to which documents are cut, its embedder (0 if the vectors
+/// stay). Its passages are in `next_passages`, their ids are never those of `passages`; `reindex_cut` says of each
+/// document whether it could be cut anew, `reindex_gone` which ones were erased meanwhile. `generation` is raised, and the
+/// present `index_folder`, `embedder` and passages change, when the new index takes the old one's place.
 const FIRST: &str = "
 CREATE TABLE schema (version INTEGER NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -187,6 +253,11 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(fail)?;
     }
+    // What is damaged stays known to be: new checksums would hide it.
+    let mut damaged = Vec::new();
+    for summed in Summed::ALL {
+        damaged.push((summed, summed.damaged_before(&transaction).map_err(fail)?));
+    }
     let done = usize::try_from(version.unwrap_or(1) - 1).unwrap_or(0);
     for step in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(step).map_err(fail)?;
@@ -194,8 +265,9 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     transaction
         .execute("UPDATE schema SET version = ?1", [SCHEMA_VERSION])
         .map_err(fail)?;
-    for table in Summed::ALL {
-        transaction.execute(&table.seal("true"), []).map_err(fail)?;
+    for (summed, rows) in damaged {
+        transaction.execute(&summed.seal("true"), []).map_err(fail)?;
+        summed.spoil(&transaction, &rows).map_err(fail)?;
     }
     pass(FailPoint::LayoutReady);
     transaction.commit().map_err(fail)

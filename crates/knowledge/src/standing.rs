@@ -26,7 +26,9 @@ impl Store {
         validity: &validity::Rules,
     ) -> Result<(), StoreError> {
         let mut moved: Vec<Moved> = Vec::new();
-        for known in self.catalog.standings()? {
+        // A damaged row stays as it is, for a new checksum would hide that; `verify` has it read again.
+        let known = self.catalog.standings()?.into_iter();
+        for known in known.filter(|known| known.is_intact) {
             let (audience, ruled) = match known.origin {
                 Origin::Upload => (
                     access.of_upload(&known.path_bytes),
@@ -135,7 +137,17 @@ impl Store {
         })
     }
 
-    /// Rules that concern no document and no file that failed: most likely their path is misspelt.
+    /// What is said of rules that concern no document and no file that failed, one sentence each: most likely their path is
+    /// misspelt, so that what they are meant for is open to everyone.
+    ///
+    /// # Errors
+    /// When the rules or the database cannot be read.
+    pub fn rules_of_nothing(&self) -> Result<Vec<String>, StoreError> {
+        let (access, validity) = (access::Rules::load(&self.dir)?, validity::Rules::load(&self.dir)?);
+        self.idle_rules(&access, &validity)
+    }
+
+    /// See [`Store::rules_of_nothing`].
     pub(crate) fn idle_rules(
         &self,
         access: &access::Rules,

@@ -17,10 +17,10 @@ use crate::access::Reader;
 use crate::catalog::{Catalog, Origin, Stat};
 use crate::dense::{Dense, Graphs};
 use crate::error::StoreError;
-use crate::lexical::{Lexical, Verify};
+use crate::lexical::{Lexical, Verify, folder, folders};
 use crate::prepare::ReadOptions;
 use crate::quality::Refusals;
-use crate::types::{Access, DocumentInfo};
+use crate::types::{Access, DocumentInfo, ReindexProgress};
 use crate::validity::AsOf;
 use crate::view::View;
 use crate::writer::Writer;
@@ -36,6 +36,10 @@ pub struct Store {
     pub(crate) writer: Mutex<Writer>,
     /// One ingest at a time; searches do not wait for it.
     pub(crate) ingesting: Mutex<()>,
+    /// One new index at a time; ingests do not wait for it.
+    pub(crate) reindexing: Mutex<()>,
+    /// How far it is.
+    pub(crate) reindex_progress: Mutex<Option<ReindexProgress>>,
     /// Why nothing can be written now.
     pub(crate) read_only: Mutex<Option<String>>,
     /// What was written when the disk failed, and why; nothing has been written since.
@@ -72,7 +76,7 @@ impl Store {
         };
         let database = dir.join("hanok.sqlite");
         let exists = fs::metadata(&database).is_ok_and(|file| file.len() > 0);
-        if !exists && Lexical::is_in(&dir.join("lexical")) {
+        if !exists && folders(dir).iter().any(|folder| Lexical::is_in(folder)) {
             return Err(StoreError::Damaged {
                 path: database,
                 what: "it is missing or empty, but its word index is there".to_owned(),
@@ -92,7 +96,7 @@ impl Store {
             }
         }
         catalog.check()?;
-        let lexical = open_lexical(&dir.join("lexical"), access, &catalog)?;
+        let lexical = open_lexical(&folder(&dir, catalog.index_folder()?), access, &catalog)?;
         let graphs = Graphs::new(&dir, access == Access::Write);
         let store = Self {
             dir,
@@ -103,6 +107,8 @@ impl Store {
             graphs,
             writer: Mutex::new(writer),
             ingesting: Mutex::new(()),
+            reindexing: Mutex::new(()),
+            reindex_progress: Mutex::new(None),
             read_only: Mutex::new(read_only),
             disk_failed: Mutex::new(None),
             embedded_up_to: Mutex::new((0, 0)),
@@ -115,7 +121,7 @@ impl Store {
             lock,
         };
         if access == Access::Write {
-            match store.finish_index() {
+            match store.finish_index().and_then(|()| store.sweep_folders()) {
                 Err(error) if error.is_no_space() => {}
                 other => other?,
             }
@@ -153,10 +159,13 @@ impl Store {
         // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
         let may_be_back =
             self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
-        if may_be_back
-            && let Some(fresh) = Lexical::open(&self.dir.join("lexical"), &self.catalog, Verify::No)
-        {
+        if may_be_back && let Some(fresh) = Lexical::open(current.dir(), &self.catalog, Verify::No) {
             return self.set_lexical(fresh);
+        }
+        if self.access == Access::Read
+            && let Some(fresh) = self.reopened(&current)
+        {
+            return fresh;
         }
         current
     }
@@ -287,12 +296,16 @@ impl Store {
         Ok(n)
     }
 
-    /// The id of the document of a file.
+    /// The id of the document of a file; `None` if there is none.
     ///
     /// # Errors
-    /// When the file cannot be found.
-    pub fn file_id(path: &Path) -> Result<String, StoreError> {
-        Ok(id_of_file(fs::canonicalize(path)?.as_os_str().as_bytes()))
+    /// When the database cannot be read.
+    pub fn id_at(&self, path: &Path) -> Result<Option<String>, StoreError> {
+        let Ok(path) = fs::canonicalize(path) else {
+            return Ok(None);
+        };
+        let known = self.catalog.by_path(path.as_os_str().as_bytes())?;
+        Ok(known.map(|known| known.document_id))
     }
 
     /// The id of the document of an upload.

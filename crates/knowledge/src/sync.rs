@@ -25,7 +25,8 @@ use crate::walk::{Walk, stat_of};
 pub struct Followed {
     /// As for an ingest.
     pub report: IngestReport,
-    /// Files that were left alone because they changed a moment ago: somebody may still write them.
+    /// Files that were left alone because they changed a moment ago (somebody may still write them), and places of gone
+    /// files that may be one of them.
     pub unsettled: Vec<PathBuf>,
 }
 
@@ -123,23 +124,37 @@ impl Store {
         }
         let rules = [access::RULES_FILE, validity::RULES_FILE]
             .map(|name| fs::metadata(self.dir.join(name)).map(|m| stat_of(&m)).ok());
+        let mut rules_changed = false;
         if plan.access_changed || rules != *held(&self.rules_seen) {
             self.refresh_standings(&mut run.rules, &run.validity)?;
+            rules_changed = rules != *held(&self.rules_seen);
             *held(&self.rules_seen) = rules;
         }
-        let Plan { mut walk, gone, .. } = plan;
+        let Plan {
+            mut walk, mut gone, ..
+        } = plan;
         let mut unsettled = Vec::new();
+        let mut new = Vec::new();
         let mut entries = Vec::new();
         for (path, stat) in &walk.files {
             match self.entry_if_changed(path, stat)? {
                 None => run.report.unchanged += 1,
-                Some(_) if changed_within(stat, rest) => unsettled.push(path.clone()),
+                Some(entry) if changed_within(stat, rest) => {
+                    unsettled.push(path.clone());
+                    if self.catalog.by_path(&entry.path_bytes)?.is_none() {
+                        new.push(path.clone());
+                    }
+                }
                 Some(entry) => entries.push(entry),
             }
         }
+        unsettled.extend(self.wait_for_moved(&new, &mut gone)?);
         self.carry_out(&entries, gone, &mut run)?;
         run.report.failed = std::mem::take(&mut walk.failed);
         self.drain(&mut run)?;
+        if rules_changed {
+            run.report.warnings = self.idle_rules(&run.rules, &run.validity)?;
+        }
         Ok(Followed {
             report: run.end(&watch),
             unsettled,

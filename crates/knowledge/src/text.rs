@@ -8,6 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use crate::read::{Block, BlockKind, Format, RawDocument};
 pub use crate::types::PageSpan;
 
+pub(crate) mod blocks;
 mod index;
 mod lines;
 mod words;

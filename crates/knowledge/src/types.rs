@@ -2,6 +2,8 @@
 //!
 //! Values only; nothing here touches a file.
 
+use std::path::PathBuf;
+
 use crate::validity::Validity;
 
 /// What a vector was made for: E5 and its relatives encode questions and passages differently.
@@ -30,6 +32,10 @@ pub trait Embed: Send + Sync {
     fn id(&self) -> EmbedderId;
     /// One vector for each text.
     fn embed(&self, kind: EmbedKind, texts: &[&str]) -> Vec<Vec<f32>>;
+    /// What it was loaded from, so that it can be loaded again while another one's vectors are made.
+    fn source(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Whether the store may write. Writers are alone; readers see the last committed state and need no lock.
@@ -182,6 +188,8 @@ pub struct IngestReport {
     pub unchanged: usize,
     /// Documents whose file is gone from an ingested folder.
     pub removed: usize,
+    /// Documents whose file was moved; they keep their ids.
+    pub moved: usize,
     /// Files that could not be read.
     pub failed: Vec<FailedFile>,
     /// What should be looked at though nothing failed, one sentence each.
@@ -325,4 +333,78 @@ pub struct StoreStatus {
     pub set_aside: Vec<SetAsideFile>,
     /// Why nothing can be written now (full disk), if so. Questions go on.
     pub read_only: Option<String>,
+    /// How far a new index is that is being made beside the present one; the keeper's, for it counts all documents.
+    pub reindex: Option<ReindexProgress>,
+}
+
+/// What of an index was made otherwise than it would be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReindexNeed {
+    /// The word index.
+    pub words: bool,
+    /// The passages, and with them everything else.
+    pub passages: bool,
+    /// The vectors.
+    pub vectors: bool,
+    /// Rows of an index that answers no more are to be cleared away.
+    pub leftovers: bool,
+    /// Disk that a new index takes beside the present one, about.
+    pub bytes: u64,
+}
+
+impl ReindexNeed {
+    /// Whether anything is to be made anew.
+    pub fn is_new_index(&self) -> bool {
+        self.words || self.passages || self.vectors
+    }
+
+    /// Whether there is anything to do.
+    pub fn is_any(&self) -> bool {
+        self.is_new_index() || self.leftovers
+    }
+}
+
+/// What is being made of a new index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReindexStage {
+    /// Documents are cut into passages.
+    Passages,
+    /// The words of passages are indexed.
+    Words,
+    /// Vectors of passages are made.
+    Vectors,
+    /// The new index answers; the old one is cleared away.
+    Clearing,
+}
+
+/// How far a new index is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReindexProgress {
+    /// What is being made.
+    pub stage: ReindexStage,
+    /// Documents, or for vectors passages, that are done.
+    pub done: usize,
+    /// All of them.
+    pub total: usize,
+    /// How many are done in a second.
+    pub per_s: f64,
+    /// Seconds that this stage will take, once that can be said.
+    pub left_s: Option<f64>,
+}
+
+/// What was made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReindexReport {
+    /// The word index.
+    pub words: bool,
+    /// The passages.
+    pub passages: bool,
+    /// The vectors.
+    pub vectors: bool,
+    /// Documents that could not be cut anew, and keep their passages until their files change.
+    pub kept: usize,
+    /// It was told to stop before it was done.
+    pub stopped: bool,
+    /// Seconds.
+    pub s: f64,
 }

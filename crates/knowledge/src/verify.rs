@@ -46,6 +46,10 @@ pub struct VerifyReport {
     pub mended: bool,
     /// Documents that were queued to be read again, because what is stored of them is damaged.
     pub requeued: usize,
+    /// Damaged rows of what is only remembered, such as files that failed, that were forgotten.
+    pub forgotten: usize,
+    /// All such rows.
+    n_remembered: usize,
     /// Their ids.
     hurt: BTreeSet<String>,
 }
@@ -53,7 +57,7 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Whether nothing is wrong any more.
     pub fn is_sound(&self) -> bool {
-        self.n_faults == 0 && (self.mended || self.is_derived_right())
+        self.n_faults == self.forgotten && (self.mended || self.is_derived_right())
     }
 
     /// Whether everything that is made from the documents' texts is as it should be.
@@ -88,6 +92,10 @@ impl Store {
         report.index_differs = self.index_differences(&known);
         let graphs = kept::damaged(&self.dir);
         report.graphs_bad = graphs.len();
+        if mend && report.n_remembered > 0 {
+            self.write(|store, writer| store.catalog.drop_damaged(writer.connect(&store.catalog)?))?;
+            report.forgotten = report.n_remembered;
+        }
         if mend && !report.hurt.is_empty() {
             let ids: Vec<String> = report.hurt.iter().cloned().collect();
             report.requeued =
@@ -161,7 +169,7 @@ impl Store {
         if report.index_differs > 0 {
             self.write(|store, writer| {
                 writer.finish(&store.catalog);
-                let fresh = Lexical::rebuild(&store.dir.join("lexical"), &store.catalog)?;
+                let fresh = Lexical::rebuild(&store.lexical_dir()?, &store.catalog)?;
                 store.set_lexical(fresh);
                 Ok(())
             })?;
@@ -200,17 +208,21 @@ fn check_database(connection: &Connection, report: &mut VerifyReport) -> rusqlit
 /// Every row that answers are made of is as it was written.
 fn check_sums(connection: &Connection, table: Summed, report: &mut VerifyReport) -> rusqlite::Result<()> {
     let name = table.table();
-    // Documents are known by their path; an audience has none.
-    let whose = if table == Summed::Audiences {
-        "NULL, 'the list of who may read what'"
-    } else {
-        "t.document_id, (SELECT d.path FROM documents d WHERE d.document_id = t.document_id)"
+    // Documents are known by their path; others have none that could be trusted.
+    let whose = match table {
+        Summed::Audiences => "NULL, 'the list of who may read what'",
+        Summed::Failures => "NULL, 'the list of files that failed'",
+        Summed::Refusals => "NULL, 'the list of refused questions'",
+        Summed::SetAside => "NULL, 'the list of files set aside'",
+        Summed::Intake => "NULL, 'the list of accepted files'",
+        _ => "t.document_id, (SELECT d.path FROM documents d WHERE d.document_id = t.document_id)",
     };
     let sql = format!("SELECT {whose} FROM {name} t WHERE NOT {}", table.is_intact("t"));
     let mut query = connection.prepare(&sql)?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         report.hurt.extend(row.get::<_, Option<String>>(0)?);
+        report.n_remembered += usize::from(Summed::ONLY_REMEMBERED.contains(&table));
         let path: Option<String> = row.get(1)?;
         let path = path.unwrap_or_else(|| "no document".to_owned());
         report.fault(format!(

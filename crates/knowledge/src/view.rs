@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::access::Reader;
 use crate::alike::Seen;
-use crate::analyser::Analyser;
+use crate::analyser::{ANALYSER_VERSION, Analyser};
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
 use crate::dense;
@@ -19,7 +19,7 @@ use crate::mirror::Addresses;
 use crate::store::{Store, held};
 use crate::suggest::Typed;
 use crate::types::{
-    DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
+    Access, DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
 };
 use crate::validity::{AsOf, Date};
 
@@ -81,11 +81,14 @@ impl<'a> View<'a> {
         embedder: Option<&dyn Embed>,
     ) -> Result<Vec<Hit>, StoreError> {
         for _ in 0..TRIES_MAX {
+            let generation = self.store.catalog.generation()?;
             let (hits, missing) = self.search_once(question, k, mode, embedder)?;
-            if missing == 0 || self.may_lag()? {
+            // Of two indexes nothing is right together; of documents that were removed between the two questions the
+            // index, asked again, knows it too.
+            let is_of_one = self.store.catalog.generation()? == generation;
+            if is_of_one && (missing == 0 || self.may_lag()?) {
                 return Ok(hits);
             }
-            // Documents may have been removed between the two questions: then the index, asked again, knows it too.
         }
         Err(StoreError::Diverged {
             dir: self.store.dir.clone(),
@@ -129,7 +132,18 @@ impl<'a> View<'a> {
     }
 
     fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        match self.store.lexical().search(question, depth, &self.allowed) {
+        let lexical = self.store.lexical();
+        if let Some(found) = lexical
+            .other_analyser()
+            .filter(|_| self.store.access == Access::Read)
+        {
+            return Err(StoreError::OtherAnalyser {
+                dir: self.store.dir.clone(),
+                found: found.to_owned(),
+                known: ANALYSER_VERSION,
+            });
+        }
+        match lexical.search(question, depth, &self.allowed) {
             Err(StoreError::Index { source, .. }) => {
                 tracing::warn!(%source, "the word index failed and is made anew");
                 self.store.heal_index()?;
@@ -148,9 +162,11 @@ impl<'a> View<'a> {
     ) -> Result<Vec<(u64, f32)>, StoreError> {
         let id = embedder.id();
         let catalog = &self.store.catalog;
-        let Some(row) = catalog.embedder_row(&id)? else {
+        self.store.check_embedder(embedder)?;
+        let Some(present) = catalog.embedder_in_force()?.filter(|present| present.has_vectors) else {
             return Ok(Vec::new());
         };
+        let row = present.row;
         let vectors = embedder.embed(EmbedKind::Query, &[question]);
         let Some(vector) = vectors.first() else {
             return Ok(Vec::new());
@@ -330,6 +346,7 @@ impl<'a> View<'a> {
             queued: if self.reader.is_keeper() { counts.queued } else { 0 },
             set_aside,
             read_only: held(&self.store.read_only).clone(),
+            reindex: (*held(&self.store.reindex_progress)).filter(|_| self.reader.is_keeper()),
         })
     }
 

@@ -43,7 +43,7 @@ impl Writer {
     }
 
     /// Lets go of the index writer; what it had not committed is still marked in the catalog.
-    fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.lexical = None;
         self.waiting.clear();
         self.waiting_bytes = 0;
@@ -131,11 +131,11 @@ impl Store {
         }
         let mut lexical = self.lexical();
         if lexical.is_in_memory() {
-            lexical = self.set_lexical(Lexical::rebuild(&self.dir.join("lexical"), &self.catalog)?);
+            lexical = self.set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?);
         }
         let fresh = match lexical.writer() {
             Err(StoreError::Index { .. }) => self
-                .set_lexical(Lexical::rebuild(&self.dir.join("lexical"), &self.catalog)?)
+                .set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?)
                 .writer()?,
             other => other?,
         };
@@ -209,7 +209,7 @@ impl Store {
         tracing::warn!(%reason, "the word index cannot be written and is made anew");
         writer.abandon();
         let marks = self.catalog.marks()?;
-        self.set_lexical(Lexical::rebuild(&self.dir.join("lexical"), &self.catalog)?);
+        self.set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?);
         self.catalog.clear_marks(writer.connect(&self.catalog)?, &marks)
     }
 
@@ -229,7 +229,7 @@ impl Store {
 
     /// Makes the index anew after it turned out to be damaged: on disk if this store may write, else in memory.
     pub(crate) fn heal_index(&self) -> Result<(), StoreError> {
-        let dir = self.dir.join("lexical");
+        let dir = self.lexical_dir()?;
         let lexical = match self.access {
             Access::Read => {
                 self.disk_index_bad.store(true, Relaxed);

@@ -52,9 +52,10 @@ pub(crate) fn find(
     mode: SearchModeJson,
     as_of: AsOf,
 ) -> Result<SearchJson, StoreError> {
-    let embedder = app.assistant.embedder().map(AsRef::as_ref);
     let view = app.assistant.store().view_as_of(reader, as_of)?;
-    let hits = view.search(question, k.clamp(1, K_MAX), SearchMode::from(mode), embedder)?;
+    let hits = app
+        .assistant
+        .search(&view, question, k.clamp(1, K_MAX), SearchMode::from(mode))?;
     Ok(SearchJson::from(hits.as_slice()))
 }
 

@@ -41,6 +41,7 @@ impl Intake {
             bytes: 0,
             paths: vec![path],
             retry: false,
+            accepted: None,
         };
         let submitted = self.0.jobs.submit(&Reader::keeper(), order, Some(sender));
         if submitted.is_none() {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assistant::Assistant;
-use knowledge::{Followed, Go, IngestEvent, IngestReport, Reader, StoreError};
+use knowledge::{Accepted, Followed, Go, IngestEvent, IngestReport, Reader, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::wire::{IngestEventJson, IngestJson, JobJson, JobState, JobsJson, SCHEMA};
@@ -46,7 +46,21 @@ struct Job {
     paths: Vec<PathBuf>,
     /// Whether files set aside are tried again.
     retry: bool,
+    /// The number of an accepted file.
+    accepted: Option<i64>,
     follower: Option<mpsc::UnboundedSender<JobEvent>>,
+}
+
+impl Job {
+    fn of(id: u64, order: Order, follower: Option<mpsc::UnboundedSender<JobEvent>>) -> Self {
+        Self {
+            id,
+            paths: order.paths,
+            retry: order.retry,
+            accepted: order.accepted,
+            follower,
+        }
+    }
 }
 
 /// What the thread does for others.
@@ -70,6 +84,21 @@ pub(crate) struct Order {
     pub(crate) paths: Vec<PathBuf>,
     /// Whether files set aside are tried again.
     pub(crate) retry: bool,
+    /// The number of an accepted file, which is forgotten when it is taken in.
+    pub(crate) accepted: Option<i64>,
+}
+
+impl Order {
+    /// To take in a file that was accepted.
+    pub(crate) fn of_accepted(accepted: Accepted) -> Self {
+        Self {
+            name: accepted.name,
+            bytes: accepted.bytes,
+            paths: vec![accepted.path],
+            retry: false,
+            accepted: Some(accepted.id),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -87,6 +116,8 @@ struct Inner {
     waiting: AtomicUsize,
     /// Questions being answered now; vectors wait for them.
     answering: AtomicUsize,
+    /// Another thread found that passages may lack vectors.
+    vectors_wanted: AtomicBool,
 }
 
 /// The queue and its thread.
@@ -98,6 +129,29 @@ pub(crate) struct Jobs {
 
 /// Held while a question is answered.
 pub(crate) struct Answering(Arc<Inner>);
+
+/// Whether work in the background may go on.
+pub(crate) struct Patience(Arc<Inner>);
+
+impl Patience {
+    /// Waits while questions are being answered; says to stop when the server ends.
+    pub(crate) fn let_questions_go_first(&self) -> Go {
+        loop {
+            if self.0.stopping() {
+                return Go::Stop;
+            }
+            if self.0.answering.load(Ordering::Relaxed) == 0 {
+                return Go::On;
+            }
+            std::thread::sleep(BUSY_WAIT);
+        }
+    }
+
+    /// Says that passages may lack vectors.
+    pub(crate) fn want_vectors(&self) {
+        self.0.vectors_wanted.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -114,15 +168,19 @@ impl Jobs {
             stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             answering: AtomicUsize::new(0),
+            vectors_wanted: AtomicBool::new(false),
         });
         let worker = Worker {
             inner: Arc::clone(&inner),
             assistant,
             vectors_pending: true,
+            put_off: Vec::new(),
         };
+        // Before anything arrives anew, for what had arrived and was not accepted is cleared away.
+        let accepted = worker.accepted_before();
         let thread = std::thread::Builder::new()
             .name("ingest".into())
-            .spawn(move || worker.run(&receiver))?;
+            .spawn(move || worker.run(accepted, &receiver))?;
         Ok(Self {
             inner,
             queue: Mutex::new(Some(sender)),
@@ -139,13 +197,8 @@ impl Jobs {
     ) -> Option<JobJson> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = queue.as_ref()?;
-        let job = self.inner.add(owner, order.name, order.bytes);
-        let work = Work::Ingest(Job {
-            id: job.id,
-            paths: order.paths,
-            retry: order.retry,
-            follower,
-        });
+        let job = self.inner.add(owner, order.name.clone(), order.bytes);
+        let work = Work::Ingest(Job::of(job.id, order, follower));
         self.inner.waiting.fetch_add(1, Ordering::Relaxed);
         match sender.try_send(work) {
             Ok(()) => Some(job),
@@ -208,6 +261,11 @@ impl Jobs {
     pub(crate) fn answering(&self) -> Answering {
         self.inner.answering.fetch_add(1, Ordering::Relaxed);
         Answering(Arc::clone(&self.inner))
+    }
+
+    /// For other work in the background, which waits for questions as vectors do.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience(Arc::clone(&self.inner))
     }
 
     /// Stops after the file in work; what is queued stays in the store's own queue or on the caller's side.
@@ -291,12 +349,20 @@ struct Worker {
     inner: Arc<Inner>,
     assistant: Arc<Assistant>,
     vectors_pending: bool,
+    /// Accepted files for which there was no room.
+    put_off: Vec<Job>,
 }
 
 impl Worker {
-    fn run(mut self, queue: &Receiver<Work>) {
+    fn run(mut self, accepted: Vec<Job>, queue: &Receiver<Work>) {
         // Whoever asks goes first, also on a machine of few cores.
         stdx::process::give_way();
+        for job in accepted {
+            if self.inner.stopping() {
+                return;
+            }
+            self.ingest(job);
+        }
         self.resume();
         loop {
             let wait = if self.vectors_pending {
@@ -305,7 +371,10 @@ impl Worker {
                 RESUME_EVERY
             };
             match queue.recv_timeout(wait) {
-                Ok(Work::Ingest(job)) => self.ingest(job),
+                Ok(Work::Ingest(job)) => {
+                    self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+                    self.ingest(job);
+                }
                 Ok(Work::Follow {
                     changes,
                     rest,
@@ -321,23 +390,41 @@ impl Worker {
         }
     }
 
+    /// What an earlier process accepted, and said so, and did not take in.
+    fn accepted_before(&self) -> Vec<Job> {
+        let accepted = self.assistant.store().accepted_before().unwrap_or_else(|error| {
+            tracing::error!("accepted files wait: {}", crate::error::chain(&error));
+            Vec::new()
+        });
+        let shown = accepted.into_iter().map(|accepted| {
+            let name = accepted.name.clone();
+            let shown = self.inner.add(&accepted.owner, name, accepted.bytes);
+            Job::of(shown.id, Order::of_accepted(accepted), None)
+        });
+        shown.collect()
+    }
+
     fn follow(&mut self, changes: &[PathBuf], rest: Duration, answer: &SyncSender<Followed>) {
         let inner = &self.inner;
         let mut on_event = |_: IngestEvent| if inner.stopping() { Go::Stop } else { Go::On };
         match self.assistant.store().follow(changes, rest, &mut on_event) {
             Ok(followed) => {
                 let report = &followed.report;
-                if report.added + report.changed + report.removed > 0 {
+                if report.added + report.changed + report.removed + report.moved > 0 {
                     tracing::info!(
                         added = report.added,
                         changed = report.changed,
                         removed = report.removed,
+                        moved = report.moved,
                         "watched folders changed"
                     );
                     self.vectors_pending = self.assistant.embedder().is_some();
                 }
                 for failed in &report.failed {
                     tracing::warn!("not taken in: `{}`: {}", failed.path, failed.reason);
+                }
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
                 }
                 // Nobody waits any more when the watch has ended.
                 let _ = answer.send(followed);
@@ -347,7 +434,6 @@ impl Worker {
     }
 
     fn ingest(&mut self, work: Job) {
-        self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
         self.inner.update(work.id, |job| job.state = JobState::Running);
         let mut on_event = |event: IngestEvent| self.progress(&work, &event);
         let store = self.assistant.store();
@@ -358,7 +444,20 @@ impl Worker {
         };
         let result = ready.and_then(|()| store.ingest(&work.paths, &mut on_event));
         self.vectors_pending = self.assistant.embedder().is_some();
+        if let (Some(id), Ok(_), false) = (work.accepted, &result, self.inner.stopping())
+            && let Err(error) = store.forget_accepted(id)
+        {
+            // The next start takes it in once more, which changes nothing.
+            tracing::warn!(
+                "an accepted file is not forgotten: {}",
+                crate::error::chain(&error)
+            );
+        }
+        let lacked_room = result.as_ref().is_err_and(StoreError::is_no_space);
         self.finish(&work, result);
+        if lacked_room && work.accepted.is_some() {
+            self.put_off.push(work);
+        }
     }
 
     fn progress(&self, work: &Job, event: &IngestEvent) -> Go {
@@ -384,6 +483,9 @@ impl Worker {
     fn finish(&self, work: &Job, result: Result<IngestReport, StoreError>) {
         let end = match result {
             Ok(report) => {
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
+                }
                 let reason = failure(&report);
                 self.inner.update(work.id, |job| {
                     job.state = if reason.is_some() {
@@ -412,6 +514,12 @@ impl Worker {
 
     /// Goes on with files that an earlier process, or a full disk, left in the store's queue.
     fn resume(&mut self) {
+        if self.inner.vectors_wanted.swap(false, Ordering::Relaxed) {
+            self.vectors_pending = self.assistant.embedder().is_some();
+        }
+        for job in std::mem::take(&mut self.put_off) {
+            self.ingest(job);
+        }
         let store = self.assistant.store();
         match store.view(&Reader::keeper()).and_then(|view| view.status()) {
             Ok(status) if status.queued > 0 => {}
@@ -457,7 +565,7 @@ impl Worker {
 
 /// Why nothing came of an ingest, if nothing did.
 fn failure(report: &IngestReport) -> Option<String> {
-    let taken = report.added + report.changed + report.unchanged;
+    let taken = report.added + report.changed + report.unchanged + report.moved;
     match report.failed.as_slice() {
         [] => None,
         [only] if taken == 0 => Some(only.reason.clone()),

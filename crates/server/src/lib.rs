@@ -20,6 +20,7 @@ mod models;
 mod page;
 mod pictures;
 mod quality;
+mod reindex;
 mod selftest;
 mod serve;
 mod state;

@@ -155,7 +155,11 @@ impl Bound {
             let _ = socket.await;
         }
         let app = self.app;
-        let _ = tokio::task::spawn_blocking(move || app.jobs.stop()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            app.jobs.stop();
+            app.reindexer.stop();
+        })
+        .await;
         result
     }
 }
@@ -196,6 +200,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/document/{id}", get(page::document))
         .route("/quality", get(page::quality))
         .route("/documents/{id}/delete", post(page::delete))
+        .route("/documents/retry", post(page::retry))
         .route("/login", get(page::login).post(guard::sign_in))
         .route("/logout", post(guard::sign_out))
         .route("/assets/{name}", get(assets::one));

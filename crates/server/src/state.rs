@@ -13,6 +13,7 @@ use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::page::Templates;
 use crate::pictures::Pictures;
+use crate::reindex::Reindexer;
 use crate::wire::StatusJson;
 
 /// Questions and generations that may be in work or waiting at once; one more gets a 429.
@@ -134,6 +135,7 @@ pub struct Shared {
     pub(crate) started_s: i64,
     pub(crate) metrics: Metrics,
     pub(crate) jobs: Jobs,
+    pub(crate) reindexer: Reindexer,
     pub(crate) templates: Templates,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) asks: Arc<Semaphore>,
@@ -181,6 +183,8 @@ impl App {
             );
         }
         let jobs = Jobs::start(Arc::clone(&assistant)).map_err(AppError::Thread)?;
+        let reindexer =
+            Reindexer::start(Arc::clone(&assistant), jobs.patience()).map_err(AppError::Thread)?;
         let app = Self(Arc::new(Shared {
             model_name,
             token: config.token,
@@ -193,6 +197,7 @@ impl App {
             started_s: stdx::clock::unix_s(),
             metrics: Metrics::default(),
             jobs,
+            reindexer,
             templates: Templates::new(),
             requests: Arc::new(Semaphore::new(N_REQUESTS_MAX)),
             asks: Arc::new(Semaphore::new(N_ASKS_RUNNING_MAX)),

@@ -1,4 +1,5 @@
-//! Uploads: streamed to a temporary file, renamed into place when whole, then queued for ingest.
+//! Uploads: streamed to a temporary file, recorded and put in place when whole, then queued for ingest. Only then is the
+//! client told: a restart goes on with whatever was accepted.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use axum::extract::{FromRequest as _, Multipart, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Json};
-use knowledge::{Reader, Store};
+use knowledge::Reader;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -31,7 +32,6 @@ const N_CHUNKS_BUFFERED: usize = 8;
 struct Arrived {
     temporary: Temporary,
     name: String,
-    bytes: u64,
 }
 
 /// A temporary file; gone when dropped, unless it was renamed into place before.
@@ -109,7 +109,7 @@ enum Piece {
 async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived, ApiError> {
     let (sender, receiver) = mpsc::channel(N_CHUNKS_BUFFERED);
     let secret = stdx::rng::secret_hex(8).map_err(ApiError::internal)?;
-    let folder = app.uploads_dir.join(".incoming");
+    let folder = app.assistant.store().arrivals();
     let temporary = folder.join(secret);
     let writer = tokio::task::spawn_blocking(move || write(&folder, temporary, receiver));
     let fed = feed(app, &name, &mut field, &sender).await;
@@ -119,21 +119,20 @@ async fn store(app: &App, name: String, mut field: Field<'_>) -> Result<Arrived,
     drop(sender);
     // Waited for also after a failure: when the client is told of it, nothing is left behind.
     let written = writer.await.map_err(ApiError::internal)?;
-    let (bytes, temporary) = (fed?, written?);
+    fed?;
     Ok(Arrived {
-        temporary,
+        temporary: written?,
         name,
-        bytes,
     })
 }
 
-/// Hands a file's bytes to the thread that writes them; returns how many there were.
+/// Hands a file's bytes to the thread that writes them.
 async fn feed(
     app: &App,
     name: &str,
     field: &mut Field<'_>,
     writer: &mpsc::Sender<Piece>,
-) -> Result<u64, ApiError> {
+) -> Result<(), ApiError> {
     let mut bytes = 0;
     while let Some(chunk) = field.chunk().await.map_err(|error| broken(&error))? {
         bytes += chunk.len() as u64;
@@ -148,7 +147,7 @@ async fn feed(
             break;
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Writes the pieces; whatever goes wrong, the guard takes the file away again.
@@ -185,28 +184,30 @@ fn broken(error: &MultipartError) -> ApiError {
 /// Puts the file in place under its own name (a newer upload of the same name is its new version) and queues it. What
 /// one may not read one may not replace: then the file gets a name of its own.
 fn place(app: &App, reader: &Reader, file: Arrived) -> Result<JobJson, ApiError> {
-    let mut path = app.uploads_dir.join(&file.name);
-    if is_hidden(app, reader, &path)? {
+    let store = app.assistant.store();
+    let mut kept = file.name.clone();
+    if is_hidden(app, reader, &app.uploads_dir.join(&kept))? {
         let mark = stdx::rng::secret_hex(4).map_err(disk)?;
-        path = app.uploads_dir.join(format!("{mark}-{}", file.name));
+        kept = format!("{mark}-{kept}");
     }
-    stdx::fs::rename(&file.temporary.0, &path).map_err(disk)?;
-    let order = Order {
-        name: file.name.clone(),
-        bytes: file.bytes,
-        paths: vec![path],
-        retry: false,
-    };
-    let job = app.jobs.submit(reader, order, None);
-    job.ok_or_else(ApiError::queue_full)
+    let accepted = store.accept(&file.temporary.0, &kept, &file.name, reader)?;
+    let id = accepted.id;
+    match app.jobs.submit(reader, Order::of_accepted(accepted), None) {
+        Some(job) => Ok(job),
+        None => {
+            // Nobody will be told that it was accepted.
+            store.forget_accepted(id)?;
+            Err(ApiError::queue_full())
+        }
+    }
 }
 
 /// Whether a document lies there that the reader may not see.
 fn is_hidden(app: &App, reader: &Reader, path: &Path) -> Result<bool, ApiError> {
-    let Ok(id) = Store::file_id(path) else {
+    let store = app.assistant.store();
+    let Some(id) = store.id_at(path)? else {
         return Ok(false);
     };
-    let store = app.assistant.store();
     let exists = |reader: &Reader| store.view(reader).and_then(|view| view.document(&id, None));
     Ok(exists(&Reader::keeper())?.is_some() && exists(reader)?.is_none())
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read, Write};
 
-use server::wire::{AsOfJson, TurnJson};
+use server::wire::TurnJson;
 
 use super::ask;
 use crate::args::ChatArgs;
@@ -32,20 +32,14 @@ pub(crate) fn run(args: &ChatArgs, settings: &Settings, json: bool) -> Result<()
             "" => {}
             "/quit" | "/exit" => break,
             "/new" => history.clear(),
-            question => turn(&house, question, args.extractive, &mut history, json)?,
+            question => turn(&house, question, args, &mut history, json)?,
         }
     }
     Ok(())
 }
 
-fn turn(house: &House, text: &str, extractive: bool, history: &mut Vec<TurnJson>, json: bool) -> Result<()> {
-    let question = Question {
-        text: text.to_owned(),
-        history: history.clone(),
-        extractive,
-        as_of: AsOfJson::default(),
-    };
-    match ask::answer(house, question, !json) {
+fn turn(house: &House, text: &str, args: &ChatArgs, history: &mut Vec<TurnJson>, json: bool) -> Result<()> {
+    match ask::answer(house, question(text, args, history), !json) {
         Ok(printed) => {
             if json {
                 print::json(&printed.answer)?;
@@ -70,6 +64,15 @@ fn turn(house: &House, text: &str, extractive: bool, history: &mut Vec<TurnJson>
     if json { Ok(()) } else { print::line("") }
 }
 
+fn question(text: &str, args: &ChatArgs, history: &[TurnJson]) -> Question {
+    Question {
+        text: text.to_owned(),
+        history: history.to_vec(),
+        extractive: args.extractive,
+        as_of: args.as_of.into(),
+    }
+}
+
 /// The next line; `None` at the end of the input.
 fn next_line(typed: bool) -> Result<Option<String>> {
     if typed {
@@ -85,5 +88,34 @@ fn next_line(typed: bool) -> Result<Option<String>> {
     match bytes.is_empty() {
         true => Ok(None),
         false => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use server::wire::AsOfJson;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn every_turn_looks_at_the_day_that_was_asked_for() {
+        let asked = |flags: &[&str]| {
+            let line = ["hanok", "chat"].iter().chain(flags);
+            let Command::Chat(args) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("it is the command chat");
+            };
+            question("무엇이 다른가", &args, &[]).as_of
+        };
+        let then = asked(&["--as-of", "2023-06-01"]);
+        assert_eq!(
+            then.day.map(|day| day.0.to_string()).as_deref(),
+            Some("2023-06-01")
+        );
+        assert!(!then.include_expired);
+        assert!(asked(&["--include-expired"]).include_expired);
+        assert_eq!(asked(&[]), AsOfJson::default());
     }
 }

@@ -6,13 +6,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use assistant::Wanted;
-use knowledge::{Access, Embed, Go, IngestEvent, Store};
+use knowledge::{Access, Embed, Go, IngestEvent, Store, StoreError};
 use serde::Serialize;
 use server::local::{Call, EventLine, Outcome};
 use server::wire::{FailedJson, FileJson, FileOutcomeJson, IngestJson, StageJson};
 
 use crate::args::IngestArgs;
-use crate::exit::{Code, Failure, Result};
+use crate::exit::{Code, Failure, Result, chain};
 use crate::print::{self, Counts, Progress};
 use crate::settings::Settings;
 use crate::{house, interrupt};
@@ -64,6 +64,7 @@ pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<
     if !args.no_vectors {
         make_vectors(&store, settings)?;
     }
+    say_need(&store)?;
     Ok(code)
 }
 
@@ -134,7 +135,7 @@ fn finish(report: &IngestJson, json: bool) -> Result<Code> {
     } else {
         print::line(&sentence(report))?;
     }
-    let taken = report.added + report.changed + report.unchanged + report.removed;
+    let taken = report.added + report.changed + report.unchanged + report.removed + report.moved;
     Ok(if taken == 0 && !report.failed.is_empty() {
         Code::Misuse
     } else {
@@ -149,6 +150,9 @@ pub(crate) fn sentence(report: &IngestJson) -> String {
         format!("{} changed", report.changed),
         format!("{} unchanged", report.unchanged),
     ];
+    if report.moved > 0 {
+        parts.push(format!("{} moved", report.moved));
+    }
     if report.removed > 0 {
         parts.push(format!("{} removed", report.removed));
     }
@@ -164,6 +168,18 @@ pub(crate) fn sentence(report: &IngestJson) -> String {
     )
 }
 
+/// Says that the index was made by another version of this program.
+fn say_need(store: &Store) -> Result<()> {
+    let need = store.reindex_need(None).map_err(house::not_stored)?;
+    if need.is_new_index() {
+        print::stderr_line(
+            "note: the index was made by another version of this program; `hanok knowledge reindex`, or `hanok serve`, \
+             makes it anew while the present one answers",
+        );
+    }
+    Ok(())
+}
+
 /// Makes the vectors that are still missing, with a bar; searching by words works meanwhile.
 pub(crate) fn make_vectors(store: &Store, settings: &Settings) -> Result<()> {
     let Some(embedder) = house::embedder(settings)? else {
@@ -176,7 +192,13 @@ pub(crate) fn make_vectors(store: &Store, settings: &Settings) -> Result<()> {
 }
 
 fn embed_all(store: &Store, embedder: &dyn Embed) -> Result<()> {
-    let mut left = store.embed_pending(embedder, 0).map_err(house::not_stored)?;
+    let mut left = match store.embed_pending(embedder, 0) {
+        Err(error @ StoreError::OtherEmbedder { .. }) => {
+            print::stderr_line(&format!("note: no vectors were made: {}", chain(&error)));
+            return Ok(());
+        }
+        other => other.map_err(house::not_stored)?,
+    };
     if left == 0 {
         return Ok(());
     }

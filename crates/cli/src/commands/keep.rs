@@ -71,6 +71,7 @@ struct VerifyJson<'a> {
     graphs_bad: usize,
     mended: bool,
     requeued: usize,
+    forgotten: usize,
 }
 
 /// Runs `verify`; the exit code is 1 if anything stays wrong.
@@ -92,6 +93,7 @@ pub(crate) fn verify(args: &VerifyArgs, settings: &Settings, json: bool) -> Resu
             graphs_bad: report.graphs_bad,
             mended: report.mended,
             requeued: report.requeued,
+            forgotten: report.forgotten,
         })?;
     } else {
         print::line(&in_words(&report))?;
@@ -121,6 +123,12 @@ fn in_words(report: &VerifyReport) -> String {
             lines.push(format!("{what}: {n}{mended}"));
         }
     }
+    if report.forgotten > 0 {
+        lines.push(format!(
+            "{} of what is only remembered (failed files, refused questions) forgotten",
+            print::count(report.forgotten, "damaged row")
+        ));
+    }
     if report.requeued > 0 {
         lines.push(format!(
             "{} queued to be read again: `hanok ingest` of their folder, or `hanok serve`, does it",
@@ -129,7 +137,7 @@ fn in_words(report: &VerifyReport) -> String {
     }
     lines.push(if report.is_sound() {
         "all is well".to_owned()
-    } else if report.n_faults > 0 {
+    } else if report.n_faults > report.forgotten {
         "restore a backup (`hanok restore`), or remove the documents named and ingest them again".to_owned()
     } else {
         "`hanok verify --mend` makes it right".to_owned()

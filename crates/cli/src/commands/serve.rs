@@ -25,8 +25,9 @@ struct ServingJson {
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
     let store = Arc::new(house::open(settings, Access::Write)?);
     let engine = house::engine_or_quotes(settings)?;
-    let embedder = house::embedder(settings)?;
-    let assistant = Arc::new(Assistant::new(store, engine, embedder));
+    let embedders = house::Embedders::of(settings, &store)?;
+    let assistant = Assistant::new(store, engine, embedders.present).with_next_embedder(embedders.next);
+    let assistant = Arc::new(assistant);
     let say = if json { Say::Json } else { Say::Words };
     serve(settings, assistant, say)
 }

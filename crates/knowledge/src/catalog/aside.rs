@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::write::as_i64;
 use super::{Catalog, Origin, QueueEntry, Stat};
+use crate::checksum::Summed;
 use crate::error::StoreError;
 
 /// The version of this program: a newer one may read what this one dies of.
@@ -58,6 +59,7 @@ impl Catalog {
                     stdx::clock::unix_ms(),
                 ],
             )?;
+            tx.execute(&Summed::SetAside.seal("path_bytes = ?1"), [&entry.path_bytes])?;
             tx.query_row(
                 "SELECT tries FROM set_aside WHERE path_bytes = ?1",
                 [&entry.path_bytes],
@@ -66,12 +68,13 @@ impl Catalog {
         })
     }
 
-    /// What is remembered of a file, unless another version of this program met it.
+    /// What is remembered of a file, unless another version of this program met it; what is damaged is not remembered.
     pub(crate) fn aside(&self, path_bytes: &[u8]) -> Result<Option<SetAside>, StoreError> {
         self.read("look up a file set aside", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM set_aside WHERE path_bytes = ?1 AND program = ?2"
+                    "SELECT {COLUMNS} FROM set_aside WHERE path_bytes = ?1 AND program = ?2 AND {}",
+                    Summed::SetAside.is_intact("set_aside")
                 ))?
                 .query_row(params![path_bytes, PROGRAM], set_aside)
                 .optional()
@@ -83,10 +86,23 @@ impl Catalog {
         self.read("list the files set aside", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM set_aside WHERE tries >= ?1 AND program = ?2 ORDER BY path_bytes"
+                    "SELECT {COLUMNS} FROM set_aside WHERE tries >= ?1 AND program = ?2 AND {} ORDER BY path_bytes",
+                    Summed::SetAside.is_intact("set_aside")
                 ))?
                 .query_map(params![tries_min, PROGRAM], set_aside)?
                 .collect()
+        })
+    }
+
+    /// Forgets that a file was set aside, so that it is tried again.
+    pub(crate) fn drop_aside(
+        &self,
+        connection: &mut Connection,
+        path_bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        self.transact(connection, "try a file set aside again", |tx| {
+            tx.execute("DELETE FROM set_aside WHERE path_bytes = ?1", [path_bytes])
+                .map(drop)
         })
     }
 

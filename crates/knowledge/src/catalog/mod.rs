@@ -3,8 +3,11 @@
 //! Not the word index, which can always be made again from here.
 
 mod aside;
+mod intake;
+mod moved;
 mod quality;
 mod read;
+mod reindex;
 mod standing;
 mod vectors;
 mod write;
@@ -20,8 +23,13 @@ use crate::checksum;
 use crate::error::StoreError;
 use crate::schema;
 
+pub(crate) use intake::IntakeRow;
+pub(crate) use moved::{Gone, MovedTo};
 pub(crate) use quality::{RefusalRow, StreamedDocument};
-pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
+pub(crate) use read::{
+    AudienceSet, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,
+};
+pub(crate) use reindex::{Building, Change, Cut, CutSource, PresentEmbedder};
 pub(crate) use standing::{Known, Moved, Standing};
 pub(crate) use write::{Marks, NewDocument, QueueEntry, bad_vectors};
 

@@ -7,6 +7,7 @@ use super::standing::audience_row;
 use super::write::{to_json, unqueue};
 use super::{AudienceSet, Catalog, Origin, QueueEntry};
 use crate::access::Audience;
+use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::types::PageSpan;
 use crate::validity::{Date, Validity};
@@ -25,6 +26,16 @@ pub(crate) struct StreamedDocument {
     pub(crate) validity: Validity,
     pub(crate) owner: Option<String>,
     pub(crate) text: String,
+    pub(crate) pages: Vec<PageSpan>,
+}
+
+/// A document with its pages.
+pub(crate) struct Paged {
+    pub(crate) document_id: String,
+    pub(crate) origin: Origin,
+    pub(crate) path_bytes: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) n_pages: Option<u32>,
     pub(crate) pages: Vec<PageSpan>,
 }
 
@@ -82,6 +93,33 @@ impl Catalog {
         })
     }
 
+    /// The pages of documents of one format and these audiences.
+    pub(crate) fn paged(&self, format: &str, allowed: &AudienceSet) -> Result<Vec<Paged>, StoreError> {
+        self.read("read the pages of documents", |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT d.audience_id, d.document_id, d.origin, d.path_bytes, d.path, d.n_pages, v.pages
+                 FROM documents d JOIN versions v ON v.document_id = d.document_id AND v.version = d.version
+                 WHERE d.format = ?1",
+            )?;
+            let mut rows = query.query([format])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if allowed.has(audience(row, 0)?) {
+                    let pages: Vec<(u32, usize, usize)> = json(row, 6)?;
+                    found.push(Paged {
+                        document_id: row.get(1)?,
+                        origin: Origin::from_name(&row.get::<_, String>(2)?),
+                        path_bytes: row.get(3)?,
+                        path: row.get(4)?,
+                        n_pages: row.get(5)?,
+                        pages: spans(pages),
+                    });
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// Takes a file off the queue and remembers why it failed.
     pub(crate) fn fail(
         &self,
@@ -105,17 +143,19 @@ impl Catalog {
                     audience,
                     stdx::clock::unix_ms()
                 ],
-            )
-            .map(drop)
+            )?;
+            tx.execute(&Summed::Failures.seal("path_bytes = ?1"), [&entry.path_bytes])
+                .map(drop)
         })
     }
 
-    /// Files of these audiences that could not be read, by path.
+    /// Files of these audiences that could not be read, by path. A damaged row is left out: it may name the wrong readers.
     pub(crate) fn failures(&self, allowed: &AudienceSet) -> Result<Vec<FailureRow>, StoreError> {
         self.read("list the files that failed", |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT audience_id, origin, path_bytes, path, reason FROM failures ORDER BY path",
-            )?;
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT audience_id, origin, path_bytes, path, reason FROM failures f WHERE {} ORDER BY path",
+                Summed::Failures.is_intact("f")
+            ))?;
             let mut rows = query.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
@@ -146,11 +186,18 @@ impl Catalog {
                     .map(drop);
             };
             let audience = audience_row(tx, readers, Validity::default())?;
-            tx.execute(
-                "UPDATE failures SET audience_id = ?2 WHERE path_bytes = ?1 AND audience_id <> ?2",
+            let is_other = format!(
+                "path_bytes = ?1 AND audience_id <> ?2 AND {}",
+                Summed::Failures.is_intact("failures")
+            );
+            let n = tx.execute(
+                &format!("UPDATE failures SET audience_id = ?2 WHERE {is_other}"),
                 params![path_bytes, audience],
-            )
-            .map(drop)
+            )?;
+            if n > 0 {
+                tx.execute(&Summed::Failures.seal("path_bytes = ?1"), [path_bytes])?;
+            }
+            Ok(())
         })
     }
 
@@ -173,9 +220,11 @@ impl Catalog {
                 ],
             )?;
             let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+            let id = tx.last_insert_rowid();
+            tx.execute(&Summed::Refusals.seal("refusal_id = ?1"), [id])?;
             tx.execute(
                 "DELETE FROM refusals WHERE refusal_id <= ?1",
-                [tx.last_insert_rowid().saturating_sub(kept)],
+                [id.saturating_sub(kept)],
             )
             .map(drop)
         })
@@ -184,22 +233,31 @@ impl Catalog {
     /// Forgets every refused question, or only how they were worded.
     pub(crate) fn forget_refusals(&self, connection: &mut Connection, all: bool) -> Result<(), StoreError> {
         self.transact(connection, "forget refused questions", |tx| {
-            let sql = if all {
-                "DELETE FROM refusals"
-            } else {
-                "UPDATE refusals SET question = NULL WHERE question IS NOT NULL"
-            };
-            tx.execute(sql, []).map(drop)
+            if all {
+                return tx.execute("DELETE FROM refusals", []).map(drop);
+            }
+            // One that is damaged is forgotten whole: a new checksum would hide the damage.
+            let damaged = format!(
+                "DELETE FROM refusals WHERE NOT {}",
+                Summed::Refusals.is_intact("refusals")
+            );
+            tx.execute(&damaged, [])?;
+            tx.execute(
+                "UPDATE refusals SET question = NULL WHERE question IS NOT NULL",
+                [],
+            )?;
+            tx.execute(&Summed::Refusals.seal("true"), []).map(drop)
         })
     }
 
-    /// Every refused question that is remembered, the oldest first.
+    /// Every refused question that is remembered, the oldest first, but for damaged ones.
     pub(crate) fn refusals(&self) -> Result<Vec<RefusalRow>, StoreError> {
         self.read("list the refused questions", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT day, groups, words, question, nearest FROM refusals ORDER BY refusal_id",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT day, groups, words, question, nearest FROM refusals r WHERE {} ORDER BY refusal_id",
+                    Summed::Refusals.is_intact("r")
+                ))?
                 .query_map([], |row| {
                     Ok(RefusalRow {
                         day: row.get::<_, String>(0)?.parse().ok(),
@@ -227,10 +285,14 @@ fn streamed(row: &Row<'_>) -> rusqlite::Result<StreamedDocument> {
         ingested_ms: row.get(7)?,
         validity: validity(row, 8)?,
         owner: row.get(10)?,
-        pages: pages
-            .into_iter()
-            .map(|(page, start, end)| PageSpan { page, start, end })
-            .collect(),
+        pages: spans(pages),
         text: row.get(12)?,
     })
+}
+
+fn spans(pages: Vec<(u32, usize, usize)>) -> Vec<PageSpan> {
+    pages
+        .into_iter()
+        .map(|(page, start, end)| PageSpan { page, start, end })
+        .collect()
 }

@@ -9,7 +9,7 @@ use crate::access::{Audience, Reader};
 use crate::boxes::{self, PageWords};
 use crate::checksum::{Summed, damaged, demand};
 use crate::error::StoreError;
-use crate::types::{DocumentInfo, DocumentText, EmbedderId, PageSpan};
+use crate::types::{DocumentInfo, DocumentText, PageSpan};
 use crate::validity::{Date, Validity};
 
 /// A passage with what a hit shows of its document.
@@ -46,6 +46,24 @@ pub(crate) struct StoredPassage {
     pub(crate) headings: String,
     pub(crate) text: String,
     pub(crate) audience: u32,
+}
+
+/// Where passages are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passages {
+    /// Those that answer.
+    Present,
+    /// Those of an index that is being made beside the present one.
+    Next,
+}
+
+impl Passages {
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Self::Present => "passages",
+            Self::Next => "next_passages",
+        }
+    }
 }
 
 /// What is remembered of a document's file.
@@ -213,7 +231,7 @@ impl Catalog {
         self.read("read a document", |connection| {
             let sql = format!(
                 "SELECT v.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars,
-                        v.n_passages, v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces,
+                        iif(v.version = d.version, d.n_passages, v.n_passages), v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces,
                         v.pages, v.text, d.audience_id, v.version IS NULL, {} AND {}
                  FROM documents d LEFT JOIN versions v
                      ON v.document_id = d.document_id AND v.version = coalesce(?2, d.version)
@@ -293,10 +311,11 @@ impl Catalog {
     ) -> Result<Option<PageWords>, StoreError> {
         self.read("read the places of words", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT width, height, words FROM page_words
-                     WHERE document_id = ?1 AND version = ?2 AND page = ?3",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT width, height, words FROM page_words w
+                     WHERE document_id = ?1 AND version = ?2 AND page = ?3 AND {}",
+                    Summed::PageWords.is_intact("w")
+                ))?
                 .query_row(params![id, version, page], |row| {
                     // Damaged places are no places: the text is what counts, and it stands elsewhere.
                     let words = boxes::unpack(page, row.get_ref(2)?.as_blob()?).unwrap_or_default();
@@ -441,11 +460,20 @@ impl Catalog {
 
     /// A document's passages for the index, in order.
     pub(crate) fn passages_of(&self, document_id: &str) -> Result<Vec<StoredPassage>, StoreError> {
+        self.passages_in(Passages::Present, document_id)
+    }
+
+    /// A document's passages for an index, in order.
+    pub(crate) fn passages_in(
+        &self,
+        place: Passages,
+        document_id: &str,
+    ) -> Result<Vec<StoredPassage>, StoreError> {
         self.read("read a document's passages", |connection| {
             connection
                 .prepare_cached(&format!(
                     "{} WHERE p.document_id = ?1 ORDER BY p.ordinal",
-                    stored_passages()
+                    stored_passages(place)
                 ))?
                 .query_map([document_id], stored_passage)?
                 .collect()
@@ -455,6 +483,7 @@ impl Catalog {
     /// Passages after `after` that have no vector of `embedder`.
     pub(crate) fn without_vector(
         &self,
+        place: Passages,
         embedder: i64,
         after: u64,
         limit: usize,
@@ -465,7 +494,7 @@ impl Catalog {
                     "{} LEFT JOIN vectors v
                          ON v.passage_id = p.passage_id AND v.embedder_id = ?1
                      WHERE p.passage_id > ?2 AND v.passage_id IS NULL ORDER BY p.passage_id LIMIT ?3",
-                    stored_passages()
+                    stored_passages(place)
                 ))?
                 .query_map(
                     params![embedder, as_i64(after), as_i64(limit as u64)],
@@ -474,37 +503,24 @@ impl Catalog {
                 .collect()
         })
     }
-
-    /// The row of an embedder, if anything was ever embedded with it.
-    pub(crate) fn embedder_row(&self, id: &EmbedderId) -> Result<Option<i64>, StoreError> {
-        self.read("look up the embedder", |connection| {
-            connection
-                .prepare_cached("SELECT embedder_id FROM embedders WHERE sha256 = ?1 AND dim = ?2")?
-                .query_row(params![id.sha256, as_i64(id.dim as u64)], |row| row.get(0))
-                .optional()
-        })
-    }
 }
 
 impl Catalog {
-    /// The row of an embedder if it is the present one.
-    pub(crate) fn present_embedder(&self, id: &EmbedderId) -> Result<Option<i64>, StoreError> {
-        let Some(row) = self.embedder_row(id)? else {
-            return Ok(None);
-        };
-        let present = self.read("look up the embedder", |connection| meta(connection, "embedder"))?;
-        Ok((present == row).then_some(row))
-    }
-
     /// How many passages after `after` have no vector of `embedder`.
-    pub(crate) fn without_vector_count(&self, embedder: i64, after: u64) -> Result<usize, StoreError> {
+    pub(crate) fn without_vector_count(
+        &self,
+        place: Passages,
+        embedder: i64,
+        after: u64,
+    ) -> Result<usize, StoreError> {
         self.read("count passages without a vector", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT count(*) FROM passages p LEFT JOIN vectors v
+                .prepare_cached(&format!(
+                    "SELECT count(*) FROM {} p LEFT JOIN vectors v
                          ON v.passage_id = p.passage_id AND v.embedder_id = ?1
                      WHERE p.passage_id > ?2 AND v.passage_id IS NULL",
-                )?
+                    place.table()
+                ))?
                 .query_row(params![embedder, as_i64(after)], |row| get_usize(row, 0))
         })
     }
@@ -516,12 +532,13 @@ const AUDIENCES_MAX: usize = 1 << 24;
 const STORED_COLUMNS: &str =
     "document_id, path_bytes, version, file_bytes, mtime_ns, ctime_ns, device, cutter";
 /// Passages as [`stored_passage`] takes them.
-fn stored_passages() -> String {
+fn stored_passages(place: Passages) -> String {
     format!(
         "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page, d.audience_id, {} AND {}
-         FROM passages p JOIN documents d ON d.document_id = p.document_id",
+         FROM {} p JOIN documents d ON d.document_id = p.document_id",
         Summed::Passages.is_intact("p"),
-        Summed::Documents.is_intact("d")
+        Summed::Documents.is_intact("d"),
+        place.table()
     )
 }
 
@@ -615,7 +632,7 @@ pub(super) fn validity(row: &Row<'_>, column: usize) -> rusqlite::Result<Validit
     })
 }
 
-fn get_usize(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
+pub(super) fn get_usize(row: &Row<'_>, column: usize) -> rusqlite::Result<usize> {
     let value: i64 = row.get(column)?;
     usize::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }

@@ -39,9 +39,11 @@ pub(crate) struct Known {
     pub(crate) origin: Origin,
     pub(crate) path_bytes: Vec<u8>,
     pub(crate) format: String,
-    /// What it says of itself; `None` where it was not asked yet.
+    /// What it says of itself; `None` where it was not asked yet, or what is known of it is damaged.
     pub(crate) stated: Option<Stated>,
     pub(crate) standing: Standing,
+    /// Whether its row is as it was written.
+    pub(crate) is_intact: bool,
 }
 
 /// A document that does not stand any more as it did.
@@ -57,12 +59,14 @@ impl Catalog {
     pub(crate) fn standings(&self) -> Result<Vec<Known>, StoreError> {
         self.read("list how documents stand", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT d.document_id, d.origin, d.path_bytes, d.format, d.stated, d.owner, d.replaces, a.groups,
-                            a.valid_from, a.valid_until
+                .prepare_cached(&format!(
+                    "SELECT d.document_id, d.origin, d.path_bytes, d.format, iif({}, d.stated, NULL), d.owner, d.replaces,
+                            a.groups, a.valid_from, a.valid_until, {}
                      FROM documents d LEFT JOIN audiences a ON a.audience_id = d.audience_id
                      ORDER BY d.document_id",
-                )?
+                    Summed::Stated.is_intact("d"),
+                    Summed::Documents.is_intact("d")
+                ))?
                 .query_map([], known)?
                 .collect()
         })
@@ -101,7 +105,7 @@ impl Catalog {
 }
 
 /// Whether other readers or other days follow.
-fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
+pub(super) fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
     let standing = &moved.standing;
     let row = audience_row(tx, &standing.audience, standing.validity)?;
     let before: Option<i64> = tx
@@ -119,6 +123,7 @@ fn set_standing(tx: &Transaction<'_>, moved: &Moved) -> rusqlite::Result<bool> {
         to_json(&standing.replaces)?
     ])?;
     tx.execute(&Summed::Documents.seal("document_id = ?1"), [&moved.document_id])?;
+    tx.execute(&Summed::Stated.seal("document_id = ?1"), [&moved.document_id])?;
     let is_other = before.is_some_and(|before| before != row);
     if is_other {
         tx.execute("UPDATE meta SET value = value + 1 WHERE key = 'audience_seq'", [])?;
@@ -142,6 +147,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             owner: row.get(5)?,
             replaces: json(row, 6)?,
         },
+        is_intact: row.get(10)?,
     })
 }
 

@@ -2,14 +2,15 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::reindex::{drop_next, note_gone};
 use super::standing::{Standing, audience_row};
-use super::{Catalog, Origin, Stat};
+use super::{Catalog, Origin, Passages, Stat};
 use crate::access::Audience;
 use crate::boxes;
 use crate::checksum::Summed;
 use crate::error::StoreError;
-use crate::passage::CUTTER_VERSION;
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, PreparedPassage};
+use crate::text::blocks;
 use crate::types::EmbedderId;
 use crate::validity::Ruled;
 
@@ -126,9 +127,9 @@ impl Catalog {
             put_version(tx, new, prepared)?;
             put_page_words(tx, new, prepared)?;
             // Passages that stay as they were keep their ids, and with them their vectors.
-            if !has_passages(tx, new.document_id, prepared)? {
+            if !has_passages(tx, Passages::Present, new.document_id, &prepared.passages)? {
                 drop_passages(tx, new.document_id)?;
-                put_passages(tx, new.document_id, prepared)?;
+                put_passages(tx, Passages::Present, new.document_id, &prepared.passages)?;
             }
             tx.prepare_cached("DELETE FROM set_aside WHERE path_bytes = ?1")?
                 .execute([new.path_bytes])?;
@@ -147,7 +148,10 @@ impl Catalog {
                     tx.execute("DELETE FROM page_words WHERE document_id = ?1", [id])?;
                     tx.execute("UPDATE meta SET value = value - 1 WHERE key = 'documents'", [])?;
                     drop_passages(tx, id)?;
-                    marks.push((id.clone(), mark(tx, id)?));
+                    drop_next(tx, id)?;
+                    let seq = mark(tx, id)?;
+                    note_gone(tx, id, seq)?;
+                    marks.push((id.clone(), seq));
                 }
             }
             Ok(marks)
@@ -170,24 +174,28 @@ impl Catalog {
         })
     }
 
-    /// The row of an embedder, which becomes the present one.
-    pub(crate) fn use_embedder(
+    /// The row of an embedder, with what it is loaded from; of one that becomes the `present` one if that is said.
+    pub(crate) fn record_embedder(
         &self,
         connection: &mut Connection,
         id: &EmbedderId,
+        source: &str,
+        present: bool,
     ) -> Result<i64, StoreError> {
         self.transact(connection, "record the embedder", |tx| {
             tx.execute(
-                "INSERT INTO embedders (name, sha256, dim) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (sha256, dim) DO UPDATE SET name = excluded.name",
-                params![id.name, id.sha256, as_i64(id.dim as u64)],
+                "INSERT INTO embedders (name, sha256, dim, source) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (sha256, dim) DO UPDATE SET name = excluded.name, source = excluded.source",
+                params![id.name, id.sha256, as_i64(id.dim as u64), source],
             )?;
             let row: i64 = tx.query_row(
                 "SELECT embedder_id FROM embedders WHERE sha256 = ?1 AND dim = ?2",
                 params![id.sha256, as_i64(id.dim as u64)],
                 |row| row.get(0),
             )?;
-            tx.execute("UPDATE meta SET value = ?1 WHERE key = 'embedder'", [row])?;
+            if present {
+                tx.execute("UPDATE meta SET value = ?1 WHERE key = 'embedder'", [row])?;
+            }
             Ok(row)
         })
     }
@@ -209,6 +217,20 @@ impl Catalog {
         })
     }
 
+    /// Forgets damaged rows of what is only remembered: files that failed or were set aside, questions that were refused.
+    pub(crate) fn drop_damaged(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        self.transact(connection, "drop damaged rows", |tx| {
+            for summed in Summed::ONLY_REMEMBERED {
+                let table = summed.table();
+                tx.execute(
+                    &format!("DELETE FROM {table} WHERE NOT {}", summed.is_intact(table)),
+                    [],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// Drops vectors that are damaged or belong to nothing; they are made again in time.
     pub(crate) fn drop_bad_vectors(&self, connection: &mut Connection) -> Result<(), StoreError> {
         self.transact(connection, "drop damaged vectors", |tx| {
@@ -227,7 +249,7 @@ impl Catalog {
         })
     }
 
-    /// Stores vectors of passages that still exist, in place of another embedder's.
+    /// Stores vectors of passages that still exist, beside those of other embedders.
     pub(crate) fn put_vectors(
         &self,
         connection: &mut Connection,
@@ -237,7 +259,8 @@ impl Catalog {
         self.transact(connection, "write vectors", |tx| {
             let mut insert = tx.prepare_cached(
                 "INSERT OR REPLACE INTO vectors (passage_id, embedder_id, data, sum)
-                 SELECT ?1, ?2, ?3, row_sum(?1, ?2, ?3) WHERE EXISTS (SELECT 1 FROM passages WHERE passage_id = ?1)",
+                 SELECT ?1, ?2, ?3, row_sum(?1, ?2, ?3) WHERE EXISTS (SELECT 1 FROM passages WHERE passage_id = ?1)
+                     OR EXISTS (SELECT 1 FROM next_passages WHERE passage_id = ?1)",
             )?;
             for (passage, data) in vectors {
                 insert.execute(params![as_i64(*passage), embedder, data])?;
@@ -264,6 +287,10 @@ pub(super) fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<
     })?;
     tx.execute(
         "INSERT OR REPLACE INTO index_pending (document_id, seq) VALUES (?1, ?2)",
+        params![document_id, seq],
+    )?;
+    tx.execute(
+        "UPDATE documents SET changed = ?2 WHERE document_id = ?1",
         params![document_id, seq],
     )?;
     Ok(seq)
@@ -299,23 +326,26 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
             new.stat.ctime_ns,
             new.stat.device.cast_signed(),
             new.now_ms,
-            i64::from(CUTTER_VERSION),
+            prepared.cutter,
             audience,
             to_json(&prepared.stated)?,
             standing.owner,
             to_json(&standing.replaces)?,
         ],
     )?;
-    tx.execute(&Summed::Documents.seal("document_id = ?1"), [new.document_id])
+    tx.execute(&Summed::Documents.seal("document_id = ?1"), [new.document_id])?;
+    tx.execute(&Summed::Stated.seal("document_id = ?1"), [new.document_id])
         .map(drop)
 }
 
 fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
     let pages: Vec<(u32, usize, usize)> = prepared.pages.iter().map(|p| (p.page, p.start, p.end)).collect();
+    let blocks =
+        blocks::pack(&prepared.blocks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     tx.execute(
         "INSERT OR REPLACE INTO versions
-             (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text, blocks)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             new.document_id,
             new.version,
@@ -327,6 +357,7 @@ fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared)
             new.now_ms,
             to_json(&pages)?,
             prepared.text,
+            blocks,
         ],
     )?;
     let seal = Summed::Versions.seal("document_id = ?1 AND version = ?2");
@@ -340,7 +371,8 @@ fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepar
         [new.document_id, new.version],
     )?;
     let mut insert = tx.prepare_cached(
-        "INSERT INTO page_words (document_id, version, page, width, height, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO page_words (document_id, version, page, width, height, words, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum(?1, ?2, ?3, ?4, ?5, ?6))",
     )?;
     for page in &prepared.page_words {
         let [width, height] = page.size;
@@ -359,14 +391,20 @@ fn put_page_words(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepar
 }
 
 /// Whether the stored passages of a document are these, to the letter.
-fn has_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<bool> {
+pub(super) fn has_passages(
+    tx: &Transaction<'_>,
+    place: Passages,
+    document_id: &str,
+    passages: &[PreparedPassage],
+) -> rusqlite::Result<bool> {
     let mut query = tx.prepare_cached(&format!(
-        "SELECT start_char, end_char, page, heading_path, text, {} FROM passages p WHERE document_id = ?1
+        "SELECT start_char, end_char, page, heading_path, text, {} FROM {} p WHERE document_id = ?1
              ORDER BY ordinal",
-        Summed::Passages.is_intact("p")
+        Summed::Passages.is_intact("p"),
+        place.table()
     ))?;
     let mut rows = query.query([document_id])?;
-    for passage in &prepared.passages {
+    for passage in passages {
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
@@ -399,16 +437,22 @@ fn drop_passages(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<()
     Ok(())
 }
 
-fn put_passages(tx: &Transaction<'_>, document_id: &str, prepared: &Prepared) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO passages (document_id, ordinal, start_char, end_char, page, heading_path, text, passage_id, sum)
+pub(super) fn put_passages(
+    tx: &Transaction<'_>,
+    place: Passages,
+    document_id: &str,
+    passages: &[PreparedPassage],
+) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(&format!(
+        "INSERT INTO {} (document_id, ordinal, start_char, end_char, page, heading_path, text, passage_id, sum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, row_sum(?8, ?1, ?2, ?3, ?4, ?5, ?6, ?7))",
-    )?;
+        place.table()
+    ))?;
     // The number that SQLite would give, which the checksum needs to know.
     let last: i64 = tx
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'passages'")?
-        .query_row([], |row| row.get(0))?;
-    for (ordinal, passage) in prepared.passages.iter().enumerate() {
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1")?
+        .query_row([place.table()], |row| row.get(0))?;
+    for (ordinal, passage) in passages.iter().enumerate() {
         let headings = to_json(&passage.heading_path)?;
         insert.execute(params![
             document_id,
@@ -433,7 +477,8 @@ pub(crate) fn bad_vectors() -> String {
     format!(
         "FROM vectors v LEFT JOIN embedders e ON e.embedder_id = v.embedder_id
          LEFT JOIN passages p ON p.passage_id = v.passage_id
-         WHERE e.dim IS NULL OR p.passage_id IS NULL OR length(v.data) <> 2 * e.dim OR NOT {}",
+         LEFT JOIN next_passages n ON n.passage_id = v.passage_id
+         WHERE e.dim IS NULL OR p.passage_id IS NULL AND n.passage_id IS NULL OR length(v.data) <> 2 * e.dim OR NOT {}",
         Summed::Vectors.is_intact("v")
     )
 }

@@ -4,6 +4,7 @@
 //! which thing is meant (Article 5, 제5조, the year 2024, A4) is no figure but a word.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rust_stemmers::{Algorithm, Stemmer};
 
@@ -75,10 +76,12 @@ pub(super) fn of_text(text: &str, stems: &mut Stems) -> Vec<Statement> {
     let mut offset = 0;
     for line in text.split('\n') {
         let n_chars = line.chars().count();
-        // A row of a table means nothing without its head.
-        if line.contains(|c: char| c.is_ascii_digit()) && !line.contains(" | ") {
+        // A row of a table means nothing without its head, a line of a table of contents nothing at all.
+        if line.contains(|c: char| c.is_ascii_digit()) && !line.contains(" | ") && !has_leaders(line) {
             let chars: Vec<char> = line.chars().collect();
+            let list = list_numbers(&chars);
             for range in sentence::split(line) {
+                let range = without_list_number(&chars, range, &list);
                 if CHARS.contains(&range.len()) && found.len() < STATEMENTS_MAX {
                     let (start, end) = (offset + range.start, offset + range.end);
                     found.extend(statement(&chars[range], stems).map(|s| Statement { start, end, ..s }));
@@ -88,6 +91,78 @@ pub(super) fn of_text(text: &str, stems: &mut Stems) -> Vec<Statement> {
         offset += n_chars + 1;
     }
     found
+}
+
+/// Dots that lead to the number of a page.
+fn has_leaders(line: &str) -> bool {
+    [". . .", "....", "· · ·", "……"]
+        .iter()
+        .any(|leaders| line.contains(leaders))
+}
+
+/// A number with which an entry of a list begins, within a line: "Name: 7. Address: 8. Town".
+struct ListNumber {
+    /// Where its digits begin.
+    at: usize,
+    value: u32,
+    /// Where the text of its entry begins.
+    after: usize,
+}
+
+/// What looks like numbers of a list.
+fn list_numbers(chars: &[char]) -> Vec<ListNumber> {
+    const DIGITS_MAX: usize = 3;
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < chars.len() {
+        let n = chars[at..].iter().take_while(|c| c.is_ascii_digit()).count();
+        if n == 0 {
+            at += 1;
+            continue;
+        }
+        let end = at + n;
+        let is_alone = at == 0 || chars[at - 1].is_whitespace() || matches!(chars[at - 1], ':' | '(' | '：');
+        let is_ended =
+            matches!(chars.get(end), Some('.' | ')')) && chars.get(end + 1).is_none_or(|c| c.is_whitespace());
+        if is_alone && is_ended && n <= DIGITS_MAX {
+            let digits: String = chars[at..end].iter().collect();
+            found.extend(digits.parse().map(|value| ListNumber {
+                at,
+                value,
+                after: end + 1,
+            }));
+        }
+        at = end;
+    }
+    found
+}
+
+/// A sentence without the number of the entry that follows it, where sentences are parted behind that number: it says
+/// nothing of the sentence. A number that ends a sentence by right has no neighbour in a list, nor an empty label before
+/// and another label behind it.
+fn without_list_number(chars: &[char], sentence: Range<usize>, list: &[ListNumber]) -> Range<usize> {
+    let trimmed = |mut end: usize| {
+        while end > sentence.start && chars[end - 1].is_whitespace() {
+            end -= 1;
+        }
+        end
+    };
+    let end = trimmed(sentence.end);
+    let Some(last) = list
+        .iter()
+        .find(|number| number.after == end && number.at > sentence.start)
+    else {
+        return sentence;
+    };
+    let is_listed = list.iter().any(|other| other.value.abs_diff(last.value) == 1);
+    let is_label = |c: &char| matches!(c, ':' | '：');
+    let is_between_labels = chars[..trimmed(last.at)].last().is_some_and(is_label)
+        && chars[last.after..].iter().any(|c| is_label(c));
+    if is_listed || is_between_labels {
+        sentence.start..trimmed(last.at)
+    } else {
+        sentence
+    }
 }
 
 /// What a title, or a name, is about.

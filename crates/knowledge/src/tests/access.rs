@@ -108,6 +108,11 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
         };
         house.write(&format!("{folder}/{FOLDER_FILE}"), &stated);
     }
+    // In every folder a file that cannot be read.
+    for document in documents.iter().filter(|document| keep(document)) {
+        let folder = house.documents.join(format!("for{}", document.0));
+        fs::write(folder.join("noise.bin"), [0, 159, 146, 150, 255, 0, 7]).unwrap();
+    }
     let mut store = house.open();
     // Vectors of nearly every audience go through a graph.
     store.graphs.min = 3;
@@ -182,10 +187,18 @@ fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[Strin
             text.map(|text| text.text)
         );
     }
+    for unread in view.unread().unwrap() {
+        out += &format!(
+            "{} {} {:?}\n",
+            unread.path.replace(&root, ""),
+            unread.reason,
+            unread.pages
+        );
+    }
     let status = view.status().unwrap();
     out += &format!(
-        "{} {} {} {}\n",
-        status.documents, status.passages, status.vectors, status.queued
+        "{} {} {} {} {:?} {:?}\n",
+        status.documents, status.passages, status.vectors, status.queued, status.set_aside, status.reindex
     );
     out + &quality(&view.quality(&QualityOptions::default()).unwrap(), &root)
 }

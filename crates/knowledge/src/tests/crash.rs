@@ -12,14 +12,19 @@ use stdx::clock::Stopwatch;
 use stdx::rng::Rng;
 use testkit::{cases, log};
 
+use super::dense::{FIRST, SECOND};
 use super::*;
+use crate::ReadOptions;
 use crate::access::FOLDER_FILE;
 use crate::failpoint::{FailPoint, armed};
+use crate::passage::CutOptions;
 
 /// With this set, the test program is the child that gets killed: the folder of its house.
 const CHILD: &str = "HANOK_TEST_CHILD";
 const N_FILES: usize = 15;
 const UPLOAD: &str = "note.txt";
+/// A file that is handed over and taken in later.
+const HANDED: &str = "handed.txt";
 const KILLS: (usize, usize) = (6, 200);
 
 /// A house whose documents change from generation to generation, with what must then be in the store.
@@ -42,6 +47,33 @@ fn text(i: usize, generation: usize) -> String {
 
 fn upload_text(generation: usize) -> String {
     format!("canaryupx generation{generation}x")
+}
+
+fn wanderer(generation: usize) -> String {
+    format!("wander{}.txt", generation % 2)
+}
+
+fn handed_text(generation: usize) -> String {
+    format!("canaryhandx generation{generation}x")
+}
+
+/// What a server does before it says that a file is accepted.
+fn accept(store: &Store, generation: usize) -> crate::Accepted {
+    let arrived = store.arrivals().join(format!("arrived{generation}"));
+    fs::create_dir_all(store.arrivals()).unwrap();
+    fs::write(&arrived, handed_text(generation)).unwrap();
+    store.accept(&arrived, HANDED, HANDED, &Reader::anyone()).unwrap()
+}
+
+fn hand_over(store: &Store, generation: usize) {
+    let accepted = accept(store, generation);
+    ingest(store, &accepted.path);
+    store.forget_accepted(accepted.id).unwrap();
+}
+
+/// In which generation the child said last that a file is accepted.
+fn read_said(home: &Path) -> Option<usize> {
+    fs::read_to_string(home.join("said")).ok()?.parse().ok()
 }
 
 fn read_generation(home: &Path) -> usize {
@@ -75,6 +107,13 @@ impl Changing {
             }
         }
         self.house.write("same.txt", "canarysamex always the same");
+        // One file goes to and fro.
+        let place = |generation: usize| self.house.documents.join(wanderer(generation));
+        if let Some(before) = self.generation.checked_sub(1) {
+            fs::rename(place(before), place(self.generation)).unwrap();
+        } else {
+            self.house.write(&wanderer(0), "canarywanderx is on its way");
+        }
         fs::write(
             self.house.documents.join("noise.bin"),
             [0, 159, 146, 150, 255, 0, 7],
@@ -123,6 +162,22 @@ impl Changing {
         store
             .ingest_upload(UPLOAD, upload_text(self.generation).as_bytes())
             .unwrap();
+        let accepted = store.accepted_before().unwrap();
+        if read_said(&self.home) == Some(self.generation) {
+            let is_in =
+                |i: &crate::Accepted| fs::read_to_string(&i.path).unwrap() == handed_text(self.generation);
+            let hits = find(&store, "canaryhandx");
+            let is_taken_in = hits.iter().any(|hit| hit.text == handed_text(self.generation));
+            assert!(
+                is_taken_in || accepted.iter().any(is_in),
+                "what was accepted is lost"
+            );
+        }
+        for accepted in accepted {
+            ingest(&store, &accepted.path);
+            store.forget_accepted(accepted.id).unwrap();
+        }
+        hand_over(&store, self.generation);
         self.check(&store);
         drop(store);
         self.check(&Store::open(&self.house.data, Access::Read).unwrap());
@@ -136,7 +191,7 @@ impl Changing {
         assert_eq!(seen(store).status().unwrap().queued, 0);
         assert!(store.catalog.marks().unwrap().is_empty());
         let expected = (0..N_FILES).filter(|i| exists(*i, self.generation));
-        let n_expected = expected.clone().count() + 2;
+        let n_expected = expected.clone().count() + 4;
         assert_eq!(seen(store).documents().unwrap().len(), n_expected);
         for i in 0..N_FILES {
             let hits = find(store, &format!("canary{i}x"));
@@ -151,6 +206,19 @@ impl Changing {
             assert_eq!(document.text.trim(), whole.trim());
         }
         assert_eq!(names(&find(store, "canarysamex")), ["same.txt"]);
+        let hits = find(store, "canarywanderx");
+        assert_eq!(names(&hits), [wanderer(self.generation)]);
+        let known = self.home.join("wanderer");
+        if fs::metadata(&known).is_err() {
+            fs::write(&known, &hits[0].document_id).unwrap();
+        }
+        let id = fs::read_to_string(known).unwrap();
+        assert_eq!(hits[0].document_id, id, "a file that was moved keeps its id");
+        let hits = find(store, "canaryhandx");
+        assert_eq!(names(&hits), [HANDED]);
+        assert_eq!(hits[0].text, handed_text(self.generation));
+        assert!(store.catalog.intakes().unwrap().is_empty());
+        assert!(fs::read_dir(store.arrivals()).unwrap().is_empty());
         let hits = find(store, "canaryupx");
         assert_eq!(names(&hits), [UPLOAD]);
         assert_eq!(hits[0].text, upload_text(self.generation));
@@ -158,7 +226,7 @@ impl Changing {
         let allowed = store.view(&Reader::of([group])).unwrap().documents().unwrap();
         assert_eq!(allowed.len(), n_expected);
         let others = store.view(&Reader::of(["nobody"])).unwrap().documents().unwrap();
-        assert_eq!(others.len(), 2);
+        assert_eq!(others.len(), 4);
     }
 
     /// A backup and a restored store are whole, or not there.
@@ -214,22 +282,51 @@ fn child_lives_until_it_is_killed() {
     let (data, documents) = (home.join("data"), home.join("documents"));
     // The parent never kills before these are there.
     drop(Store::open(&home.join("old"), Access::Write).unwrap());
-    let manifest = data.join("lexical/meta.json");
-    if fs::metadata(&manifest).is_ok() {
-        fs::write(&manifest, "{").unwrap();
+    for folder in crate::lexical::folders(&data) {
+        let manifest = folder.join("meta.json");
+        if fs::metadata(&manifest).is_ok() {
+            fs::write(&manifest, "{").unwrap();
+        }
     }
     let store = Store::open(&data, Access::Write).unwrap();
     store.ingest(&[documents], &mut |_| Go::On).unwrap();
     store
         .ingest_upload(UPLOAD, upload_text(read_generation(&home)).as_bytes())
         .unwrap();
+    let generation = read_generation(&home);
+    let accepted = accept(&store, generation);
+    fs::write(home.join("said"), generation.to_string()).unwrap();
+    ingest(&store, &accepted.path);
+    store.forget_accepted(accepted.id).unwrap();
     store.verify(true).unwrap();
+    reindex(&store, read_generation(&home));
     let (backup, restored) = (home.join("backup"), home.join("restored"));
     store.backup(&backup).unwrap();
     // An empty folder, as a person makes it.
     fs::create_dir_all(&restored).unwrap();
     Store::restore(&backup, &restored).unwrap();
     drop(Store::open(&restored, Access::Write).unwrap());
+}
+
+/// Passages of another length and vectors of another embedder than in the generation before.
+fn reindex(store: &Store, generation: usize) {
+    if store.embedder_in_force().unwrap().is_none() {
+        while store.embed_pending(&FIRST, 100).unwrap() > 0 {}
+    }
+    let (tokens, embedder) = if generation.is_multiple_of(2) {
+        (CutOptions::default().budget_tokens, &FIRST)
+    } else {
+        (60.0, &SECOND)
+    };
+    store.configure(ReadOptions {
+        cut: CutOptions {
+            budget_tokens: tokens,
+            ..CutOptions::default()
+        },
+        ..ReadOptions::default()
+    });
+    store.reindex(Some(embedder), &mut |_| Go::On).unwrap();
+    while store.embed_pending(embedder, 100).unwrap() > 0 {}
 }
 
 fn is_killed(status: ExitStatus) -> bool {

@@ -51,15 +51,13 @@ fn an_index_that_vanishes_while_it_is_open_is_made_again() {
 }
 
 #[test]
-fn an_index_of_another_analyser_is_made_again() {
+fn an_index_that_says_nothing_of_its_analyser_is_made_again() {
     let house = filled();
     let manifest = lexical(&house).join("meta.json");
-    let text = fs::read_to_string(&manifest)
-        .unwrap()
-        .replace("analyser 2", "analyser 1");
+    let text = fs::read_to_string(&manifest).unwrap().replace("analyser ", "");
     fs::write(&manifest, text).unwrap();
     assert_eq!(names(&find(&house.open(), "canary7")), ["7.txt"]);
-    assert!(fs::read_to_string(&manifest).unwrap().contains("analyser 2"));
+    assert!(fs::read_to_string(&manifest).unwrap().contains("analyser "));
 }
 
 #[test]

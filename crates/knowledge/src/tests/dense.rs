@@ -1,10 +1,10 @@
 //! Vectors: fusion, other embedders, removal.
 
 use super::*;
-use crate::{Embed, EmbedKind, EmbedderId};
+use crate::{Embed, EmbedKind, EmbedderId, StoreError};
 
 /// Hashes letters into a few dimensions: enough to tell texts apart, and the same on every run.
-struct Letters {
+pub(super) struct Letters {
     sha256: &'static str,
     dim: usize,
 }
@@ -31,16 +31,16 @@ impl Embed for Letters {
     }
 }
 
-const FIRST: Letters = Letters {
+pub(super) const FIRST: Letters = Letters {
     sha256: "first",
     dim: 64,
 };
-const SECOND: Letters = Letters {
+pub(super) const SECOND: Letters = Letters {
     sha256: "second",
     dim: 32,
 };
 
-fn dense(store: &Store, question: &str, embedder: &Letters) -> Vec<String> {
+pub(super) fn dense(store: &Store, question: &str, embedder: &Letters) -> Vec<String> {
     names(
         &seen(store)
             .search(question, 3, SearchMode::Dense, Some(embedder))
@@ -88,26 +88,39 @@ fn changed_and_removed_documents_leave_the_vectors() {
 }
 
 #[test]
-fn another_embedders_vectors_are_never_mixed_in() {
+fn another_embedder_is_refused_until_its_vectors_are_made() {
     let (house, store) = three_files();
     store.embed_pending(&FIRST, 100).unwrap();
-    assert_eq!(dense(&store, "bbb", &SECOND), Vec::<String>::new());
-    // Words still answer where no vector of the embedder is.
-    assert_eq!(
-        seen(&store)
-            .search("bbbb", 3, SearchMode::Hybrid, Some(&SECOND))
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(store.embed_pending(&SECOND, 100).unwrap(), 0);
+    for mode in [SearchMode::Dense, SearchMode::Hybrid] {
+        let error = seen(&store).search("bbbb", 3, mode, Some(&SECOND)).unwrap_err();
+        assert!(matches!(error, StoreError::OtherEmbedder { .. }), "{error}");
+        assert!(error.to_string().contains("hanok knowledge reindex"), "{error}");
+    }
+    let error = store.embed_pending(&SECOND, 100).unwrap_err();
+    assert!(matches!(error, StoreError::OtherEmbedder { .. }), "{error}");
+    // Words answer without any.
+    assert_eq!(names(&find(&store, "bbbb")), ["b.txt"]);
+    assert!(store.reindex(Some(&SECOND), &mut |_| Go::On).unwrap().vectors);
     assert_eq!(dense(&store, "bbb", &SECOND)[0], "b.txt");
     assert_eq!(seen(&store).status().unwrap().vectors, 3);
     drop(store);
     let store = house.open();
     assert_eq!(dense(&store, "bbb", &SECOND)[0], "b.txt");
-    assert_eq!(store.embed_pending(&FIRST, 100).unwrap(), 0);
+    store.reindex(Some(&FIRST), &mut |_| Go::On).unwrap();
     assert_eq!(dense(&store, "bbb", &FIRST)[0], "b.txt");
+}
+
+#[test]
+fn a_store_without_vectors_takes_any_embedder() {
+    let (house, store) = three_files();
+    store.embed_pending(&FIRST, 100).unwrap();
+    fs::remove_dir_all(&house.documents).unwrap();
+    fs::create_dir_all(&house.documents).unwrap();
+    house.ingest(&store);
+    house.write("d.txt", "dddd");
+    house.ingest(&store);
+    assert_eq!(store.embed_pending(&SECOND, 100).unwrap(), 0);
+    assert_eq!(dense(&store, "ddd", &SECOND), ["d.txt"]);
 }
 
 #[test]

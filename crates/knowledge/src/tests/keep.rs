@@ -5,6 +5,8 @@ use rusqlite::Connection;
 use super::*;
 use crate::StoreError;
 use crate::checksum::{self, Summed};
+use crate::quality::{Refusals, RefusedQuestion};
+use crate::read::tests::made::{HELVETICA, lines, pdf_pages};
 
 fn filled(house: &House) -> Store {
     house.write("a.txt", "등불은 처마 밑에 걸려 있다.");
@@ -167,5 +169,118 @@ fn a_kept_upload_that_changed_is_named() {
         report.n_faults == 1 && report.faults[0].contains("note.txt"),
         "{:?}",
         report.faults
+    );
+}
+
+/// A store with something in every table whose rows are only shown beside answers.
+fn with_everything_beside(house: &House) -> Store {
+    let pages = [lines(12, 700, &["The mill was closed in spring."])];
+    let pdf = pdf_pages(&pages, &[HELVETICA.to_owned()], &[], "");
+    fs::write(house.documents.join("mill.pdf"), pdf).unwrap();
+    house.write(
+        "rule.md",
+        "---\nvalid_until: 2090-12-31\n---\n# Rule\n\nThe pond is closed.",
+    );
+    fs::write(house.documents.join("noise.bin"), [0, 159, 146, 150, 255, 0, 7]).unwrap();
+    let store = house.open();
+    store.remember_refusals(Refusals::Questions).unwrap();
+    house.ingest(&store);
+    let refused = RefusedQuestion {
+        question: "Where is the orchard?",
+        missing: &["orchard".to_owned()],
+        nearest: &[],
+        reader: &Reader::of(["garden"]),
+    };
+    store.note_refusal(&refused).unwrap();
+    let entry = crate::catalog::QueueEntry {
+        path_bytes: b"/poison.html".to_vec(),
+        origin: crate::catalog::Origin::File,
+        file_bytes: 1,
+    };
+    let stat = crate::catalog::Stat {
+        bytes: 1,
+        mtime_ns: 0,
+        ctime_ns: 0,
+        device: 0,
+    };
+    for _ in 0..3 {
+        store
+            .write(|store, writer| {
+                let connection = writer.connect(&store.catalog)?;
+                store.catalog.put_aside(connection, &entry, "v", stat, "it dies")
+            })
+            .unwrap();
+    }
+    assert!(store.verify(false).unwrap().is_sound());
+    store
+}
+
+#[test]
+fn damage_of_what_stands_beside_the_answers_is_found_and_mended() {
+    for (change, named) in [
+        ("UPDATE page_words SET width = width + 1", "mill.pdf"),
+        ("UPDATE page_words SET words = zeroblob(3)", "mill.pdf"),
+        (
+            "UPDATE documents SET stated = replace(stated, '2090', '2019') WHERE path LIKE '%rule.md'",
+            "rule.md",
+        ),
+        (
+            "UPDATE failures SET audience_id = audience_id + 1",
+            "files that failed",
+        ),
+        ("UPDATE failures SET reason = 'another'", "files that failed"),
+        ("UPDATE refusals SET groups = '*'", "refused questions"),
+        ("UPDATE set_aside SET tries = 1", "files set aside"),
+    ] {
+        let house = House::new();
+        drop(with_everything_beside(&house));
+        let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
+        assert!(connection.execute(change, []).unwrap() > 0, "{change}");
+        drop(connection);
+        let store = house.open();
+        let report = store.verify(false).unwrap();
+        assert!(!report.is_sound(), "{change}");
+        assert!(
+            report.faults.iter().any(|fault| fault.contains(named)),
+            "{change}: {:?}",
+            report.faults
+        );
+        // What it says is not believed.
+        let everyone = store.catalog.audiences_of(&Reader::keeper()).unwrap();
+        let is_of = |table: &str| change.starts_with(&format!("UPDATE {table} "));
+        assert_eq!(
+            store.catalog.failures(&everyone).unwrap().is_empty(),
+            is_of("failures")
+        );
+        assert_eq!(store.catalog.refusals().unwrap().is_empty(), is_of("refusals"));
+        assert_eq!(store.catalog.all_aside(3).unwrap().is_empty(), is_of("set_aside"));
+        store.verify(true).unwrap();
+        house.ingest(&store);
+        let report = store.verify(false).unwrap();
+        assert!(report.is_sound(), "{change}: {report:?}");
+        let rule = find(&store, "pond closed").swap_remove(0);
+        assert_eq!(rule.validity.until.unwrap().to_string(), "2090-12-31", "{change}");
+    }
+}
+
+#[test]
+fn damage_before_a_change_of_the_layout_is_still_known_after_it() {
+    let house = House::new();
+    drop(filled(&house));
+    let connection = Connection::open(house.data.join("hanok.sqlite")).unwrap();
+    checksum::register(&connection).unwrap();
+    connection
+        .execute("UPDATE versions SET text = replace(text, 'nine', 'five')", [])
+        .unwrap();
+    let damaged = Summed::Versions.damaged_before(&connection).unwrap();
+    assert_eq!(damaged.len(), 1);
+    connection.execute(&Summed::Versions.seal("true"), []).unwrap();
+    assert!(Summed::Versions.damaged_before(&connection).unwrap().is_empty());
+    Summed::Versions.spoil(&connection, &damaged).unwrap();
+    drop(connection);
+    let report = house.open().verify(false).unwrap();
+    assert!(
+        report.faults.iter().any(|fault| fault.contains("b.txt")),
+        "{report:?}"
     );
 }

@@ -8,6 +8,7 @@ use testkit::log;
 
 use super::*;
 use crate::read::Limits;
+use crate::read::tests::made::{HELVETICA, lines, pdf_pages};
 use crate::{FileOutcome, IngestEvent, ReadOptions, Stage};
 
 /// What happened to each file of an ingest: its name, outcome, stage and reason.
@@ -104,6 +105,57 @@ fn what_was_set_aside_is_tried_again_when_asked_for() {
     store.retry_set_aside().unwrap();
     assert_eq!(house.ingest(&store).added, 1);
     assert_eq!(names(&find(&store, "legible")), ["poison.html"]);
+}
+
+#[test]
+fn what_was_not_read_is_known_to_those_who_may_read_it_and_tried_again_by_itself() {
+    let house = House::new();
+    let store = house.open();
+    house.write("poison.html", "<html><p>poison");
+    house.write("other.html", "<html><p>poison too");
+    house.write("hr/.hanok-access", "hr");
+    house.write("hr/venom.html", "<html><p>venom");
+    let half = [lines(12, 700, &["A page with text."]), String::new()];
+    let scanned = pdf_pages(&half, &[HELVETICA.to_owned()], &[], "");
+    store.configure(reader(&house, "exit 1"));
+    for _ in 0..3 {
+        house.ingest(&store);
+    }
+    store.configure(ReadOptions::default());
+    fs::write(house.documents.join("hr/scanned.pdf"), &scanned).unwrap();
+    house.ingest(&store);
+    let unread = |reader: &Reader| store.view(reader).unwrap().unread().unwrap();
+    let names = |reader: &Reader| -> Vec<String> {
+        let name = |u: &crate::Unread| u.path.rsplit('/').next().unwrap().to_owned();
+        unread(reader).iter().map(name).collect()
+    };
+    assert_eq!(names(&Reader::anyone()), ["other.html", "poison.html"]);
+    assert_eq!(
+        names(&Reader::of(["hr"])),
+        ["scanned.pdf", "venom.html", "other.html", "poison.html"]
+    );
+    let of_hr = unread(&Reader::of(["hr"]));
+    assert_eq!(
+        (of_hr[0].pages.as_slice(), of_hr[0].set_aside),
+        ([2].as_slice(), false)
+    );
+    assert!(of_hr[0].document_id.is_some());
+    assert!(of_hr[1].set_aside && of_hr[1].reason.contains("set aside after 3 attempts"));
+    // One is tried again, the other is not.
+    store.configure(reader(&house, ANSWER));
+    store.retry(&of_hr[3]).unwrap();
+    assert_eq!(house.ingest(&store).added, 1);
+    assert_eq!(names(&Reader::anyone()), ["other.html"]);
+    // With a text layer the pages are read.
+    let whole = [
+        lines(12, 700, &["A page with text."]),
+        lines(12, 700, &["Another."]),
+    ];
+    let legible = pdf_pages(&whole, &[HELVETICA.to_owned()], &[], "");
+    store.configure(ReadOptions::default());
+    fs::write(house.documents.join("hr/scanned.pdf"), legible).unwrap();
+    house.ingest(&store);
+    assert_eq!(names(&Reader::of(["hr"])), ["venom.html", "other.html"]);
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub use server::Socket;
 
 use crate::wire::{
     AsOfJson, AskJson, AskStreamEvent, DocumentTextJson, DocumentsJson, ErrorBody, IngestEventJson,
-    IngestJson, SearchJson, SearchModeJson, StatusJson, SuggestionsJson, TurnJson,
+    IngestJson, ReindexEventJson, ReindexJson, SearchJson, SearchModeJson, StatusJson, SuggestionsJson,
+    TurnJson,
 };
 
 /// Socket addresses hold 108 bytes with the closing zero; longer paths get a short stand-in.
@@ -95,6 +96,12 @@ pub enum Call {
         /// The folder, absolute.
         folder: PathBuf,
     },
+    /// Makes the index anew beside the present one, where it was made otherwise than it would be now.
+    Reindex {
+        /// SHA-256 of the embedding model that is meant; the server's own if absent.
+        #[serde(default)]
+        embedder: Option<String>,
+    },
     /// What runs and what it holds.
     Status,
 }
@@ -119,6 +126,8 @@ pub enum EventLine {
     Ask(AskStreamEvent),
     /// Of an ingest.
     Ingest(IngestEventJson),
+    /// Of a new index.
+    Reindex(ReindexEventJson),
 }
 
 /// The result of a call.
@@ -141,6 +150,8 @@ pub enum Outcome {
     Remove(bool),
     /// Of [`Call::Forget`]: whether it was kept in step.
     Forget(bool),
+    /// Of [`Call::Reindex`].
+    Reindex(ReindexJson),
     /// Of [`Call::Status`].
     Status(Box<StatusJson>),
 }
@@ -162,7 +173,7 @@ impl EventLine {
     pub fn ask_event(self) -> Option<AskEvent> {
         match self {
             Self::Ask(event) => Some(event.into()),
-            Self::Ingest(_) => None,
+            Self::Ingest(_) | Self::Reindex(_) => None,
         }
     }
 
@@ -170,7 +181,7 @@ impl EventLine {
     pub fn ingest_event(self) -> Option<knowledge::IngestEvent> {
         match self {
             Self::Ingest(event) => Some(event.into()),
-            Self::Ask(_) => None,
+            Self::Ask(_) | Self::Reindex(_) => None,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::ask::Progress;
 use crate::documents::off_reactor;
 use crate::error::ApiError;
 use crate::jobs::{JobEvent, Order};
+use crate::reindex::ReindexStep;
 use crate::state::App;
 use crate::wire::{DocumentTextJson, DocumentsJson, SCHEMA};
 
@@ -217,6 +218,7 @@ async fn answer(
             let forgotten = off_reactor(move || Ok(held.assistant.store().forget_folder(&folder)?));
             Ok(Outcome::Forget(forgotten.await?))
         }
+        Call::Reindex { embedder } => reindexed(app, embedder.as_deref(), replies).await,
         Call::Status => {
             let status = off_reactor(move || Ok(held.status(&rights)?)).await?;
             Ok(Outcome::Status(Box::new(status)))
@@ -254,6 +256,43 @@ async fn asked(app: &App, ask: Ask, replies: &mpsc::Sender<Reply>) -> Result<Out
     Err(ApiError::unavailable("the question was cancelled"))
 }
 
+async fn reindexed(
+    app: &App,
+    embedder: Option<&str>,
+    replies: &mpsc::Sender<Reply>,
+) -> Result<Outcome, ApiError> {
+    let own = app.assistant.wanted_embedder().map(|embedder| embedder.id());
+    if let (Some(wanted), Some(own)) = (embedder, &own)
+        && wanted != own.sha256
+    {
+        return Err(ApiError::bad_field(
+            "embedder",
+            "the running server has another embedding model; start it again with `--embedder` or the setting, and it \
+             makes the vectors anew while the present ones answer",
+        ));
+    }
+    let mut events = app
+        .reindexer
+        .order()
+        .ok_or_else(|| ApiError::unavailable("the server is ending"))?;
+    while let Some(event) = events.recv().await {
+        match event {
+            ReindexStep::Progress(event) => {
+                let _ = replies.send(Reply::Event(EventLine::Reindex(event))).await;
+            }
+            ReindexStep::Done(report) => return Ok(Outcome::Reindex(report)),
+            // The same user runs both ends, so the reason may be told.
+            ReindexStep::Failed(reason) => {
+                let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+                return Err(ApiError::new(status, Some("reindex_failed"), reason));
+            }
+        }
+    }
+    Err(ApiError::unavailable(
+        "the server is ending; it goes on with the new index when it is started again",
+    ))
+}
+
 async fn ingested(
     app: &App,
     rights: &Reader,
@@ -277,6 +316,7 @@ async fn ingested(
         bytes: 0,
         paths,
         retry,
+        accepted: None,
     };
     let job = app.jobs.submit(rights, order, Some(sender));
     job.ok_or_else(ApiError::queue_full)?;

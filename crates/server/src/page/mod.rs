@@ -18,8 +18,9 @@ use crate::ask;
 use crate::documents::{Values, load, number, off_reactor, parse_day};
 use crate::error::ApiError;
 use crate::guard::{local_path, percent_encode};
+use crate::jobs::Order;
 use crate::state::App;
-use crate::wire::{AskJson, DocumentJson, StatusJson, TurnJson};
+use crate::wire::{AskJson, DocumentJson, StatusJson, TurnJson, UnreadJson};
 use strings::{COOKIE, asked_for, words};
 pub(crate) use strings::{Lang, language};
 pub(crate) use templates::Templates;
@@ -27,6 +28,8 @@ use templates::{Context, value};
 
 /// Earlier turns the page without script carries along.
 const N_TURNS_CARRIED: usize = 6;
+/// Files that were not read, as they are listed; more are counted.
+const UNREAD_MAX: usize = 200;
 /// Pages shown as pictures for one quote.
 const LEAVES_MAX: usize = 4;
 /// Characters of them together.
@@ -61,6 +64,7 @@ async fn show(
     };
     values.insert("status_text", Value::from(status_text(&status, view.lang)));
     values.insert("status", value(&status));
+    values.insert("reindex_text", Value::from(reindex_text(&status, view.lang)));
     values.insert("script", Value::from(true));
     values.insert(
         "today",
@@ -84,6 +88,21 @@ async fn show(
 fn status_text(status: &StatusJson, lang: Lang) -> String {
     let text = &words(lang)[&format!("status_{}", status.generation)];
     text.replace("{n}", status.model.as_deref().unwrap_or_default())
+}
+
+/// How far a new index is, if one is being made.
+fn reindex_text(status: &StatusJson, lang: Lang) -> Option<String> {
+    const MINUTE_S: f64 = 60.0;
+    let progress = status.reindex.as_ref()?;
+    let words = words(lang);
+    let mut text = words[&format!("reindex_{}", progress.stage.as_str())]
+        .replace("{n}", &progress.done.to_string())
+        .replace("{of}", &progress.total.to_string());
+    if let Some(left_s) = progress.left_s {
+        let minutes = (left_s / MINUTE_S).ceil().max(1.0);
+        text.push_str(&words["reindex_left"].replace("{n}", &format!("{minutes:.0}")));
+    }
+    Some(words["status_reindex"].replace("{n}", &text))
 }
 
 /// `GET /`.
@@ -174,18 +193,62 @@ pub(crate) async fn documents(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let listed = {
+    let (listed, unread) = {
         let (app, reader) = (app.clone(), reader.clone());
-        off_reactor(move || Ok(app.assistant.store().view(&reader)?.documents()?)).await?
+        off_reactor(move || {
+            let view = app.assistant.store().view(&reader)?;
+            Ok((view.documents()?, view.unread()?))
+        })
+        .await?
     };
     let listed: Vec<DocumentJson> = listed.iter().map(DocumentJson::from).collect();
+    let n_unread = unread.len();
+    let unread: Vec<UnreadJson> = unread.iter().take(UNREAD_MAX).map(UnreadJson::from).collect();
     let jobs = app.jobs.list(&reader).jobs;
     let values = Context::from([
         ("here", Value::from("documents")),
         ("documents", value(&listed)),
+        ("unread", value(&unread)),
+        ("n_unread", Value::from(n_unread)),
         ("jobs", value(jobs.get(..10).unwrap_or(&jobs))),
     ]);
     show(&app, &reader, &View::of(&headers, &uri), "documents.html", values).await
+}
+
+/// What the button beside a file that was not read sends.
+#[derive(Deserialize)]
+pub(crate) struct RetryForm {
+    path: String,
+}
+
+/// `POST /documents/retry`: reads a file once more.
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Extension(reader): Extension<Reader>,
+    Form(form): Form<RetryForm>,
+) -> Result<Response, ApiError> {
+    off_reactor(move || {
+        let store = app.assistant.store();
+        // What one may not see one may not try again either.
+        let mut unread = store.view(&reader)?.unread()?.into_iter();
+        let Some(unread) = unread.find(|unread| unread.path == form.path) else {
+            return Err(ApiError::not_found("file_not_found", "there is no such file"));
+        };
+        store.retry(&unread)?;
+        let name = unread.place.file_name().unwrap_or_default();
+        let order = Order {
+            name: name.to_string_lossy().into_owned(),
+            bytes: 0,
+            paths: vec![unread.place.clone()],
+            retry: false,
+            accepted: None,
+        };
+        app.jobs
+            .submit(&reader, order, None)
+            .ok_or_else(ApiError::queue_full)
+    })
+    .await?;
+    Ok(Redirect::to("/documents").into_response())
 }
 
 /// `GET /quality?months=`.

@@ -2,11 +2,11 @@
 
 use knowledge::{
     DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, SetAsideFile, StoreStatus,
-    Suggestion,
+    Suggestion, Unread,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DateJson, SCHEMA, ValidityJson};
+use super::{DateJson, ReindexProgressJson, SCHEMA, ValidityJson};
 
 /// Which index answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -400,8 +400,35 @@ impl From<&SetAsideFile> for SetAsideJson {
     }
 }
 
-/// What runs and what it holds.
+/// A file that was not read, or not whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadJson {
+    /// Its path, or the upload's name.
+    pub path: String,
+    /// Its document, where only pages lack text; else null.
+    pub document_id: Option<String>,
+    /// What is wrong and what to do; empty where only pages lack text.
+    pub reason: String,
+    /// It is not tried again before it changes, or somebody says so.
+    pub set_aside: bool,
+    /// Pages without text, which need OCR; 1-based.
+    pub pages: Vec<u32>,
+}
+
+impl From<&Unread> for UnreadJson {
+    fn from(unread: &Unread) -> Self {
+        Self {
+            path: unread.path.clone(),
+            document_id: unread.document_id.clone(),
+            reason: unread.reason.clone(),
+            set_aside: unread.set_aside,
+            pages: unread.pages.clone(),
+        }
+    }
+}
+
+/// What runs and what it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusJson {
     /// Always [`SCHEMA`].
     pub schema: u32,
@@ -426,6 +453,9 @@ pub struct StatusJson {
     pub set_aside: Vec<SetAsideJson>,
     /// Why nothing can be written now, or null.
     pub read_only: Option<String>,
+    /// How far a new index is that is being made while the present one answers, or null.
+    #[serde(default)]
+    pub reindex: Option<ReindexProgressJson>,
 }
 
 impl StatusJson {
@@ -443,6 +473,7 @@ impl StatusJson {
             queued: status.queued,
             set_aside: status.set_aside.iter().map(SetAsideJson::from).collect(),
             read_only: status.read_only.clone(),
+            reindex: status.reindex.as_ref().map(ReindexProgressJson::from),
         }
     }
 }

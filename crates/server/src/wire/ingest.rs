@@ -36,6 +36,9 @@ pub struct IngestJson {
     pub unchanged: usize,
     /// Documents whose file is gone.
     pub removed: usize,
+    /// Documents whose file was moved; they keep their ids.
+    #[serde(default)]
+    pub moved: usize,
     /// Files that could not be read.
     pub failed: Vec<FailedJson>,
     /// What should be looked at though nothing failed.
@@ -57,6 +60,7 @@ impl From<&IngestReport> for IngestJson {
             changed: report.changed,
             unchanged: report.unchanged,
             removed: report.removed,
+            moved: report.moved,
             failed: report.failed.iter().map(FailedJson::from).collect(),
             warnings: report.warnings.clone(),
             passages: report.passages,

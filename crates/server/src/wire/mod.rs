@@ -8,6 +8,7 @@ mod documents;
 mod error;
 mod ingest;
 mod quality;
+mod reindex;
 mod router;
 mod validity;
 
@@ -18,6 +19,7 @@ pub use answer::{
 pub use documents::{
     DocumentJson, DocumentTextJson, DocumentsJson, HitJson, MarksJson, PageJson, PageMarksJson, PlaceJson,
     RectJson, SearchJson, SearchModeJson, SetAsideJson, StatusJson, SuggestionJson, SuggestionsJson,
+    UnreadJson,
 };
 pub use error::{ErrorBody, ErrorJson};
 pub use ingest::{
@@ -28,6 +30,7 @@ pub use quality::{
     ContradictionJson, DoubledJson, FindingsJson, GapJson, NamedJson, QualityJson, QuoteJson, StaleJson,
     StalenessJson, UnreadableJson,
 };
+pub use reindex::{ReindexEventJson, ReindexJson, ReindexProgressJson, ReindexStageJson};
 pub use router::{LayerRoutingJson, RouterJson};
 pub use validity::{AsOfJson, DateJson, ValidityJson};
 

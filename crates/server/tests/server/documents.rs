@@ -52,6 +52,33 @@ fn an_uploaded_file_can_be_asked_and_deleted() {
 }
 
 #[test]
+fn what_was_accepted_before_a_kill_is_taken_in_after_it() {
+    let house = House::with(None, |config| {
+        let store = config.assistant.store();
+        stdx::fs::create_dir_all(store.arrivals()).unwrap();
+        for (arrived, name) in [("1", "pond.md"), ("2", "mill.md")] {
+            let arrived = store.arrivals().join(arrived);
+            stdx::fs::write(&arrived, format!("# {name}\n\nThe lantern of {name} is green.")).unwrap();
+            store
+                .accept(&arrived, name, name, &knowledge::Reader::anyone())
+                .unwrap();
+        }
+        stdx::fs::write(store.arrivals().join("3"), "half of a fi").unwrap();
+    });
+    for name in ["pond.md", "mill.md"] {
+        let job = house.wait_for_job(name);
+        assert_eq!(job["state"], "done", "{job}");
+        house.document(&format!("/uploads/{name}"));
+    }
+    let left = stdx::fs::read_dir(house.data_dir().join("uploads/.incoming")).unwrap();
+    assert_eq!(
+        left,
+        Vec::<std::path::PathBuf>::new(),
+        "what was not accepted is gone"
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_fails_with_a_reason() {
     let house = House::start();
     assert_eq!(upload(&house, "empty.pdf", b"").status, 202);

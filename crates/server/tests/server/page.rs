@@ -59,6 +59,51 @@ fn asking_works_without_script() {
 }
 
 #[test]
+fn what_was_not_read_is_listed_with_its_reason_and_can_be_tried_again() {
+    let house = House::with(None, |config| {
+        let store = config.assistant.store();
+        let folder = store.dir().parent().unwrap().join("more");
+        stdx::fs::create_dir_all(folder.join("hr")).unwrap();
+        stdx::fs::write(folder.join("hr/.hanok-access"), "hr\n").unwrap();
+        stdx::fs::write(folder.join("hr/payroll.pdf"), "%PDF-1.7 nothing").unwrap();
+        stdx::fs::write(folder.join("broken.pdf"), "%PDF-1.7 nothing").unwrap();
+        let scanned = crate::common::pdf(&["A page with text.", ""]);
+        stdx::fs::write(folder.join("scanned.pdf"), scanned).unwrap();
+        store.ingest(&[folder], &mut |_| knowledge::Go::On).unwrap();
+    });
+    let english = page(&house, "/documents?lang=en");
+    assert!(
+        english.contains("Not read, or not whole") && english.contains("broken.pdf"),
+        "{english}"
+    );
+    assert!(
+        english.contains("Pages 2 are pictures without text."),
+        "{english}"
+    );
+    let korean = page(&house, "/documents?lang=ko");
+    assert!(
+        korean.contains("2쪽은 글자가 없는 그림입니다.") && korean.contains("다시 시도"),
+        "{korean}"
+    );
+    assert!(!english.contains("payroll"), "a name tells, too");
+    let path = |name: &str| house.dir.path().join("more").join(name);
+    let retry = |name: &str| {
+        let shown = stdx::fs::canonicalize(path(name)).unwrap().display().to_string();
+        let request = Request::new("POST", "/documents/retry")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("path={}", shown.replace('/', "%2F")));
+        house.client().send(&request).status
+    };
+    assert_eq!(retry("hr/payroll.pdf"), 404, "as if it were not there");
+    stdx::fs::write(path("broken.pdf"), crate::common::pdf(&["It is whole now."])).unwrap();
+    assert_eq!(retry("broken.pdf"), 303);
+    assert_eq!(house.wait_for_job("broken.pdf")["state"], "done");
+    house.document("more/broken.pdf");
+    let after = page(&house, "/documents?lang=en");
+    assert_eq!(after.matches("action=\"/documents/retry\"").count(), 1, "{after}");
+}
+
+#[test]
 fn a_refusal_is_a_card_of_its_own() {
     let house = House::start();
     let html = ask(&house, "Quarterly zirconium exports of Peru");

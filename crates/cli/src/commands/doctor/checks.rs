@@ -33,6 +33,7 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
         configuration(settings),
         data_dir(settings, served),
         documents(settings),
+        rules(settings),
         language_model(settings),
         embedder(settings),
         port(settings, served),
@@ -232,6 +233,22 @@ fn documents(settings: &Settings) -> Check {
         return Check::missing("documents", "none yet", take_in);
     }
     Check::ok("documents", detail)
+}
+
+/// Rules by path: one whose path is misspelt protects nothing.
+fn rules(settings: &Settings) -> Check {
+    const NAME: &str = "rules";
+    let idle = Store::open(&settings.data_dir, Access::Read).and_then(|store| store.rules_of_nothing());
+    match idle {
+        Ok(idle) if idle.is_empty() => Check::ok(NAME, "each rule by path concerns a document"),
+        Ok(idle) => Check::broken(
+            NAME,
+            idle.join("; "),
+            "correct the path, or take the documents in that it is meant for",
+        ),
+        Err(error) if error.is_bad_input() => Check::broken(NAME, chain(&error), "correct the file"),
+        Err(_) => Check::ok(NAME, "none can concern anything yet"),
+    }
 }
 
 fn language_model(settings: &Settings) -> Check {
