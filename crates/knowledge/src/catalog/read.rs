@@ -403,7 +403,9 @@ impl Catalog {
                 "SELECT {} {PASSAGE_FROM} WHERE p.passage_id = ?1",
                 passage_columns()
             );
-            let mut query = connection.prepare_cached(&sql)?;
+            // One transaction instead of one for each.
+            let transaction = connection.unchecked_transaction()?;
+            let mut query = transaction.prepare_cached(&sql)?;
             let mut rows = Vec::with_capacity(ids.len());
             for &id in ids {
                 rows.extend(query.query_row([as_i64(id)], passage).optional()?);
