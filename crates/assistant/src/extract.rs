@@ -44,7 +44,11 @@ pub(crate) fn choose(evidence: &Evidence, sentences: &[SourceSentence]) -> Vec<s
 fn worth_quoting(evidence: &Evidence, sentences: &[SourceSentence], index: usize, best: usize) -> bool {
     let coverage = |i: usize| evidence.candidates[sentences[i].candidate].coverage;
     let (other, first) = (&sentences[index], &sentences[best]);
-    let names_as_much = other.names.iter().zip(&first.names).all(|(other, first)| *other || !first);
+    let names_as_much = other
+        .names
+        .iter()
+        .zip(&first.names)
+        .all(|(other, first)| *other || !first);
     let is_about_it = !(other.is_row && first.is_row) || names_as_much;
     index == best || is_about_it && coverage(index) + MATCHED_ENOUGH >= coverage(best)
 }

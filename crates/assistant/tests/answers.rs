@@ -107,9 +107,14 @@ fn answers_an_english_question_with_the_sentence_that_tells() {
 
 #[test]
 fn of_a_table_the_row_is_quoted_that_was_asked_for_and_no_other() {
-    const PRICES: &str = "Item,Price,Stock\nchair,40 euros,12\ntable,120 euros,3\nlamp,15 euros,30\nshelf,75 euros,8\n";
+    const PRICES: &str =
+        "Item,Price,Stock\nchair,40 euros,12\ntable,120 euros,3\nlamp,15 euros,30\nshelf,75 euros,8\n";
     const ROOMS: &str = "회의실,층,정원\n매화실,2층,8명\n난초실,3층,12명\n국화실,4층,20명\n";
-    let house = house(&[("prices.csv", PRICES), ("회의실.csv", ROOMS), ("refunds.md", REFUNDS)]);
+    let house = house(&[
+        ("prices.csv", PRICES),
+        ("회의실.csv", ROOMS),
+        ("refunds.md", REFUNDS),
+    ]);
     for (question, row) in [
         ("What is the price of a table?", "table | 120 euros | 3"),
         ("How much is the lamp?", "lamp | 15 euros | 30"),

@@ -51,7 +51,14 @@ const VECTOR: &[&str] = &["passage_id", "embedder_id", "data"];
 
 const STATED: &[&str] = &["document_id", "stated"];
 const PAGE_WORDS: &[&str] = &["document_id", "version", "page", "width", "height", "words"];
-const FAILURE: &[&str] = &["path_bytes", "origin", "path", "reason", "audience_id", "failed_ms"];
+const FAILURE: &[&str] = &[
+    "path_bytes",
+    "origin",
+    "path",
+    "reason",
+    "audience_id",
+    "failed_ms",
+];
 const REFUSAL: &[&str] = &["refusal_id", "day", "groups", "words", "question", "nearest"];
 const SET_ASIDE: &[&str] = &[
     "path_bytes",
@@ -160,7 +167,9 @@ impl Summed {
         let columns: Vec<&str> = columns.iter().copied().filter(|column| has(column)).collect();
         let of = self.of("t", &columns);
         connection
-            .prepare(&format!("SELECT t.rowid FROM {table} t WHERE t.{sum} IS NOT {of}"))?
+            .prepare(&format!(
+                "SELECT t.rowid FROM {table} t WHERE t.{sum} IS NOT {of}"
+            ))?
             .query_map([], |row| row.get(0))?
             .collect()
     }
@@ -168,12 +177,16 @@ impl Summed {
     /// Marks rows so that no checksum fits them.
     pub(crate) fn spoil(self, connection: &Connection, rows: &[i64]) -> rusqlite::Result<()> {
         let (table, sum, _) = self.layout();
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut update = connection.prepare(&format!("UPDATE {table} SET {sum} = -1 WHERE rowid = ?1"))?;
         rows.iter().try_for_each(|row| update.execute([row]).map(drop))
     }
 
     /// What is only remembered, and may be forgotten.
-    pub(crate) const ONLY_REMEMBERED: [Self; 4] = [Self::Failures, Self::Refusals, Self::SetAside, Self::Intake];
+    pub(crate) const ONLY_REMEMBERED: [Self; 4] =
+        [Self::Failures, Self::Refusals, Self::SetAside, Self::Intake];
 
     /// Tables whose rows have numbers of their own.
     const HAVE_ROW_IDS: [Self; 9] = [

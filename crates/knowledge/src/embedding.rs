@@ -29,9 +29,9 @@ impl Store {
         let mut done = 0;
         while done < limit {
             let after = self.embedded_up_to(row);
-            let batch = self
-                .catalog
-                .without_vector(Passages::Present, row, after, BATCH.min(limit - done))?;
+            let batch =
+                self.catalog
+                    .without_vector(Passages::Present, row, after, BATCH.min(limit - done))?;
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };

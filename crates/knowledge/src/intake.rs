@@ -54,7 +54,7 @@ impl Store {
             id: 0,
             name: name.to_owned(),
             owner: owner.to_stated(),
-            kept: self.upload_name(kept)?,
+            kept: Self::upload_name(kept)?,
             arrived: arrived
                 .file_name()
                 .unwrap_or_default()
@@ -64,9 +64,7 @@ impl Store {
         };
         let id = self.write(|store, writer| {
             fs::sync_parent(arrived).map_err(StoreError::file)?;
-            let id = store
-                .catalog
-                .put_intake(writer.connect(&store.catalog)?, &row)?;
+            let id = store.catalog.put_intake(writer.connect(&store.catalog)?, &row)?;
             pass(FailPoint::IntakeRecorded);
             Ok(id)
         })?;
@@ -132,9 +130,7 @@ impl Store {
     /// When nothing can be written.
     pub fn forget_accepted(&self, id: i64) -> Result<(), StoreError> {
         self.write(|store, writer| {
-            store
-                .catalog
-                .drop_intake(writer.connect(&store.catalog)?, id)?;
+            store.catalog.drop_intake(writer.connect(&store.catalog)?, id)?;
             pass(FailPoint::IntakeForgotten);
             Ok(())
         })

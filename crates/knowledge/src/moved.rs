@@ -72,7 +72,11 @@ impl Store {
         let mut by_version: BTreeMap<(Vec<u8>, String), Vec<Gone>> = BTreeMap::new();
         let mut sizes: BTreeSet<u64> = BTreeSet::new();
         for id in gone {
-            if let Some(gone) = self.catalog.gone(id)?.filter(|gone| gone.origin != Origin::Upload) {
+            if let Some(gone) = self
+                .catalog
+                .gone(id)?
+                .filter(|gone| gone.origin != Origin::Upload)
+            {
                 sizes.insert(gone.bytes);
                 let key = (gone.origin.name().as_bytes().to_vec(), gone.version.clone());
                 by_version.entry(key).or_default().push(gone);

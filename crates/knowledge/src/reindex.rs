@@ -166,7 +166,8 @@ impl Store {
             _ => {
                 self.check_room(need)?;
                 self.give_up_reindex()?;
-                while self.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))? {}
+                while self.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))? {
+                }
                 self.write(|store, writer| {
                     store
                         .catalog
@@ -199,18 +200,17 @@ impl Store {
 
     /// Takes back what was made of a new index.
     fn give_up_reindex(&self) -> Result<(), StoreError> {
-        self.write(|store, writer| {
-            store
-                .catalog
-                .give_up_building(writer.connect(&store.catalog)?)
-        })?;
+        self.write(|store, writer| store.catalog.give_up_building(writer.connect(&store.catalog)?))?;
         self.sweep_folders()
     }
 
     /// Removes folders of word indexes that neither answer nor are being made.
     pub(crate) fn sweep_folders(&self) -> Result<(), StoreError> {
         let present = folder(&self.dir, self.catalog.index_folder()?);
-        let building = self.catalog.building()?.map(|b| folder(&self.dir, b.index_folder));
+        let building = self
+            .catalog
+            .building()?
+            .map(|b| folder(&self.dir, b.index_folder));
         for found in folders(&self.dir) {
             if found != present && Some(&found) != building.as_ref() {
                 remove_if_there(&found)?;

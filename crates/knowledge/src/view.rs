@@ -133,7 +133,10 @@ impl<'a> View<'a> {
 
     fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
         let lexical = self.store.lexical();
-        if let Some(found) = lexical.other_analyser().filter(|_| self.store.access == Access::Read) {
+        if let Some(found) = lexical
+            .other_analyser()
+            .filter(|_| self.store.access == Access::Read)
+        {
             return Err(StoreError::OtherAnalyser {
                 dir: self.store.dir.clone(),
                 found: found.to_owned(),

@@ -448,7 +448,10 @@ impl Worker {
             && let Err(error) = store.forget_accepted(id)
         {
             // The next start takes it in once more, which changes nothing.
-            tracing::warn!("an accepted file is not forgotten: {}", crate::error::chain(&error));
+            tracing::warn!(
+                "an accepted file is not forgotten: {}",
+                crate::error::chain(&error)
+            );
         }
         let lacked_room = result.as_ref().is_err_and(StoreError::is_no_space);
         self.finish(&work, result);

@@ -110,7 +110,10 @@ mod tests {
             question("무엇이 다른가", &args, &[]).as_of
         };
         let then = asked(&["--as-of", "2023-06-01"]);
-        assert_eq!(then.day.map(|day| day.0.to_string()).as_deref(), Some("2023-06-01"));
+        assert_eq!(
+            then.day.map(|day| day.0.to_string()).as_deref(),
+            Some("2023-06-01")
+        );
         assert!(!then.include_expired);
         assert!(asked(&["--include-expired"]).include_expired);
         assert_eq!(asked(&[]), AsOfJson::default());

@@ -163,7 +163,11 @@ fn sentence(report: &ReindexJson) -> String {
     .into_iter()
     .filter_map(|(is_made, what)| is_made.then_some(what))
     .collect();
-    let mut text = format!("a new index answers: {} made anew in {:.1} s", parts.join(", "), report.s);
+    let mut text = format!(
+        "a new index answers: {} made anew in {:.1} s",
+        parts.join(", "),
+        report.s
+    );
     if report.kept > 0 {
         let kept = print::count(report.kept, "document");
         text.push_str(&format!(

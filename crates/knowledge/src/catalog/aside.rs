@@ -95,7 +95,11 @@ impl Catalog {
     }
 
     /// Forgets that a file was set aside, so that it is tried again.
-    pub(crate) fn drop_aside(&self, connection: &mut Connection, path_bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn drop_aside(
+        &self,
+        connection: &mut Connection,
+        path_bytes: &[u8],
+    ) -> Result<(), StoreError> {
         self.transact(connection, "try a file set aside again", |tx| {
             tx.execute("DELETE FROM set_aside WHERE path_bytes = ?1", [path_bytes])
                 .map(drop)

@@ -242,7 +242,10 @@ impl Catalog {
                 Summed::Refusals.is_intact("refusals")
             );
             tx.execute(&damaged, [])?;
-            tx.execute("UPDATE refusals SET question = NULL WHERE question IS NOT NULL", [])?;
+            tx.execute(
+                "UPDATE refusals SET question = NULL WHERE question IS NOT NULL",
+                [],
+            )?;
             tx.execute(&Summed::Refusals.seal("true"), []).map(drop)
         })
     }

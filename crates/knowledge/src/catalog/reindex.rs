@@ -171,6 +171,15 @@ impl Catalog {
         })
     }
 
+    /// How many passages there are.
+    pub(crate) fn n_passages(&self, place: Passages) -> Result<usize, StoreError> {
+        self.read("count passages", |connection| {
+            connection
+                .prepare_cached(&format!("SELECT count(*) FROM {}", place.table()))?
+                .query_row([], |row| get_usize(row, 0))
+        })
+    }
+
     /// How many documents have changed, or gone, after change `after`.
     pub(crate) fn n_changed_since(&self, after: i64) -> Result<usize, StoreError> {
         self.read("count changed documents", |connection| {
@@ -310,8 +319,10 @@ impl Catalog {
                     put_passages(tx, Passages::Next, &cut.document_id, &cut.passages)?;
                     take_over_vectors(tx, &cut.document_id, embedder)?;
                 }
-                tx.prepare_cached("INSERT OR REPLACE INTO reindex_cut (document_id, as_now) VALUES (?1, ?2)")?
-                    .execute(params![cut.document_id, cut.as_now])?;
+                tx.prepare_cached(
+                    "INSERT OR REPLACE INTO reindex_cut (document_id, as_now) VALUES (?1, ?2)",
+                )?
+                .execute(params![cut.document_id, cut.as_now])?;
             }
             tx.execute("UPDATE reindex SET cut_to = ?1", [cut_to]).map(drop)
         })
@@ -369,7 +380,9 @@ impl Catalog {
                 [CLEARED_AT_ONCE],
             )?;
             let n_vectors = tx.execute(
-                &format!("DELETE FROM vectors WHERE vector_id IN (SELECT vector_id {OTHER_VECTORS} LIMIT ?1)"),
+                &format!(
+                    "DELETE FROM vectors WHERE vector_id IN (SELECT vector_id {OTHER_VECTORS} LIMIT ?1)"
+                ),
                 [CLEARED_AT_ONCE],
             )?;
             Ok(n_passages + n_vectors > 0)

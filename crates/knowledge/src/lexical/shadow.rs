@@ -10,7 +10,8 @@ use stdx::fs;
 use tantivy::{Index, Term};
 
 use super::{
-    Lexical, LexicalWriter, check_files, parse_payload, present_analyser, register, remove_if_there, schema, writer,
+    Lexical, LexicalWriter, check_files, parse_payload, present_analyser, register, remove_if_there, schema,
+    writer,
 };
 use crate::catalog::StoredPassage;
 use crate::error::StoreError;

@@ -122,8 +122,8 @@ fn list_numbers(chars: &[char]) -> Vec<ListNumber> {
         }
         let end = at + n;
         let is_alone = at == 0 || chars[at - 1].is_whitespace() || matches!(chars[at - 1], ':' | '(' | '：');
-        let is_ended = matches!(chars.get(end), Some('.' | ')'))
-            && chars.get(end + 1).is_none_or(|c| c.is_whitespace());
+        let is_ended =
+            matches!(chars.get(end), Some('.' | ')')) && chars.get(end + 1).is_none_or(|c| c.is_whitespace());
         if is_alone && is_ended && n <= DIGITS_MAX {
             let digits: String = chars[at..end].iter().collect();
             found.extend(digits.parse().map(|value| ListNumber {
@@ -156,8 +156,8 @@ fn without_list_number(chars: &[char], sentence: Range<usize>, list: &[ListNumbe
     };
     let is_listed = list.iter().any(|other| other.value.abs_diff(last.value) == 1);
     let is_label = |c: &char| matches!(c, ':' | '：');
-    let is_between_labels =
-        chars[..trimmed(last.at)].last().is_some_and(is_label) && chars[last.after..].iter().any(|c| is_label(c));
+    let is_between_labels = chars[..trimmed(last.at)].last().is_some_and(is_label)
+        && chars[last.after..].iter().any(|c| is_label(c));
     if is_listed || is_between_labels {
         sentence.start..trimmed(last.at)
     } else {
@@ -303,9 +303,7 @@ fn tokens(chars: &[char]) -> Vec<Token> {
                     n => joint + n,
                 };
             }
-            tokens.push(Token::Word(
-                chars[at..end].iter().flat_map(|c| c.to_lowercase()).collect(),
-            ));
+            tokens.push(Token::Word(lower(&chars[at..end])));
             at = end;
         } else {
             if matches!(c, '%' | '€' | '$' | '£' | '₩' | '℃' | '°') {
@@ -315,6 +313,19 @@ fn tokens(chars: &[char]) -> Vec<Token> {
         }
     }
     tokens
+}
+
+/// Lower case. ASCII and Hangul, which is nearly everything, do without a look at the tables.
+fn lower(chars: &[char]) -> String {
+    let mut text = String::with_capacity(chars.len());
+    for &c in chars {
+        match c {
+            _ if c.is_ascii() => text.push(c.to_ascii_lowercase()),
+            _ if is_hangul(c) => text.push(c),
+            _ => text.extend(c.to_lowercase()),
+        }
+    }
+    text
 }
 
 /// A figure that begins at `at`; returns where it ends. "1,000", "3.5", "10:30", "2024. 3. 1.", "2nd" (a word).

@@ -364,11 +364,23 @@ fn figures_and_references_are_told_apart() {
     );
     assert_eq!(figures("Is the fee for a parking place 20 euros?"), 0);
     // Numbers of entries that a reader of layout has put on one line.
-    assert_eq!(figures("Name and seal of the merchant : 7. Address of the merchant : Seoul"), 0);
-    assert_eq!(figures("Name and seal of the merchant 7. Address of the merchant 8. Town"), 0);
-    assert_eq!(figures("가맹점의 상호와 대표자 : 7. 가맹점의 주소 : 8. 가맹점의 전화"), 0);
+    assert_eq!(
+        figures("Name and seal of the merchant : 7. Address of the merchant : Seoul"),
+        0
+    );
+    assert_eq!(
+        figures("Name and seal of the merchant 7. Address of the merchant 8. Town"),
+        0
+    );
+    assert_eq!(
+        figures("가맹점의 상호와 대표자 : 7. 가맹점의 주소 : 8. 가맹점의 전화"),
+        0
+    );
     assert_eq!(figures("Refunds to a merchant or customer . . . . . . 7"), 0);
-    assert_eq!(figures("The number of days for a refund is 7. Write to the office."), 1);
+    assert_eq!(
+        figures("The number of days for a refund is 7. Write to the office."),
+        1
+    );
     assert_eq!(figures("Days that a refund may take: 7. Write to the office."), 1);
     let skeleton = |text: &str| statements::of_text(text, &mut statements::Stems::default())[0].skeleton;
     assert_eq!(

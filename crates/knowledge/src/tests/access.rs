@@ -184,7 +184,12 @@ fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[Strin
         );
     }
     for unread in view.unread().unwrap() {
-        out += &format!("{} {} {:?}\n", unread.path.replace(&root, ""), unread.reason, unread.pages);
+        out += &format!(
+            "{} {} {:?}\n",
+            unread.path.replace(&root, ""),
+            unread.reason,
+            unread.pages
+        );
     }
     let status = view.status().unwrap();
     out += &format!(

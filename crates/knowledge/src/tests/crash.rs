@@ -164,10 +164,14 @@ impl Changing {
             .unwrap();
         let accepted = store.accepted_before().unwrap();
         if read_said(&self.home) == Some(self.generation) {
-            let is_in = |i: &crate::Accepted| fs::read_to_string(&i.path).unwrap() == handed_text(self.generation);
+            let is_in =
+                |i: &crate::Accepted| fs::read_to_string(&i.path).unwrap() == handed_text(self.generation);
             let hits = find(&store, "canaryhandx");
             let is_taken_in = hits.iter().any(|hit| hit.text == handed_text(self.generation));
-            assert!(is_taken_in || accepted.iter().any(is_in), "what was accepted is lost");
+            assert!(
+                is_taken_in || accepted.iter().any(is_in),
+                "what was accepted is lost"
+            );
         }
         for accepted in accepted {
             ingest(&store, &accepted.path);

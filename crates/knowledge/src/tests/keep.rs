@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::StoreError;
 use crate::checksum::{self, Summed};
-use crate::quality::{RefusedQuestion, Refusals};
+use crate::quality::{Refusals, RefusedQuestion};
 use crate::read::tests::made::{HELVETICA, lines, pdf_pages};
 
 fn filled(house: &House) -> Store {
@@ -177,7 +177,10 @@ fn with_everything_beside(house: &House) -> Store {
     let pages = [lines(12, 700, &["The mill was closed in spring."])];
     let pdf = pdf_pages(&pages, &[HELVETICA.to_owned()], &[], "");
     fs::write(house.documents.join("mill.pdf"), pdf).unwrap();
-    house.write("rule.md", "---\nvalid_until: 2090-12-31\n---\n# Rule\n\nThe pond is closed.");
+    house.write(
+        "rule.md",
+        "---\nvalid_until: 2090-12-31\n---\n# Rule\n\nThe pond is closed.",
+    );
     fs::write(house.documents.join("noise.bin"), [0, 159, 146, 150, 255, 0, 7]).unwrap();
     let store = house.open();
     store.remember_refusals(Refusals::Questions).unwrap();
@@ -217,8 +220,14 @@ fn damage_of_what_stands_beside_the_answers_is_found_and_mended() {
     for (change, named) in [
         ("UPDATE page_words SET width = width + 1", "mill.pdf"),
         ("UPDATE page_words SET words = zeroblob(3)", "mill.pdf"),
-        ("UPDATE documents SET stated = replace(stated, '2090', '2019') WHERE path LIKE '%rule.md'", "rule.md"),
-        ("UPDATE failures SET audience_id = audience_id + 1", "files that failed"),
+        (
+            "UPDATE documents SET stated = replace(stated, '2090', '2019') WHERE path LIKE '%rule.md'",
+            "rule.md",
+        ),
+        (
+            "UPDATE failures SET audience_id = audience_id + 1",
+            "files that failed",
+        ),
         ("UPDATE failures SET reason = 'another'", "files that failed"),
         ("UPDATE refusals SET groups = '*'", "refused questions"),
         ("UPDATE set_aside SET tries = 1", "files set aside"),
@@ -239,7 +248,10 @@ fn damage_of_what_stands_beside_the_answers_is_found_and_mended() {
         // What it says is not believed.
         let everyone = store.catalog.audiences_of(&Reader::keeper()).unwrap();
         let is_of = |table: &str| change.starts_with(&format!("UPDATE {table} "));
-        assert_eq!(store.catalog.failures(&everyone).unwrap().is_empty(), is_of("failures"));
+        assert_eq!(
+            store.catalog.failures(&everyone).unwrap().is_empty(),
+            is_of("failures")
+        );
         assert_eq!(store.catalog.refusals().unwrap().is_empty(), is_of("refusals"));
         assert_eq!(store.catalog.all_aside(3).unwrap().is_empty(), is_of("set_aside"));
         store.verify(true).unwrap();
@@ -267,5 +279,8 @@ fn damage_before_a_change_of_the_layout_is_still_known_after_it() {
     Summed::Versions.spoil(&connection, &damaged).unwrap();
     drop(connection);
     let report = house.open().verify(false).unwrap();
-    assert!(report.faults.iter().any(|fault| fault.contains("b.txt")), "{report:?}");
+    assert!(
+        report.faults.iter().any(|fault| fault.contains("b.txt")),
+        "{report:?}"
+    );
 }

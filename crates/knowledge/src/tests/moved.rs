@@ -26,11 +26,18 @@ fn a_file_that_was_moved_keeps_its_id_and_is_known_by_its_new_name() {
     fs::rename(&old, &new).unwrap();
     assert_eq!(moved(&house.ingest(&store)), (0, 0, 0, 1));
     let after = find(&store, "lantern eaves").swap_remove(0);
-    assert_eq!((&after.document_id, &after.version), (&before.document_id, &before.version));
+    assert_eq!(
+        (&after.document_id, &after.version),
+        (&before.document_id, &before.version)
+    );
     assert_eq!(after.title, "lamp");
     assert!(after.path.ends_with("deep/lamp.txt"));
     // A link to the quote is still good.
-    let span = seen(&store).span(&before.document_id, Some(&before.version), before.start..before.end);
+    let span = seen(&store).span(
+        &before.document_id,
+        Some(&before.version),
+        before.start..before.end,
+    );
     assert_eq!(span.unwrap().as_deref(), Some(before.text.as_str()));
     // What comes to lie in its old place is another document.
     house.write("lantern.txt", "a new lantern of glass");
@@ -58,7 +65,8 @@ fn a_folder_under_another_name_keeps_all_ids() {
     }
     let store = house.open();
     house.ingest(&store);
-    let ids = |store: &Store| -> Vec<String> { (0..5).map(|i| id_of(store, &format!("canary{i}x"))).collect() };
+    let ids =
+        |store: &Store| -> Vec<String> { (0..5).map(|i| id_of(store, &format!("canary{i}x"))).collect() };
     let before = ids(&store);
     fs::rename(house.documents.join("old"), house.documents.join("new")).unwrap();
     assert_eq!(moved(&house.ingest(&store)), (0, 0, 0, 5));
@@ -133,9 +141,13 @@ fn a_watched_file_that_moves_is_waited_for() {
     fs::rename(&old, &new).unwrap();
     fs::remove_file(&gone).unwrap();
     let changes = [old.clone(), new.clone(), gone];
-    let mut follow = |changes: &[PathBuf], rest| store.follow(changes, rest, &mut |_| Go::On).unwrap();
+    let follow = |changes: &[PathBuf], rest| store.follow(changes, rest, &mut |_| Go::On).unwrap();
     let first = follow(&changes, Duration::from_secs(60));
-    assert_eq!(moved(&first.report), (0, 0, 1, 0), "what no new file can be is gone at once");
+    assert_eq!(
+        moved(&first.report),
+        (0, 0, 1, 0),
+        "what no new file can be is gone at once"
+    );
     assert_eq!(first.unsettled, [new, old]);
     assert_eq!(id_of(&store, "lantern"), id);
     let second = follow(&first.unsettled, Duration::ZERO);

@@ -115,7 +115,7 @@ fn what_was_not_read_is_known_to_those_who_may_read_it_and_tried_again_by_itself
     house.write("other.html", "<html><p>poison too");
     house.write("hr/.hanok-access", "hr");
     house.write("hr/venom.html", "<html><p>venom");
-    let half = [lines(12, 700, &["A page with text."]), String::new()];
+    let half = [lines(12, 700, &["A page with text."]), Vec::new()];
     let scanned = pdf_pages(&half, &[HELVETICA.to_owned()], &[], "");
     store.configure(reader(&house, "exit 1"));
     for _ in 0..3 {
@@ -135,7 +135,10 @@ fn what_was_not_read_is_known_to_those_who_may_read_it_and_tried_again_by_itself
         ["scanned.pdf", "venom.html", "other.html", "poison.html"]
     );
     let of_hr = unread(&Reader::of(["hr"]));
-    assert_eq!((of_hr[0].pages.as_slice(), of_hr[0].set_aside), ([2].as_slice(), false));
+    assert_eq!(
+        (of_hr[0].pages.as_slice(), of_hr[0].set_aside),
+        ([2].as_slice(), false)
+    );
     assert!(of_hr[0].document_id.is_some());
     assert!(of_hr[1].set_aside && of_hr[1].reason.contains("set aside after 3 attempts"));
     // One is tried again, the other is not.
@@ -144,7 +147,10 @@ fn what_was_not_read_is_known_to_those_who_may_read_it_and_tried_again_by_itself
     assert_eq!(house.ingest(&store).added, 1);
     assert_eq!(names(&Reader::anyone()), ["other.html"]);
     // With a text layer the pages are read.
-    let whole = [lines(12, 700, &["A page with text."]), lines(12, 700, &["Another."])];
+    let whole = [
+        lines(12, 700, &["A page with text."]),
+        lines(12, 700, &["Another."]),
+    ];
     let legible = pdf_pages(&whole, &[HELVETICA.to_owned()], &[], "");
     store.configure(ReadOptions::default());
     fs::write(house.documents.join("hr/scanned.pdf"), legible).unwrap();

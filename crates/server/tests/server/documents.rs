@@ -71,7 +71,11 @@ fn what_was_accepted_before_a_kill_is_taken_in_after_it() {
         house.document(&format!("/uploads/{name}"));
     }
     let left = stdx::fs::read_dir(house.data_dir().join("uploads/.incoming")).unwrap();
-    assert_eq!(left, Vec::<std::path::PathBuf>::new(), "what was not accepted is gone");
+    assert_eq!(
+        left,
+        Vec::<std::path::PathBuf>::new(),
+        "what was not accepted is gone"
+    );
 }
 
 #[test]

@@ -72,10 +72,19 @@ fn what_was_not_read_is_listed_with_its_reason_and_can_be_tried_again() {
         store.ingest(&[folder], &mut |_| knowledge::Go::On).unwrap();
     });
     let english = page(&house, "/documents?lang=en");
-    assert!(english.contains("Not read, or not whole") && english.contains("broken.pdf"), "{english}");
-    assert!(english.contains("Pages 2 are pictures without text."), "{english}");
+    assert!(
+        english.contains("Not read, or not whole") && english.contains("broken.pdf"),
+        "{english}"
+    );
+    assert!(
+        english.contains("Pages 2 are pictures without text."),
+        "{english}"
+    );
     let korean = page(&house, "/documents?lang=ko");
-    assert!(korean.contains("2쪽은 글자가 없는 그림입니다.") && korean.contains("다시 시도"), "{korean}");
+    assert!(
+        korean.contains("2쪽은 글자가 없는 그림입니다.") && korean.contains("다시 시도"),
+        "{korean}"
+    );
     assert!(!english.contains("payroll"), "a name tells, too");
     let path = |name: &str| house.dir.path().join("more").join(name);
     let retry = |name: &str| {
