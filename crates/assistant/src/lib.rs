@@ -211,7 +211,7 @@ pub enum AskError {
     },
     /// The documents cannot be searched.
     #[error(transparent)]
-    Store(#[from] knowledge::StoreError),
+    Store(#[from] StoreError),
     /// The caller went away.
     #[error("the question was cancelled")]
     Cancelled,

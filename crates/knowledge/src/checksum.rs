@@ -177,6 +177,9 @@ impl Summed {
     /// Marks rows so that no checksum fits them.
     pub(crate) fn spoil(self, connection: &Connection, rows: &[i64]) -> rusqlite::Result<()> {
         let (table, sum, _) = self.layout();
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut update = connection.prepare(&format!("UPDATE {table} SET {sum} = -1 WHERE rowid = ?1"))?;
         rows.iter().try_for_each(|row| update.execute([row]).map(drop))
     }

@@ -159,7 +159,7 @@ impl Store {
     /// whatever keeps the store from writing.
     pub fn ingest_upload(&self, name: &str, bytes: &[u8]) -> Result<IngestReport, StoreError> {
         let watch = Stopwatch::start();
-        let name = self.upload_name(name)?;
+        let name = Self::upload_name(name)?;
         let _one_at_a_time = held(&self.ingesting);
         let entry = QueueEntry {
             path_bytes: name.clone().into_bytes(),
@@ -192,7 +192,7 @@ impl Store {
     }
 
     /// A name among the uploads, if it can be one.
-    pub(crate) fn upload_name(&self, name: &str) -> Result<String, StoreError> {
+    pub(crate) fn upload_name(name: &str) -> Result<String, StoreError> {
         let name: String = name.nfc().collect();
         let hidden = name.starts_with('.');
         if name.is_empty() || hidden || name.contains(['/', '\\', '\0']) || name.len() > UPLOAD_NAME_BYTES_MAX

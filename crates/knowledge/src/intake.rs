@@ -54,7 +54,7 @@ impl Store {
             id: 0,
             name: name.to_owned(),
             owner: owner.to_stated(),
-            kept: self.upload_name(kept)?,
+            kept: Self::upload_name(kept)?,
             arrived: arrived
                 .file_name()
                 .unwrap_or_default()

@@ -36,6 +36,7 @@ struct SourceJson {
     changed: usize,
     unchanged: usize,
     removed: usize,
+    moved: usize,
     failed: usize,
     /// Why the source as a whole is not up to date, or null.
     error: Option<String>,
@@ -213,6 +214,7 @@ fn one(part: &Part, taker: &Taker<'_>, settings: &Settings, report: &mut SyncJso
         changed: 0,
         unchanged: 0,
         removed: 0,
+        moved: 0,
         failed: 0,
         error: None,
     };
@@ -266,11 +268,13 @@ fn add(part: &IngestJson, source: &mut SourceJson, total: &mut IngestJson) {
     source.changed = part.changed;
     source.unchanged = part.unchanged;
     source.removed = part.removed;
+    source.moved = part.moved;
     source.failed += part.failed.len();
     total.added += part.added;
     total.changed += part.changed;
     total.unchanged += part.unchanged;
     total.removed += part.removed;
+    total.moved += part.moved;
     total.passages += part.passages;
     total.pages += part.pages;
     total.failed.extend(part.failed.iter().cloned());
@@ -285,6 +289,7 @@ fn nothing() -> IngestJson {
         changed: 0,
         unchanged: 0,
         removed: 0,
+        moved: 0,
         failed: Vec::new(),
         warnings: Vec::new(),
         passages: 0,

@@ -171,6 +171,15 @@ impl Catalog {
         })
     }
 
+    /// How many passages there are.
+    pub(crate) fn n_passages(&self, place: Passages) -> Result<usize, StoreError> {
+        self.read("count passages", |connection| {
+            connection
+                .prepare_cached(&format!("SELECT count(*) FROM {}", place.table()))?
+                .query_row([], |row| get_usize(row, 0))
+        })
+    }
+
     /// How many documents have changed, or gone, after change `after`.
     pub(crate) fn n_changed_since(&self, after: i64) -> Result<usize, StoreError> {
         self.read("count changed documents", |connection| {

@@ -27,7 +27,11 @@ impl Sketch {
         for c in text.chars().chain(std::iter::once(' ')) {
             if c.is_alphanumeric() {
                 // Lower case by its first letter is enough for equality.
-                word.add(c.to_lowercase().next().unwrap_or(c));
+                word.add(if c.is_ascii() {
+                    c.to_ascii_lowercase()
+                } else {
+                    c.to_lowercase().next().unwrap_or(c)
+                });
                 is_word = true;
                 continue;
             }

@@ -303,9 +303,7 @@ fn tokens(chars: &[char]) -> Vec<Token> {
                     n => joint + n,
                 };
             }
-            tokens.push(Token::Word(
-                chars[at..end].iter().flat_map(|c| c.to_lowercase()).collect(),
-            ));
+            tokens.push(Token::Word(lower(&chars[at..end])));
             at = end;
         } else {
             if matches!(c, '%' | '€' | '$' | '£' | '₩' | '℃' | '°') {
@@ -315,6 +313,19 @@ fn tokens(chars: &[char]) -> Vec<Token> {
         }
     }
     tokens
+}
+
+/// Lower case. ASCII and Hangul, which is nearly everything, do without a look at the tables.
+fn lower(chars: &[char]) -> String {
+    let mut text = String::with_capacity(chars.len());
+    for &c in chars {
+        match c {
+            _ if c.is_ascii() => text.push(c.to_ascii_lowercase()),
+            _ if is_hangul(c) => text.push(c),
+            _ => text.extend(c.to_lowercase()),
+        }
+    }
+    text
 }
 
 /// A figure that begins at `at`; returns where it ends. "1,000", "3.5", "10:30", "2024. 3. 1.", "2nd" (a word).

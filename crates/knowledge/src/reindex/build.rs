@@ -275,7 +275,7 @@ impl Store {
         let mut left = self
             .catalog
             .without_vector_count(place, row, work.embedded_up_to)?;
-        let total = left.max(self.catalog.extent()?.2 as usize);
+        let total = left.max(self.catalog.n_passages(place)?);
         teller.begin(ReindexStage::Vectors, total - left, total);
         while !teller.stop {
             let batch = self

@@ -141,7 +141,7 @@ fn a_watched_file_that_moves_is_waited_for() {
     fs::rename(&old, &new).unwrap();
     fs::remove_file(&gone).unwrap();
     let changes = [old.clone(), new.clone(), gone];
-    let mut follow = |changes: &[PathBuf], rest| store.follow(changes, rest, &mut |_| Go::On).unwrap();
+    let follow = |changes: &[PathBuf], rest| store.follow(changes, rest, &mut |_| Go::On).unwrap();
     let first = follow(&changes, Duration::from_secs(60));
     assert_eq!(
         moved(&first.report),

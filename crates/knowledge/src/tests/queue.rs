@@ -115,7 +115,7 @@ fn what_was_not_read_is_known_to_those_who_may_read_it_and_tried_again_by_itself
     house.write("other.html", "<html><p>poison too");
     house.write("hr/.hanok-access", "hr");
     house.write("hr/venom.html", "<html><p>venom");
-    let half = [lines(12, 700, &["A page with text."]), String::new()];
+    let half = [lines(12, 700, &["A page with text."]), Vec::new()];
     let scanned = pdf_pages(&half, &[HELVETICA.to_owned()], &[], "");
     store.configure(reader(&house, "exit 1"));
     for _ in 0..3 {

@@ -120,7 +120,8 @@ fn rules_change_how_documents_stand_with_the_next_ingest() {
     assert!(report.warnings[0].contains("access.toml") && report.warnings[1].contains("/nowhere"));
     assert_eq!(store.rules_of_nothing().unwrap(), report.warnings);
     // A watch says it once, when the rules have changed.
-    let mut follow = || {
+
+    let follow = || {
         store
             .follow(&[], std::time::Duration::ZERO, &mut |_| Go::On)
             .unwrap()

@@ -170,6 +170,15 @@ impl Reading<'_> {
     }
 
     fn month(&mut self) -> Option<u32> {
+        // Most words are no months, and three letters tell: nothing is gathered of those.
+        let begins = self.chars.get(self.at..self.at + SHORT_MONTH)?;
+        let is_like = |name: &&str| {
+            let wanted = name.chars().take(SHORT_MONTH);
+            begins.iter().map(char::to_ascii_lowercase).eq(wanted)
+        };
+        if !MONTHS.iter().any(is_like) {
+            return None;
+        }
         let letters = self.letters();
         let lower = letters.to_ascii_lowercase();
         let is_named = |name: &str| lower == name || lower == name[..SHORT_MONTH];
