@@ -13,6 +13,7 @@ use crate::analyser::Analyser;
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
 use crate::dense::Dense;
+use crate::embedding::identity;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::mirror::Addresses;
@@ -23,8 +24,9 @@ use crate::types::{
 };
 use crate::validity::{AsOf, Date};
 
-/// How deep each list goes into the fusion.
-const LIST_DEPTH: usize = 50;
+/// How deep each list goes into the fusion. Where a list ends decides what counts nothing in it: so as many are taken for
+/// few hits as for fifty.
+const LIST_DEPTH: usize = 100;
 /// How often a search whose passages vanish while it goes on is begun again.
 const TRIES_MAX: usize = 4;
 /// More passages are never returned.
@@ -120,10 +122,7 @@ impl<'a> View<'a> {
         let ranked = match mode {
             SearchMode::Lexical => with_scores(&lexical),
             SearchMode::Dense => with_scores(&dense),
-            SearchMode::Hybrid => {
-                let ids = |list: &[(u64, f32)]| list.iter().map(|(id, _)| *id).collect();
-                fuse(&[ids(&lexical), ids(&dense)])
-            }
+            SearchMode::Hybrid => fuse(&lexical, &dense),
         };
         self.hits(&ranked, k, &lexical, &dense)
     }
@@ -145,7 +144,7 @@ impl<'a> View<'a> {
         depth: usize,
         embedder: &dyn Embed,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let id = embedder.id();
+        let id = identity(embedder);
         let catalog = &self.store.catalog;
         let Some(row) = catalog.embedder_row(&id)? else {
             return Ok(Vec::new());
