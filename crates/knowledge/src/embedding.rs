@@ -1,13 +1,42 @@
 //! Making vectors of the passages that have none yet, in small durable steps.
+//!
+//! A passage is short, and what a question names often stands right before or after it. So the stored vector is half the
+//! passage's own and half the mean of its own and its neighbours' (those beside it in its section, on its page). It is
+//! not brought to unit length again: a question's product with it is the mean of the cosines that it consists of. (At
+//! unit length, passages with unlike neighbours would lie near the middle of everything and be found for everything.)
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::catalog::{Passages, StoredPassage};
 use crate::dense::encode;
 use crate::error::StoreError;
 use crate::store::{Store, held};
-use crate::types::{Embed, EmbedKind};
+use crate::types::{Embed, EmbedKind, EmbedderId};
 
 /// Passages embedded and committed at a time: little is lost when the process ends in between.
 const BATCH: usize = 16;
+/// What a passage's neighbourhood counts in its vector.
+const AROUND_SHARE: f32 = 0.5;
+/// Changes whenever the same passages would get other vectors: those that are stored are then another embedder's.
+const RECIPE: u32 = 2;
+
+/// Who makes a store's vectors: the embedder together with how its vectors are put together here.
+pub(crate) fn identity(embedder: &dyn Embed) -> EmbedderId {
+    let id = embedder.id();
+    EmbedderId {
+        sha256: format!("{}+{RECIPE}", id.sha256),
+        ..id
+    }
+}
+
+/// Own vectors of the passages embedded last: the next batch begins beside them.
+#[derive(Default)]
+pub(crate) struct OwnVectors {
+    embedder: i64,
+    /// By passage; `None` where the embedder gave none that can be used.
+    vectors: BTreeMap<u64, Option<Vec<f32>>>,
+}
 
 impl Store {
     /// Embeds up to `limit` passages that have no vector of this embedder yet; returns how many remain.
@@ -16,7 +45,7 @@ impl Store {
     /// [`StoreError::OtherEmbedder`] where another one's vectors answer: [`Store::reindex`] puts this one's in their place;
     /// when the store cannot be written.
     pub fn embed_pending(&self, embedder: &dyn Embed, limit: usize) -> Result<usize, StoreError> {
-        let id = embedder.id();
+        let id = identity(embedder);
         self.check_embedder(embedder)?;
         let source = source_of(embedder);
         let row = match self.catalog.embedder_in_force()? {
@@ -35,7 +64,7 @@ impl Store {
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let vectors = vectors(embedder, id.dim, &batch);
+            let vectors = self.vectors(Passages::Present, embedder, row, &batch)?;
             self.write(|store, writer| {
                 store
                     .catalog
@@ -53,19 +82,55 @@ impl Store {
         let (embedder, passage) = *held(&self.embedded_up_to);
         if embedder == row { passage } else { 0 }
     }
-}
 
-/// Encoded vectors; a passage for which the embedder gives no finite vector of its width is left out.
-pub(crate) fn vectors(embedder: &dyn Embed, dim: usize, batch: &[StoredPassage]) -> Vec<(u64, Vec<u8>)> {
-    let texts: Vec<String> = batch.iter().map(embedded_text).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let vectors = embedder.embed(EmbedKind::Passage, &texts);
-    batch
-        .iter()
-        .zip(vectors)
-        .filter(|(_, vector)| vector.len() == dim && vector.iter().all(|x| x.is_finite()))
-        .map(|(passage, vector)| (passage.passage_id, encode(&vector)))
-        .collect()
+    /// Encoded vectors; a passage for which the embedder gives no finite vector of its width is left out.
+    pub(crate) fn vectors(
+        &self,
+        place: Passages,
+        embedder: &dyn Embed,
+        row: i64,
+        batch: &[StoredPassage],
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let dim = embedder.id().dim;
+        let mut near: BTreeMap<u64, StoredPassage> = BTreeMap::new();
+        let ids: Vec<u64> = batch.iter().flat_map(|p| beside(p.passage_id)).collect();
+        for passage in self.catalog.stored_passages(place, &ids)? {
+            near.insert(passage.passage_id, passage);
+        }
+        near.retain(|_, passage| batch.iter().any(|p| is_near(p, passage)));
+        let mut own = held(&self.own_vectors);
+        if own.embedder != row {
+            *own = OwnVectors {
+                embedder: row,
+                ..OwnVectors::default()
+            };
+        }
+        own.vectors.retain(|id, _| near.contains_key(id));
+        let missing: Vec<&StoredPassage> = near
+            .values()
+            .filter(|p| !own.vectors.contains_key(&p.passage_id))
+            .collect();
+        let texts: Vec<String> = missing.iter().map(|p| embedded_text(p)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let made = embedder.embed(EmbedKind::Passage, &texts);
+        for (passage, vector) in missing.iter().zip(made) {
+            let is_usable = vector.len() == dim && vector.iter().all(|x| x.is_finite());
+            own.vectors
+                .insert(passage.passage_id, is_usable.then_some(vector));
+        }
+        let vectors = batch.iter().filter_map(|passage| {
+            let vector_of = |id| own.vectors.get(&id)?.as_deref();
+            let around = beside(passage.passage_id)
+                .filter(|id| near.get(id).is_some_and(|other| is_near(passage, other)))
+                .filter_map(vector_of)
+                .collect();
+            Some((
+                passage.passage_id,
+                encode(&joined(vector_of(passage.passage_id)?, around)),
+            ))
+        });
+        Ok(vectors.collect())
+    }
 }
 
 /// What an embedder is loaded from, as it is remembered.
@@ -76,12 +141,35 @@ pub(crate) fn source_of(embedder: &dyn Embed) -> String {
         .unwrap_or_default()
 }
 
-/// A passage's words with what they stand under.
+/// A passage and those that may stand beside it: the passages of a document are numbered one after another.
+fn beside(passage: u64) -> RangeInclusive<u64> {
+    passage.saturating_sub(1)..=passage.saturating_add(1)
+}
+
+/// Whether `other` is `passage` or stands beside it in its section, on its page.
+fn is_near(passage: &StoredPassage, other: &StoredPassage) -> bool {
+    beside(passage.passage_id).contains(&other.passage_id)
+        && other.document_id == passage.document_id
+        && other.page == passage.page
+        && other.headings == passage.headings
+}
+
+/// A passage's own vector and the mean of those around it, its own among them.
+fn joined(own: &[f32], around: Vec<&[f32]>) -> Vec<f32> {
+    let share = AROUND_SHARE / around.len().max(1) as f32;
+    let mut sum: Vec<f32> = own.iter().map(|x| x * (1.0 - AROUND_SHARE)).collect();
+    for vector in around {
+        sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x * share);
+    }
+    sum
+}
+
+/// A passage's words under their headings. Not the title: where a document has no headings it is a file's name as often as
+/// not, which draws the vector away from what the passage says.
 fn embedded_text(passage: &StoredPassage) -> String {
-    let context = if passage.headings.is_empty() {
-        &passage.title
+    if passage.headings.is_empty() {
+        passage.text.clone()
     } else {
-        &passage.headings
-    };
-    format!("{context}\n{}", passage.text)
+        format!("{}\n{}", passage.headings, passage.text)
+    }
 }

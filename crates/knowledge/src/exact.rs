@@ -10,6 +10,8 @@ mod date;
 mod number;
 mod part;
 
+use std::ops::Range;
+
 use crate::analyser::fold;
 use clause::Clause;
 use cursor::Cursor;
@@ -57,8 +59,8 @@ impl Article {
 
     fn read(&mut self, text: &str, terms: &mut Vec<String>) {
         let chars = prepare(text);
-        scan(&chars, |start, named| {
-            let is_first = begins_line(&chars, start);
+        scan(&chars, |span, named| {
+            let is_first = begins_line(&chars, span.start);
             match named {
                 Named::Clause(clause) if is_first && clause.is_article() => {
                     self.0 = Some(clause.article());
@@ -97,6 +99,17 @@ pub(crate) fn terms_of_question(text: &str) -> Vec<(String, f32)> {
         other => terms.push((other.term(), 1.0)),
     });
     terms
+}
+
+/// Where clauses are named in text that [`fold`] has gone over.
+pub(crate) fn clauses_in(chars: &[char]) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    scan(chars, |span, named| {
+        if matches!(named, Named::Clause(_)) {
+            spans.push(span);
+        }
+    });
+    spans
 }
 
 impl Named {
@@ -145,12 +158,12 @@ fn prepare(text: &str) -> Vec<char> {
 }
 
 /// Finds what is named, from left to right, each character in one thing at most.
-fn scan(chars: &[char], mut visit: impl FnMut(usize, Named)) {
+fn scan(chars: &[char], mut visit: impl FnMut(Range<usize>, Named)) {
     let mut at = Cursor::new(chars);
     while let Some(c) = at.peek() {
         match name_at(at, c) {
             Some((named, after)) => {
-                visit(at.place(), named);
+                visit(at.place()..after.place(), named);
                 at = after;
             }
             None => at = at.skip_word(),

@@ -150,7 +150,7 @@ impl Store {
                 let source = embedding::source_of(embedder);
                 store
                     .catalog
-                    .record_embedder(connection, &embedder.id(), &source, false)
+                    .record_embedder(connection, &embedding::identity(embedder), &source, false)
             })?,
             None => 0,
         };
@@ -282,6 +282,6 @@ impl Store {
 
 /// Whether there are vectors, and all of another embedder.
 fn is_replaced(present: Option<&PresentEmbedder>, embedder: &dyn Embed) -> bool {
-    let id = embedder.id();
+    let id = embedding::identity(embedder);
     present.is_some_and(|p| p.has_vectors && (&p.id.sha256, p.id.dim) != (&id.sha256, id.dim))
 }

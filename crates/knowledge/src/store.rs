@@ -16,6 +16,7 @@ use stdx::lock::{FileLock, LockError};
 use crate::access::Reader;
 use crate::catalog::{Catalog, Origin, Stat};
 use crate::dense::{Dense, Graphs};
+use crate::embedding::OwnVectors;
 use crate::error::StoreError;
 use crate::lexical::{Lexical, Verify, folder, folders};
 use crate::prepare::ReadOptions;
@@ -46,6 +47,7 @@ pub struct Store {
     pub(crate) disk_failed: Mutex<Option<(PathBuf, String)>>,
     /// Passages up to this id have a vector of this embedder.
     pub(crate) embedded_up_to: Mutex<(i64, u64)>,
+    pub(crate) own_vectors: Mutex<OwnVectors>,
     /// The index on disk turned out to be damaged; the one in memory stays.
     pub(crate) disk_index_bad: AtomicBool,
     /// Raised whenever a folder is remembered or forgotten.
@@ -112,6 +114,7 @@ impl Store {
             read_only: Mutex::new(read_only),
             disk_failed: Mutex::new(None),
             embedded_up_to: Mutex::new((0, 0)),
+            own_vectors: Mutex::default(),
             disk_index_bad: AtomicBool::new(false),
             folders_changed: AtomicU64::new(0),
             rules_seen: Mutex::new([None; 2]),

@@ -54,7 +54,7 @@ pub enum SearchMode {
     Lexical,
     /// Vectors only.
     Dense,
-    /// Both, fused by reciprocal rank; lexical alone where no vectors are.
+    /// Both, their scores fused; lexical alone where no vectors are.
     #[default]
     Hybrid,
 }
@@ -92,7 +92,7 @@ pub struct Hit {
     pub replaces: Vec<String>,
     /// BM25 score, if found by words.
     pub lexical_score: Option<f64>,
-    /// Cosine, if found by vector.
+    /// Mean of the cosines with the passage alone and with what stands around it, if found by vector.
     pub dense_score: Option<f64>,
     /// Where else nearly the same stands, among what was found: these passages are not listed by themselves.
     pub alike: Vec<Place>,

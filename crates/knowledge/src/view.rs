@@ -23,8 +23,9 @@ use crate::types::{
 };
 use crate::validity::{AsOf, Date};
 
-/// How deep each list goes into the fusion.
-const LIST_DEPTH: usize = 50;
+/// How deep each list goes into the fusion. Where a list ends decides what counts nothing in it: so as many are taken for
+/// few hits as for fifty.
+const LIST_DEPTH: usize = 100;
 /// How often a search whose passages vanish while it goes on is begun again.
 const TRIES_MAX: usize = 4;
 /// More passages are never returned.
@@ -123,10 +124,7 @@ impl<'a> View<'a> {
         let ranked = match mode {
             SearchMode::Lexical => with_scores(&lexical),
             SearchMode::Dense => with_scores(&dense),
-            SearchMode::Hybrid => {
-                let ids = |list: &[(u64, f32)]| list.iter().map(|(id, _)| *id).collect();
-                fuse(&[ids(&lexical), ids(&dense)])
-            }
+            SearchMode::Hybrid => fuse(&lexical, &dense),
         };
         self.hits(&ranked, k, &lexical, &dense)
     }
@@ -160,7 +158,7 @@ impl<'a> View<'a> {
         embedder: &dyn Embed,
         exactly: bool,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let id = embedder.id();
+        let dim = embedder.id().dim;
         let catalog = &self.store.catalog;
         self.store.check_embedder(embedder)?;
         let Some(present) = catalog.embedder_in_force()?.filter(|present| present.has_vectors) else {
@@ -171,7 +169,7 @@ impl<'a> View<'a> {
         let Some(vector) = vectors.first() else {
             return Ok(Vec::new());
         };
-        let near = self.store.with_dense(row, id.dim, |dense| {
+        let near = self.store.with_dense(row, dim, |dense| {
             dense.candidates(vector, depth, &self.allowed, exactly)
         })?;
         Ok(dense::nearest(vector, &catalog.vectors(row, &near)?, depth))

@@ -482,6 +482,23 @@ impl Catalog {
         })
     }
 
+    /// The passages with these ids that exist, in no particular order.
+    pub(crate) fn stored_passages(
+        &self,
+        place: Passages,
+        ids: &[u64],
+    ) -> Result<Vec<StoredPassage>, StoreError> {
+        self.read("read passages to embed", |connection| {
+            let sql = format!("{} WHERE p.passage_id = ?1", stored_passages(place));
+            let mut query = connection.prepare_cached(&sql)?;
+            let mut rows = Vec::with_capacity(ids.len());
+            for &id in ids {
+                rows.extend(query.query_row([as_i64(id)], stored_passage).optional()?);
+            }
+            Ok(rows)
+        })
+    }
+
     /// Passages after `after` that have no vector of `embedder`.
     pub(crate) fn without_vector(
         &self,

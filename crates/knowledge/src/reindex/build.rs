@@ -8,7 +8,6 @@ use stdx::clock::Stopwatch;
 
 use crate::attempt::{Known, read_whole};
 use crate::catalog::{Building, Change, Cut, CutSource};
-use crate::embedding;
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 use crate::lexical::{Shadow, folder};
@@ -284,7 +283,7 @@ impl Store {
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let vectors = embedding::vectors(embedder, embedder.id().dim, &batch);
+            let vectors = self.vectors(place, embedder, row, &batch)?;
             self.write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 store.catalog.put_vectors(connection, row, &vectors)

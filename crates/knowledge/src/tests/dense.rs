@@ -211,3 +211,82 @@ fn a_graph_that_is_damaged_or_of_other_vectors_is_made_again() {
     assert_eq!(dense(&reader, "qqqq", &FIRST)[0], "q.txt");
     assert!(reader.vectors_are_settled() && !file.exists());
 }
+
+/// Five hundred letters: a passage or two.
+fn long(letter: &str) -> String {
+    format!("{}.\n\n", format!("{letter} ").repeat(500))
+}
+
+fn scores(store: &Store, question: &str) -> Vec<(String, f64)> {
+    let hits = seen(store)
+        .search(question, 50, SearchMode::Dense, Some(&FIRST))
+        .unwrap();
+    let of = |hit: &Hit| (hit.text.clone(), hit.dense_score.unwrap());
+    hits.iter().map(of).collect()
+}
+
+#[test]
+fn what_stands_beside_a_passage_is_in_its_vector_and_what_stands_elsewhere_is_not() {
+    let house = House::new();
+    let store = house.open();
+    house.write("near.txt", &(long("a") + &long("b") + &long("c")));
+    house.write("far.txt", &long("b"));
+    house.write("next.txt", &long("d"));
+    house.ingest(&store);
+    store.embed_pending(&FIRST, 100).unwrap();
+    let found = scores(&store, "aaaa");
+    let best = |letter: &str| {
+        let of_letter = found.iter().filter(|(text, _)| text.starts_with(letter));
+        of_letter
+            .map(|(_, score)| *score)
+            .fold(f64::NEG_INFINITY, f64::max)
+    };
+    assert!(best("a") > best("b"), "{found:?}");
+    assert!(best("b") > best("d") + 0.05, "{found:?}");
+}
+
+#[test]
+fn vectors_do_not_depend_on_the_steps_in_which_they_are_made() {
+    let text = long("a") + &long("b") + &long("c") + &long("d");
+    let made = |step: usize, reopened: bool| {
+        let house = House::new();
+        let mut store = house.open();
+        house.write("a.txt", &text);
+        house.ingest(&store);
+        while store.embed_pending(&FIRST, step).unwrap() > 0 {
+            if reopened {
+                drop(store);
+                store = house.open();
+            }
+        }
+        scores(&store, "aaab")
+    };
+    let at_once = made(100, false);
+    assert_eq!(at_once.len(), 4, "{at_once:?}");
+    assert_eq!(made(1, false), at_once);
+    assert_eq!(made(3, true), at_once);
+}
+
+#[test]
+fn vectors_made_in_another_way_are_another_embedders() {
+    let (_house, store) = three_files();
+    let ids = [1, 2, 3];
+    // As a version before the present way of putting vectors together left them.
+    store
+        .write(|store, writer| {
+            let connection = writer.connect(&store.catalog)?;
+            let row = store.catalog.record_embedder(connection, &FIRST.id(), "", true)?;
+            let vector = crate::dense::encode(&FIRST.embed(EmbedKind::Passage, &["bbbb"])[0]);
+            let vectors: Vec<(u64, Vec<u8>)> = ids.iter().map(|id| (*id, vector.clone())).collect();
+            store.catalog.put_vectors(connection, row, &vectors)
+        })
+        .unwrap();
+    let refused = store.embed_pending(&FIRST, 1);
+    assert!(
+        matches!(refused, Err(StoreError::OtherEmbedder { .. })),
+        "{refused:?}"
+    );
+    assert!(store.reindex(Some(&FIRST), &mut |_| Go::On).unwrap().vectors);
+    assert_eq!(dense(&store, "bbb", &FIRST)[0], "b.txt");
+    assert_eq!(seen(&store).status().unwrap().vectors, ids.len());
+}

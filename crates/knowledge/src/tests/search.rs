@@ -281,3 +281,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_clause_that_a_question_names_comes_before_its_pieces_in_another_order() {
+    let house = House::new();
+    let store = house.open();
+    let right = "# 제12조\n\n제12조 제3항 회사는 근로자에게 다음 각 호의 사항을 서면으로 알리고, 그 내용을 인사 기록에 남기며, \
+                 근로자가 요구하면 사본을 내주고, 분기마다 한 번씩 그 이행을 점검하여 대표자에게 보고하여야 한다.";
+    house.write("right.md", right);
+    house.write("wrong.md", "# 제3조\n\n이 조의 제12항을 따른다.");
+    house.write("other.md", "# 제7조\n\n휴가는 제12조와 별도로 준다.");
+    house.ingest(&store);
+    for question in [
+        "제12조제3항은?",
+        "제12조 제3항은?",
+        "제12조 제3항",
+        "12조 3항의 내용",
+    ] {
+        let hits = seen(&store)
+            .search(question, 3, SearchMode::Lexical, None)
+            .unwrap();
+        assert_eq!(names(&hits)[0], "right.md", "{question}");
+    }
+}

@@ -37,7 +37,7 @@ fn index(rng: &mut Rng) -> (Index, Fields) {
     let (schema, fields) = schema();
     let index = Index::create_in_ram(schema);
     register(&index);
-    let mut filled = writer(&index, fields, Path::new("memory")).unwrap();
+    let mut filled = writer(&index, fields, Path::new("memory"), "").unwrap();
     filled.writer.set_merge_policy(Box::new(NoMergePolicy));
     let mut passage_id = 0;
     for segment in 0..1 + rng.below(3) {
