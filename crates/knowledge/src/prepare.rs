@@ -102,6 +102,7 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
             text: (*text).to_owned(),
             page: Some(*page),
             words: Vec::new(),
+            under: Vec::new(),
         });
     let document = RawDocument {
         format: Format::Pdf,
@@ -248,6 +249,7 @@ fn cut_blocks(
         blocks,
         pages: Vec::new(),
         words: Vec::new(),
+        under: normal.under.clone(),
     };
     let mut spans = cut(&part, options);
     for span in &mut spans {

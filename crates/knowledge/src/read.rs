@@ -69,6 +69,9 @@ pub struct Block {
     /// Where each word of `text` (parted by white space) stands on the page; empty where that is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<WordBox>,
+    /// What it stands in, outermost first, where that is no part of the text: module, class and function of a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under: Vec<String>,
 }
 
 /// Where a word stands on its page, in quarters of a point from the upper left corner of the page as it is shown
@@ -158,9 +161,14 @@ impl Format {
         }
     }
 
-    /// Whether its files are programs for their readers, to be opened only where nothing can be harmed.
-    fn is_hostile(self) -> bool {
-        !matches!(self, Self::Text | Self::Markdown | Self::Csv | Self::Code)
+    /// Whether its files are programs for their readers, to be opened only where nothing can be harmed. The grammars of
+    /// programs are written in C.
+    fn is_hostile(self, path: &Path) -> bool {
+        match self {
+            Self::Text | Self::Markdown | Self::Csv => false,
+            Self::Code => code::has_grammar(path),
+            _ => true,
+        }
     }
 }
 
@@ -369,7 +377,7 @@ fn read_within(path: &Path, bytes: &[u8], depth: usize, run: Run<'_>) -> Result<
         Format::Epub => epub::read(bytes, run),
         Format::Csv => csv::read(bytes, run),
         Format::Email => email::read(bytes, depth, run),
-        Format::Code => code::read(bytes, run),
+        Format::Code => code::read(path, bytes, run),
     }?;
     if document.blocks.is_empty() {
         return Err(ReadError::NoText {

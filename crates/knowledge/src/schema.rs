@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 9;
+pub(crate) const SCHEMA_VERSION: i64 = 10;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -140,6 +140,10 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
          bytes INTEGER NOT NULL,
          sum INTEGER NOT NULL DEFAULT 0
      );",
+    // Version 10: source code is cut at its functions. Files of it wait to be read again.
+    "UPDATE documents SET cutter = 0 WHERE format = 'code';
+     INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+         SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'code';",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.

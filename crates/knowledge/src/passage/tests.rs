@@ -14,6 +14,7 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
             text: text.clone(),
             page: None,
             words: Vec::new(),
+            under: Vec::new(),
         })
         .collect();
     let document = RawDocument {

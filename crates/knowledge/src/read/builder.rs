@@ -51,6 +51,16 @@ impl<'a> Builder<'a> {
         self.push_placed(kind, text, page, Vec::new())
     }
 
+    /// Adds lines of a program that stand in this module, class or function.
+    pub(super) fn push_under(&mut self, text: String, under: Vec<String>) -> Result<(), ReadError> {
+        let n_blocks = self.blocks.len();
+        self.push(BlockKind::Code, &text, None)?;
+        if let Some(block) = self.blocks.get_mut(n_blocks) {
+            block.under = under;
+        }
+        Ok(())
+    }
+
     /// Adds a block whose words have these places on its page.
     pub(super) fn push_placed(
         &mut self,
@@ -98,6 +108,7 @@ impl<'a> Builder<'a> {
             text,
             page,
             words,
+            under: Vec::new(),
         });
         Ok(())
     }

@@ -136,7 +136,7 @@ pub fn read_with(path: &Path, bytes: &[u8], means: Means<'_>) -> Result<RawDocum
     // Telling the format opens at most the table of contents of a zip file.
     let format = guarded_format(path, bytes)?;
     match means.isolation {
-        Isolation::Process { exe, args } if format.is_hostile() => {
+        Isolation::Process { exe, args } if format.is_hostile(path) => {
             let request = Request::to(Task::Read, path, means);
             in_process(exe, args, &request, bytes, document_of)
         }

@@ -11,6 +11,7 @@ fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Op
         text: (*text).to_owned(),
         page: *page,
         words: Vec::new(),
+        under: Vec::new(),
     });
     RawDocument {
         format,

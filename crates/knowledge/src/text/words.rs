@@ -74,6 +74,7 @@ mod tests {
             text: text.to_owned(),
             page: Some(1),
             words: (1..=n_words).map(|n| WordBox::from([n, 1, 1, 1])).collect(),
+            under: Vec::new(),
         };
         let document = RawDocument {
             format: Format::Pdf,
@@ -122,6 +123,7 @@ mod tests {
             text: "one \u{AD} two three".to_owned(),
             page: Some(1),
             words: vec![WordBox::from([1, 1, 1, 1]); 4],
+            under: Vec::new(),
         };
         place(&block, stored, 0, &mut out);
         let spans: Vec<_> = out.iter().map(|word| (word.start, word.end)).collect();
