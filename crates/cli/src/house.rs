@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
+use knowledge::ocr::Ocr;
 use knowledge::read::Passwords;
 use knowledge::{Access, AsOf, Embed, ReadOptions, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
@@ -153,9 +154,15 @@ fn not_asked(error: AskError) -> Failure {
 
 /// Opens the store of the data directory.
 pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
+    // Only who takes documents in recognises text.
+    let ocr = match (&settings.ocr, access) {
+        (Some(languages), Access::Write) => Some(Ocr::installed(languages).or_environment()?),
+        _ => None,
+    };
     let options = ReadOptions {
         worker_exe: this_program(),
         passwords: passwords(settings)?,
+        ocr,
         ..ReadOptions::default()
     };
     let store = Store::open(&settings.data_dir, access).map_err(not_stored)?;

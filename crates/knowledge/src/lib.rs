@@ -22,6 +22,7 @@ mod keep;
 mod lexical;
 pub mod mirror;
 mod moved;
+pub mod ocr;
 pub mod passage;
 mod picture;
 mod prepare;

@@ -39,8 +39,10 @@ mod xml;
 pub(crate) mod tests;
 
 pub use error::{PictureError, ReadError, Unit};
+pub(crate) use isolate::read_scanned;
 pub use isolate::{Isolation, Means, WORKER_COMMAND, draw_page, isolated, read, read_with, worker_main};
 pub use passwords::Passwords;
+pub(crate) use sniff::is_picture;
 
 /// What a document is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,6 +138,8 @@ pub enum Format {
     Email,
     /// Source code.
     Code,
+    /// A picture whose text is recognised.
+    Image,
 }
 
 impl Format {
@@ -158,6 +162,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Email => "email",
             Self::Code => "code",
+            Self::Image => "image",
         }
     }
 
@@ -170,6 +175,15 @@ impl Format {
             _ => true,
         }
     }
+}
+
+/// A page whose text was recognised in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recognised {
+    /// The page, 1-based.
+    pub page: u32,
+    /// How sure the program was, from 0 to 100; 0 where it found nothing.
+    pub confidence: u8,
 }
 
 /// A document as read: nothing normalised yet.
@@ -187,6 +201,12 @@ pub struct RawDocument {
     /// Empty where pages have no size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub page_sizes: Vec<[u16; 2]>,
+    /// Pages on which there is no text, such as scanned ones, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_text: Vec<u32>,
+    /// Pages whose text was recognised in a picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recognised: Vec<Recognised>,
     /// One sentence for each thing left out.
     pub warnings: Vec<String>,
     /// What the document's properties or front matter state, by name, as it is written there.
@@ -347,10 +367,20 @@ pub fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
 ///
 /// One of [`ReadError`], each a sentence.
 pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
-    read_locked(path, bytes, limits, &Passwords::default())
+    read_locked(path, bytes, limits, &Passwords::default()).and_then(with_text)
 }
 
-/// Reads a document that one of these passwords may open.
+/// Refuses a document without any text.
+fn with_text(document: RawDocument) -> Result<RawDocument, ReadError> {
+    if document.blocks.is_empty() {
+        return Err(ReadError::NoText {
+            n_pages: document.n_pages,
+        });
+    }
+    Ok(document)
+}
+
+/// Reads a document that one of these passwords may open; of a PDF file also one of pictures alone.
 fn read_locked(
     path: &Path,
     bytes: &[u8],
@@ -378,11 +408,12 @@ fn read_within(path: &Path, bytes: &[u8], depth: usize, run: Run<'_>) -> Result<
         Format::Csv => csv::read(bytes, run),
         Format::Email => email::read(bytes, depth, run),
         Format::Code => code::read(path, bytes, run),
+        Format::Image => Err(ReadError::UnknownFormat {
+            what: "a picture".to_owned(),
+        }),
     }?;
-    if document.blocks.is_empty() {
-        return Err(ReadError::NoText {
-            n_pages: document.n_pages,
-        });
+    if depth == 0 && document.format == Format::Pdf {
+        return Ok(document);
     }
-    Ok(document)
+    with_text(document)
 }

@@ -23,6 +23,8 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
         blocks,
         n_pages: None,
         page_sizes: Vec::new(),
+        without_text: Vec::new(),
+        recognised: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     };

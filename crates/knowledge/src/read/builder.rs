@@ -16,6 +16,7 @@ pub(super) struct Builder<'a> {
     run: Run<'a>,
     blocks: Vec<Block>,
     page_sizes: Vec<[u16; 2]>,
+    without_text: Vec<u32>,
     warnings: Vec<String>,
     invisible: usize,
     hidden: usize,
@@ -29,6 +30,7 @@ impl<'a> Builder<'a> {
             run,
             blocks: Vec::new(),
             page_sizes: Vec::new(),
+            without_text: Vec::new(),
             warnings: Vec::new(),
             invisible: 0,
             hidden: 0,
@@ -118,6 +120,11 @@ impl<'a> Builder<'a> {
         self.page_sizes.push(size);
     }
 
+    /// Notes pages on which there is no text.
+    pub(super) fn note_without_text(&mut self, pages: &[u32]) {
+        self.without_text.extend_from_slice(pages);
+    }
+
     /// Notes something that was left out.
     pub(super) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
@@ -181,6 +188,8 @@ impl<'a> Builder<'a> {
             blocks: self.blocks,
             n_pages,
             page_sizes: self.page_sizes,
+            without_text: self.without_text,
+            recognised: Vec::new(),
             warnings: self.warnings,
             properties: self.properties,
         }

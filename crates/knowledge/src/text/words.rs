@@ -82,6 +82,8 @@ mod tests {
             blocks: vec![block],
             n_pages: Some(1),
             page_sizes: vec![[100, 100]],
+            without_text: Vec::new(),
+            recognised: Vec::new(),
             warnings: Vec::new(),
             properties: Vec::new(),
         };
