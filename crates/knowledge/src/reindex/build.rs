@@ -109,6 +109,9 @@ impl Store {
             self.cut_all(work, teller)?;
             self.index_all(work, teller)?;
             self.embed_all(work, teller)?;
+            // Vectors take long: what changed meanwhile is caught up with.
+            self.cut_all(work, teller)?;
+            self.index_all(work, teller)?;
             if teller.stop {
                 if let Some(words) = &mut work.words {
                     words.commit()?;
@@ -128,17 +131,17 @@ impl Store {
         }
     }
 
+    /// Cuts what has changed by now; what changes meanwhile has its turn later, so that this ends.
     fn cut_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
         if work.building.cutter.is_none() || teller.stop {
             return Ok(());
         }
+        let upto = self.catalog.index_seq()?;
         let total = self.catalog.extent()?.0 as usize;
         let mut left = self.catalog.n_changed_since(work.building.cut_to)?;
         teller.begin(ReindexStage::Passages, total.saturating_sub(left), total);
         while !teller.stop {
-            let changes = self
-                .catalog
-                .changed_since(work.building.cut_to, i64::MAX, BATCH)?;
+            let changes = self.catalog.changed_since(work.building.cut_to, upto, BATCH)?;
             if changes.is_empty() {
                 break;
             }
@@ -220,6 +223,7 @@ impl Store {
         (prepared.text == source.text).then_some(prepared.passages)
     }
 
+    /// Indexes the words of what has changed by now, as [`Store::cut_all`] cuts.
     fn index_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
         let Some(words) = &mut work.words else {
             return Ok(());
@@ -227,11 +231,12 @@ impl Store {
         if teller.stop {
             return Ok(());
         }
+        let upto = self.catalog.index_seq()?;
         let total = self.catalog.extent()?.0 as usize;
         let mut left = self.catalog.n_changed_since(words.at)?;
         teller.begin(ReindexStage::Words, total.saturating_sub(left), total);
         while !teller.stop {
-            let n = self.index_some(words, &work.building)?;
+            let n = self.index_some(words, &work.building, upto)?;
             if n == 0 {
                 break;
             }
@@ -241,9 +246,9 @@ impl Store {
         words.commit()
     }
 
-    /// Adds the next few documents to the new word index; returns how many.
-    fn index_some(&self, words: &mut Words, building: &Building) -> Result<usize, StoreError> {
-        let upto = building.cutter.map_or(i64::MAX, |_| building.cut_to);
+    /// Adds the next few documents to the new word index, up to a change; returns how many.
+    fn index_some(&self, words: &mut Words, building: &Building, upto: i64) -> Result<usize, StoreError> {
+        let upto = building.cutter.map_or(upto, |_| building.cut_to.min(upto));
         let changes = self.catalog.changed_since(words.at, upto, BATCH)?;
         for change in &changes {
             if change.is_gone {
@@ -264,6 +269,7 @@ impl Store {
         Ok(changes.len())
     }
 
+    /// Makes the vectors of passages that lack them by now.
     fn embed_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
         let Some(embedder) = work.embedder else {
             return Ok(());
@@ -277,7 +283,7 @@ impl Store {
             .without_vector_count(place, row, work.embedded_up_to)?;
         let total = left.max(self.catalog.n_passages(place)?);
         teller.begin(ReindexStage::Vectors, total - left, total);
-        while !teller.stop {
+        while !teller.stop && left > 0 {
             let batch = self
                 .catalog
                 .without_vector(place, row, work.embedded_up_to, VECTORS_AT_ONCE)?;
@@ -314,7 +320,7 @@ impl Store {
         }
         let mut fresh = None;
         if let Some(mut words) = work.words.take() {
-            while self.index_some(&mut words, &work.building)? > 0 {}
+            while self.index_some(&mut words, &work.building, i64::MAX)? > 0 {}
             words.shadow.commit(self.catalog.index_seq()?)?;
             fresh = Some(words.shadow.open_for_search()?);
             // Whatever the old one has not committed is in the new one.
