@@ -17,6 +17,7 @@ pub(crate) mod quality;
 pub(crate) mod read;
 pub(crate) mod search;
 pub(crate) mod serve;
+mod shards;
 pub(crate) mod sync;
 pub(crate) mod synth;
 pub(crate) mod trial;

@@ -1,7 +1,6 @@
 //! Making vectors of the passages that have none yet, in small durable steps.
 
 use crate::catalog::StoredPassage;
-use crate::dense::encode;
 use crate::error::StoreError;
 use crate::store::{Store, held};
 use crate::types::{Embed, EmbedKind};
@@ -16,31 +15,21 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn embed_pending(&self, embedder: &dyn Embed, limit: usize) -> Result<usize, StoreError> {
-        let id = embedder.id();
-        let row = self.write(|store, writer| {
-            let known = store.catalog.present_embedder(&id)?;
-            match known {
-                Some(row) => Ok(row),
-                None => store.catalog.use_embedder(writer.connect(&store.catalog)?, &id),
-            }
-        })?;
+        let known = self.shelf().use_embedder(&embedder.id())?;
+        let row = known.row;
         let mut done = 0;
         while done < limit {
             let after = self.embedded_up_to(row);
-            let batch = self.catalog.without_vector(row, after, BATCH.min(limit - done))?;
+            let batch = self.shelf().without_vector(row, after, BATCH.min(limit - done))?;
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let vectors = vectors(embedder, id.dim, &batch);
-            self.write(|store, writer| {
-                store
-                    .catalog
-                    .put_vectors(writer.connect(&store.catalog)?, row, &vectors)
-            })?;
+            let vectors = vectors(embedder, known.dim, &batch);
+            self.shelf().put_vectors(known, &vectors)?;
             *held(&self.embedded_up_to) = (row, last);
             done += batch.len();
         }
-        self.catalog.without_vector_count(row, self.embedded_up_to(row))
+        self.shelf().without_vector_count(row, self.embedded_up_to(row))
     }
 
     /// Everything up to this passage has a vector or was tried by this process.
@@ -50,17 +39,16 @@ impl Store {
     }
 }
 
-/// Encoded vectors; a passage for which the embedder gives no finite vector of its width is left out.
-fn vectors(embedder: &dyn Embed, dim: usize, batch: &[StoredPassage]) -> Vec<(u64, Vec<u8>)> {
+/// Vectors; none for a passage for which the embedder gives no finite vector of its width.
+fn vectors(embedder: &dyn Embed, dim: usize, batch: &[StoredPassage]) -> Vec<(u64, Option<Vec<f32>>)> {
     let texts: Vec<String> = batch.iter().map(embedded_text).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let vectors = embedder.embed(EmbedKind::Passage, &texts);
-    batch
+    let mut vectors = embedder.embed(EmbedKind::Passage, &texts).into_iter();
+    let is_right = |vector: &Vec<f32>| vector.len() == dim && vector.iter().all(|x| x.is_finite());
+    let made = batch
         .iter()
-        .zip(vectors)
-        .filter(|(_, vector)| vector.len() == dim && vector.iter().all(|x| x.is_finite()))
-        .map(|(passage, vector)| (passage.passage_id, encode(&vector)))
-        .collect()
+        .map(|passage| (passage.passage_id, vectors.next().filter(is_right)));
+    made.collect()
 }
 
 /// A passage's words with what they stand under.

@@ -3,19 +3,18 @@
 //! The files to read are recorded before the first is read. Whatever cuts an ingest off, what is done is done and
 //! the rest is still queued; the next ingest or [`Store::resume`] goes on with it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use stdx::clock::{Stopwatch, unix_ms};
-use stdx::fs;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::access::{self, Audience, SOURCES};
 use crate::attempt::{BACK_OFF, DEATHS_MAX, Failure, Known, ReadFile, read_whole, set_aside, version_of};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
-use crate::failpoint::{FailPoint, pass};
 use crate::mirror::Addresses;
 use crate::prepare::prepare_pages;
 use crate::store::{Store, held, id_of_file, id_of_source};
@@ -53,6 +52,8 @@ pub(crate) struct Run<'a> {
     addresses: Addresses,
     /// Files to try again when the others are done.
     later: Vec<QueueEntry>,
+    /// Files that were this process's own for a while.
+    tried: BTreeSet<Vec<u8>>,
     /// Whether there is another round for them.
     may_wait: bool,
 }
@@ -62,6 +63,7 @@ impl<'a> Run<'a> {
         store: &Store,
         on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     ) -> Result<Self, StoreError> {
+        store.shelf().agree_on_rules(&store.dir)?;
         Ok(Self {
             report: IngestReport::default(),
             on_event,
@@ -70,6 +72,7 @@ impl<'a> Run<'a> {
             validity: validity::Rules::load(&store.dir)?,
             addresses: Addresses::of(&store.dir),
             later: Vec::new(),
+            tried: BTreeSet::new(),
             may_wait: false,
         })
     }
@@ -155,21 +158,12 @@ impl Store {
             origin: Origin::Upload,
             file_bytes: bytes.len() as u64,
         };
-        self.write(|store, writer| {
-            // Queued first: cut off in between, the file that is kept is the one that was taken in.
-            fs::create_dir_all(store.uploads()).map_err(StoreError::file)?;
-            let connection = writer.connect(&store.catalog)?;
-            store.catalog.enqueue(connection, std::slice::from_ref(&entry))?;
-            pass(FailPoint::UploadQueued);
-            fs::write_atomic(store.uploads().join(&name), bytes).map_err(StoreError::file)?;
-            pass(FailPoint::UploadKept);
-            Ok(())
-        })?;
         let mut nothing = |_| Go::On;
         let mut run = Run::new(self, &mut nothing)?;
+        self.shelf()
+            .keep_upload(&entry, &self.uploads().join(&name), bytes)?;
         self.one(&entry, &mut run)?;
-        self.write(Self::flush)?;
-        *held(&self.read_only) = None;
+        self.shelf().flush()?;
         if let Some(failed) = run.report.failed.pop() {
             return Err(StoreError::Refused {
                 name,
@@ -191,7 +185,7 @@ impl Store {
         let mut unchanged: Vec<(String, u64)> = Vec::new();
         let mut entries = Vec::new();
         let mut aside = Vec::new();
-        let known_aside = self.catalog.all_aside(DEATHS_MAX)?;
+        let known_aside = self.shelf().all_aside(DEATHS_MAX)?;
         for (path, stat) in &walk.files {
             match self.entry_if_changed(path, stat)? {
                 Some(entry) => {
@@ -220,14 +214,10 @@ impl Store {
         mut gone: Vec<String>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
-        self.write(|store, writer| {
-            store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;
-            pass(FailPoint::FilesQueued);
-            Ok(())
-        })?;
+        self.shelf().enqueue(entries)?;
         gone.sort_unstable();
         gone.dedup();
-        run.report.removed = self.erase_ids(&gone)?;
+        run.report.removed = self.shelf().erase(&gone)?;
         Ok(())
     }
 
@@ -238,7 +228,7 @@ impl Store {
         stat: &Stat,
     ) -> Result<Option<QueueEntry>, StoreError> {
         let (origin, path_bytes) = self.identity(path);
-        let known = self.catalog.by_path(&path_bytes)?;
+        let known = self.shelf().by_path(&path_bytes)?;
         Ok(if known.is_some_and(|known| known.stat == *stat) {
             None
         } else {
@@ -253,11 +243,11 @@ impl Store {
     /// The documents of a path and of all below it, with the places of their files.
     pub(crate) fn known_at(&self, path: &Path) -> Result<Vec<(PathBuf, StoredDocument)>, StoreError> {
         let (origin, mut prefix) = self.identity(path);
-        let mut known: Vec<StoredDocument> = self.catalog.by_path(&prefix)?.into_iter().collect();
+        let mut known: Vec<StoredDocument> = self.shelf().by_path(&prefix)?.into_iter().collect();
         if !prefix.ends_with(b"/") {
             prefix.push(b'/');
         }
-        known.extend(self.catalog.below(origin, &prefix)?);
+        known.extend(self.shelf().below(origin, &prefix)?);
         let placed = known
             .into_iter()
             .map(|document| (self.place(origin, &document.path_bytes), document));
@@ -291,7 +281,7 @@ impl Store {
         aside: Vec<(String, u64, String)>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
-        let queue = self.catalog.queue()?;
+        let queue = self.shelf().queue()?;
         let bytes = queue
             .iter()
             .map(|e| e.file_bytes)
@@ -319,7 +309,20 @@ impl Store {
     /// Works through the queue. Files that cannot be read for a reason that may pass are tried again at the end, after
     /// growing pauses.
     pub(crate) fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
-        run.later = self.catalog.queue()?;
+        loop {
+            let mut left = self.shelf().queue()?;
+            left.retain(|entry| !run.tried.contains(&entry.path_bytes));
+            let n_before = run.tried.len();
+            run.later = left;
+            self.drain_once(run)?;
+            // What another process was at may wait again by now: it may have ended.
+            if run.stop || run.tried.len() == n_before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn drain_once(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
         for round in 0..=BACK_OFF.len() {
             run.may_wait = round < BACK_OFF.len();
             for entry in std::mem::take(&mut run.later) {
@@ -328,8 +331,7 @@ impl Store {
                 }
                 self.one(&entry, run)?;
             }
-            self.write(Self::flush)?;
-            *held(&self.read_only) = None;
+            self.shelf().flush()?;
             if run.stop || run.later.is_empty() {
                 break;
             }
@@ -338,27 +340,37 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in one queued file.
+    /// Takes in one queued file, unless another process is at it.
     fn one(&self, entry: &QueueEntry, run: &mut Run<'_>) -> Result<(), StoreError> {
         let path = self.place(entry.origin, &entry.path_bytes);
+        if !self.shelf().claim(entry, &path)? {
+            return Ok(());
+        }
+        run.tried.insert(entry.path_bytes.clone());
+        let result = self.claimed(entry, &path, run);
+        self.shelf().release()?;
+        result
+    }
+
+    fn claimed(&self, entry: &QueueEntry, path: &Path, run: &mut Run<'_>) -> Result<(), StoreError> {
         let shown = match entry.origin {
             Origin::File => path.display().to_string(),
             Origin::Upload => String::from_utf8_lossy(&entry.path_bytes).into_owned(),
-            Origin::Source => run.addresses.of_file(&path),
+            Origin::Source => run.addresses.of_file(path),
         };
         run.tell(IngestEvent::Reading { path: shown.clone() });
         if run.stop {
             return Ok(());
         }
         let (audience, ruled) = match entry.origin {
-            Origin::File | Origin::Source => (run.rules.of_file(&path), run.validity.of_file(&path)),
+            Origin::File | Origin::Source => (run.rules.of_file(path), run.validity.of_file(path)),
             Origin::Upload => (
                 run.rules.of_upload(&entry.path_bytes),
                 run.validity.of_upload(&entry.path_bytes),
             ),
         };
         let named = Named {
-            path: &path,
+            path,
             shown: &shown,
             audience: &audience,
             ruled: &ruled,
@@ -395,8 +407,8 @@ impl Store {
         named: &Named<'_>,
         may_wait: bool,
     ) -> Result<Result<ReadFile, Outcome>, StoreError> {
-        let document = self.catalog.by_path(&entry.path_bytes)?;
-        let aside = self.catalog.aside(&entry.path_bytes)?;
+        let document = self.shelf().by_path(&entry.path_bytes)?;
+        let aside = self.shelf().aside(&entry.path_bytes)?;
         let known = Known {
             document: document.as_ref(),
             aside: aside
@@ -415,25 +427,14 @@ impl Store {
                 version,
                 stat,
             } => {
-                let tries = self.write(|store, writer| {
-                    let connection = writer.connect(&store.catalog)?;
-                    store
-                        .catalog
-                        .put_aside(connection, entry, &version, stat, &reason)
-                })?;
+                let tries = self.shelf().put_aside(entry, &version, stat, &reason)?;
                 let is_last = tries >= DEATHS_MAX;
                 (if is_last { set_aside(&reason) } else { reason }, false)
             }
             Failure::Passing(reason) | Failure::Lasting(reason) => (reason, false),
             Failure::SetAside(reason) => (reason, true),
         };
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            let (path, readers) = (named.shown, named.audience);
-            store.catalog.fail(connection, entry, path, &reason, readers)?;
-            pass(FailPoint::FileDequeued);
-            Ok(())
-        })?;
+        self.shelf().fail(entry, named.shown, &reason, named.audience)?;
         Ok(Err(if is_aside {
             Outcome::SetAside(reason)
         } else {
@@ -464,27 +465,29 @@ impl Store {
             ruled: named.ruled,
             now_ms: unix_ms(),
         };
-        let is_known = self.catalog.by_path(&entry.path_bytes)?.is_some();
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            let Some(prepared) = &read.prepared else {
-                store.catalog.touch(connection, &new)?;
-                pass(FailPoint::FileTouched);
-                return Ok(Outcome::Unchanged);
-            };
-            let seq = store.catalog.put(connection, &new, prepared)?;
-            pass(FailPoint::DocumentCommitted);
-            store.index(writer, &[(document_id.clone(), seq)])?;
-            let size = Size {
-                passages: prepared.passages.len(),
-                pages: prepared.n_pages.unwrap_or(0) as usize,
-            };
-            Ok(if is_known {
-                Outcome::Changed(size)
-            } else {
-                Outcome::Added(size)
-            })
+        let Some(prepared) = &read.prepared else {
+            self.shelf().touch(&new)?;
+            return Ok(Outcome::Unchanged);
+        };
+        let is_known = self.shelf().by_path(&entry.path_bytes)?.is_some();
+        self.shelf().put(&new, prepared)?;
+        let size = Size {
+            passages: prepared.passages.len(),
+            pages: prepared.n_pages.unwrap_or(0) as usize,
+        };
+        Ok(if is_known {
+            Outcome::Changed(size)
+        } else {
+            Outcome::Added(size)
         })
+    }
+
+    /// Makes the rules of this data directory those of all who share its documents; they hold with the next ingest.
+    ///
+    /// # Errors
+    /// When nothing can be written.
+    pub fn publish_rules(&self) -> Result<(), StoreError> {
+        self.shelf().publish_rules(&self.dir)
     }
 
     /// Forgets that files were set aside, so that the next ingest tries them again.
@@ -492,7 +495,7 @@ impl Store {
     /// # Errors
     /// When nothing can be written.
     pub fn retry_set_aside(&self) -> Result<(), StoreError> {
-        self.write(|store, writer| store.catalog.clear_aside(writer.connect(&store.catalog)?))
+        self.shelf().clear_aside()
     }
 }
 
@@ -562,16 +565,11 @@ impl Store {
             ruled: &Ruled::default(),
             now_ms: unix_ms(),
         };
-        self.write(|store, writer| {
-            let seq = store
-                .catalog
-                .put(writer.connect(&store.catalog)?, &new, &prepared)?;
-            store.index(writer, &[(document_id.clone(), seq)])
-        })
+        self.shelf().put(&new, &prepared)
     }
 
     /// Makes everything that [`Store::ingest_pages`] took in searchable.
     pub(crate) fn finish_pages(&self) -> Result<(), StoreError> {
-        self.write(Self::flush)
+        self.shelf().flush()
     }
 }

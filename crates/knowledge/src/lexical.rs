@@ -18,31 +18,21 @@ use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
 use crate::exact::Article;
 use crate::failpoint::{FailPoint, pass};
-use crate::question::{Question, Sought};
+use crate::question::Question;
 use crate::suggest::Typed;
 
 mod closeness;
 mod phrase;
+pub(crate) mod rank;
 mod score;
 mod titled;
 
-use score::{Classes, Scored, Scorer, Terms};
+use score::{Classes, Scorer};
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;
-/// More different terms of one question are not looked up: the rarest are kept.
-const TERMS_MAX: usize = 256;
 /// Checksums of an index up to this size are compared when it is opened for writing.
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
-/// A short passage is precise to cite but holds few of a question's words; what stands right before and after it on
-/// its page tells which of several similar passages is meant. A term there counts this much of one in the passage.
-const AROUND_BOOST: f32 = 2.0;
-/// A term in the title or a heading counts this much of one in the text.
-const TITLE_BOOST: f32 = 0.1;
-const HEADING_BOOST: f32 = 0.3;
-/// A date, an amount, a clause or a part number that the passage names in whatever spelling: as much as a word, which
-/// counts in the passage and in what stands around it.
-const EXACT_BOOST: f32 = 1.0 + AROUND_BOOST;
 
 #[derive(Clone, Copy)]
 struct Fields {
@@ -279,7 +269,7 @@ impl Lexical {
         self.guarded("look up a word", |lexical| {
             let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
-            Scorer::new(&searcher, classes, allowed, &fields).frequency(lexical.fields.text, term)
+            Scorer::new(&searcher, classes, allowed, &fields)?.frequency(lexical.fields.text, term)
         })
     }
 
@@ -294,12 +284,11 @@ impl Lexical {
         self.guarded("search", |lexical| {
             let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
-            let scorer = Scorer::new(&searcher, classes, allowed, &fields);
-            let question = Question {
-                terms: rarest(question.terms, &scorer, lexical.fields.text)?,
-                ..question
-            };
-            scorer.best(&question, lexical.fields.text, limit.max(1))
+            rank::best(
+                &Scorer::new(&searcher, classes, allowed, &fields)?,
+                question,
+                limit,
+            )
         })
     }
 
@@ -313,7 +302,7 @@ impl Lexical {
         self.guarded("look up titles", |lexical| {
             let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
-            let scorer = Scorer::new(&searcher, classes, allowed, &fields);
+            let scorer = Scorer::new(&searcher, classes, allowed, &fields)?;
             scorer.titled(&[lexical.fields.title, lexical.fields.headings], typed, limit)
         })
     }
@@ -331,41 +320,10 @@ impl Lexical {
 }
 
 impl Fields {
-    /// Any of the words must stand in the passage, its title or its headings; those around it only add to it.
-    fn scored(&self) -> [Scored; 5] {
-        let words = |field, boost, is_own| Scored {
-            field,
-            boost,
-            is_own,
-            terms: Terms::Words,
-        };
-        [
-            words(self.text, 1.0, true),
-            words(self.title, TITLE_BOOST, true),
-            words(self.headings, HEADING_BOOST, true),
-            words(self.around, AROUND_BOOST, false),
-            Scored {
-                field: self.exact,
-                boost: EXACT_BOOST,
-                is_own: true,
-                terms: Terms::Exact,
-            },
-        ]
+    /// In the order of [`rank`]'s numbers.
+    fn scored(&self) -> [Field; rank::FIELDS] {
+        [self.text, self.title, self.headings, self.around, self.exact]
     }
-}
-
-/// The question's terms; of too many the rarest that occur at all.
-fn rarest(terms: Vec<Sought>, scorer: &Scorer<'_>, field: Field) -> tantivy::Result<Vec<Sought>> {
-    if terms.len() <= TERMS_MAX {
-        return Ok(terms);
-    }
-    let mut counted = Vec::with_capacity(terms.len());
-    for term in terms {
-        counted.push((scorer.frequency(field, &term.text)?, term));
-    }
-    counted.sort_by(|(n, a), (m, b)| (*n == 0, n, &a.text).cmp(&(*m == 0, m, &b.text)));
-    counted.truncate(TERMS_MAX);
-    Ok(counted.into_iter().map(|(_, term)| term).collect())
 }
 
 /// Tantivy's commit record.
@@ -412,11 +370,8 @@ impl LexicalWriter {
     fn add_all(&mut self, passages: &[StoredPassage]) -> Result<(), StoreError> {
         let mut article = Article::default();
         for (i, passage) in passages.iter().enumerate() {
-            let near = i.saturating_sub(1)..passages.len().min(i + 2);
-            let around: Vec<&str> = passages[near]
-                .iter()
-                .filter(|p| p.page == passage.page)
-                .map(|p| p.text.as_str())
+            let around: Vec<&str> = around(i, passages.len(), |at| passages[at].page)
+                .map(|at| passages[at].text.as_str())
                 .collect();
             let headings: Vec<&str> = passage.headings.lines().collect();
             let exact = article.terms_of_passage(&headings, &passage.text);
@@ -461,6 +416,17 @@ impl LexicalWriter {
             tracing::warn!(%error, "segments of the word index were not merged");
         }
     }
+}
+
+/// The passages whose text is looked at with that of passage `i` of `n`: itself and what stands right beside it on its
+/// page.
+pub(crate) fn around(
+    i: usize,
+    n: usize,
+    page_of: impl Fn(usize) -> Option<u32>,
+) -> impl Iterator<Item = usize> {
+    let page = page_of(i);
+    (i.saturating_sub(1)..n.min(i + 2)).filter(move |&at| page_of(at) == page)
 }
 
 pub(crate) fn remove_if_there(dir: &Path) -> Result<(), StoreError> {

@@ -8,14 +8,10 @@ use stdx::fs;
 use crate::access::{self, Audience};
 use crate::catalog::{Known, Moved, Origin, Standing};
 use crate::error::StoreError;
-use crate::failpoint::{FailPoint, pass};
 use crate::prepare::speaks_of_itself;
 use crate::store::Store;
 use crate::validity::{self, Stated};
 use crate::walk::Walk;
-
-/// Documents that are changed in one transaction.
-const TOGETHER_MAX: usize = 256;
 
 impl Store {
     /// Lets documents and failures stand as it is stated now. A file that cannot be seen keeps its readers: so does its
@@ -26,7 +22,7 @@ impl Store {
         validity: &validity::Rules,
     ) -> Result<(), StoreError> {
         let mut moved: Vec<Moved> = Vec::new();
-        for known in self.catalog.standings()? {
+        for known in self.shelf().standings()? {
             let (audience, ruled) = match known.origin {
                 Origin::Upload => (
                     access.of_upload(&known.path_bytes),
@@ -65,7 +61,7 @@ impl Store {
         if !speaks_of_itself(&known.format) {
             return Ok(Stated::default());
         }
-        let text = self.catalog.present_text(&known.document_id)?;
+        let text = self.shelf().present_text(&known.document_id)?;
         Ok(text.map(|text| validity::of_text(&text)).unwrap_or_default())
     }
 
@@ -73,23 +69,14 @@ impl Store {
         if moved.is_empty() {
             return Ok(());
         }
-        self.write(|store, writer| {
-            for some in moved.chunks(TOGETHER_MAX) {
-                let marks = store
-                    .catalog
-                    .set_standings(writer.connect(&store.catalog)?, some)?;
-                pass(FailPoint::AudienceCommitted);
-                store.index(writer, &marks)?;
-            }
-            store.flush(writer)
-        })
+        self.shelf().set_standings(moved)
     }
 
     /// Who may read a file may know that it failed.
     fn move_failures(&self, access: &mut access::Rules) -> Result<(), StoreError> {
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
         let readers: Vec<(Vec<u8>, Option<Audience>)> = self
-            .catalog
+            .shelf()
             .failures(&everyone)?
             .into_iter()
             .filter_map(|failure| {
@@ -109,9 +96,9 @@ impl Store {
 
     /// Files that failed, lay in a folder that was walked, and are not there any more.
     pub(crate) fn forget_failures(&self, walk: &Walk) -> Result<(), StoreError> {
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
         let gone: Vec<(Vec<u8>, Option<Audience>)> = self
-            .catalog
+            .shelf()
             .failures(&everyone)?
             .into_iter()
             .filter(|failure| {
@@ -127,12 +114,7 @@ impl Store {
         if readers.is_empty() {
             return Ok(());
         }
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            readers.iter().try_for_each(|(path, audience)| {
-                store.catalog.set_failure(connection, path, audience.as_ref())
-            })
-        })
+        self.shelf().set_failures(readers)
     }
 
     /// Rules that concern no document and no file that failed: most likely their path is misspelt.
@@ -149,9 +131,9 @@ impl Store {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
-        let failed = self.catalog.failures(&everyone)?;
-        let known = self.catalog.standings()?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
+        let failed = self.shelf().failures(&everyone)?;
+        let known = self.shelf().standings()?;
         let known = known.iter().map(|known| (known.origin, &known.path_bytes));
         let failed = failed.iter().map(|failure| (failure.origin, &failure.path_bytes));
         // Sorted by their components, everything below a path follows it.

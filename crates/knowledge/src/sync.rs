@@ -55,7 +55,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn folders(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let folders = self.catalog.folders()?;
+        let folders = self.shelf().folders()?;
         Ok(folders
             .iter()
             .map(|folder| PathBuf::from(OsStr::from_bytes(folder)))
@@ -70,12 +70,7 @@ impl Store {
         // It may be gone already; then its path is taken as it was named.
         let absolute = fs::canonicalize(folder)
             .or_else(|_| std::path::absolute(folder).map_err(|e| fs::FsError::new("find", folder, e)))?;
-        let forgotten = self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            store
-                .catalog
-                .drop_folder(connection, absolute.as_os_str().as_bytes())
-        })?;
+        let forgotten = self.shelf().drop_folder(absolute.as_os_str().as_bytes())?;
         self.folders_changed.fetch_add(1, Relaxed);
         Ok(forgotten)
     }
@@ -90,11 +85,7 @@ impl Store {
         if folders.is_empty() {
             return Ok(());
         }
-        let n_new = self.write(|store, writer| {
-            store
-                .catalog
-                .put_folders(writer.connect(&store.catalog)?, &folders)
-        })?;
+        let n_new = self.shelf().put_folders(&folders)?;
         if n_new > 0 {
             self.folders_changed.fetch_add(1, Relaxed);
         }

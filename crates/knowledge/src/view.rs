@@ -12,11 +12,10 @@ use crate::alike::Seen;
 use crate::analyser::Analyser;
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
-use crate::dense::Dense;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::mirror::Addresses;
-use crate::store::{Store, held};
+use crate::store::Store;
 use crate::suggest::Typed;
 use crate::types::{
     DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
@@ -56,8 +55,8 @@ impl<'a> View<'a> {
         let day = (!as_of.include_expired).then(|| as_of.day.unwrap_or(today));
         Ok(Self {
             store,
-            allowed: store.catalog.audiences_on(reader, day)?,
-            readable: store.catalog.audiences_of(reader)?,
+            allowed: store.shelf().audiences(reader, day)?,
+            readable: store.shelf().audiences(reader, None)?,
             reader: reader.clone(),
             today,
         })
@@ -80,9 +79,12 @@ impl<'a> View<'a> {
         mode: SearchMode,
         embedder: Option<&dyn Embed>,
     ) -> Result<Vec<Hit>, StoreError> {
-        for _ in 0..TRIES_MAX {
+        let shelf = self.store.shelf();
+        for n_before in 0..TRIES_MAX {
             let (hits, missing) = self.search_once(question, k, mode, embedder)?;
-            if missing == 0 || self.may_lag()? {
+            // Where others write without end, the last try has to do.
+            let must_do = shelf.is_shared() && n_before + 1 == TRIES_MAX;
+            if missing == 0 || must_do || shelf.may_lag()? {
                 return Ok(hits);
             }
             // Documents may have been removed between the two questions: then the index, asked again, knows it too.
@@ -90,11 +92,6 @@ impl<'a> View<'a> {
         Err(StoreError::Diverged {
             dir: self.store.dir.clone(),
         })
-    }
-
-    /// Whether the index may name passages that are gone, without anything being wrong.
-    fn may_lag(&self) -> Result<bool, StoreError> {
-        Ok(self.store.lexical().is_in_memory() || !self.store.catalog.marks()?.is_empty())
     }
 
     /// The passages, and how many of those that the word index named are not in the database.
@@ -109,7 +106,9 @@ impl<'a> View<'a> {
         let depth = LIST_DEPTH.max(k.saturating_mul(2));
         let lexical = match mode {
             SearchMode::Dense => Vec::new(),
-            SearchMode::Lexical | SearchMode::Hybrid => self.search_lexical(question, depth)?,
+            SearchMode::Lexical | SearchMode::Hybrid => {
+                self.store.shelf().by_words(question, depth, &self.allowed)?
+            }
         };
         let dense = match (mode, embedder) {
             (SearchMode::Dense | SearchMode::Hybrid, Some(embedder)) => {
@@ -128,39 +127,21 @@ impl<'a> View<'a> {
         self.hits(&ranked, k, &lexical, &dense)
     }
 
-    fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        match self.store.lexical().search(question, depth, &self.allowed) {
-            Err(StoreError::Index { source, .. }) => {
-                tracing::warn!(%source, "the word index failed and is made anew");
-                self.store.heal_index()?;
-                self.store.lexical().search(question, depth, &self.allowed)
-            }
-            other => other,
-        }
-    }
-
     fn search_dense(
         &self,
         question: &str,
         depth: usize,
         embedder: &dyn Embed,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let id = embedder.id();
-        let catalog = &self.store.catalog;
-        let Some(row) = catalog.embedder_row(&id)? else {
+        let shelf = self.store.shelf();
+        let Some(known) = shelf.known_embedder(&embedder.id())? else {
             return Ok(Vec::new());
         };
         let vectors = embedder.embed(EmbedKind::Query, &[question]);
-        let Some(vector) = vectors.first() else {
-            return Ok(Vec::new());
-        };
-        let mut guard = held(&self.store.dense);
-        let dense = match &mut *guard {
-            Some(dense) if dense.is_of(row, id.dim) => dense,
-            other => other.insert(Dense::new(catalog, row, id.dim)?),
-        };
-        dense.refresh(catalog)?;
-        Ok(dense.search(vector, depth, &self.allowed))
+        match vectors.first() {
+            Some(vector) => shelf.by_vector(known, vector, depth, &self.allowed),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn hits(
@@ -181,7 +162,7 @@ impl<'a> View<'a> {
         // No more rows are read than it takes; copies further down are not told.
         for batch in ranked.chunks(k.max(1)) {
             let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
-            let rows = self.store.catalog.passages(&ids)?;
+            let rows = self.store.shelf().passages(&ids)?;
             let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
             for &(id, score) in batch {
                 let lexical_score = score_in(lexical, id);
@@ -212,7 +193,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn neighbours(&self, passage_id: u64) -> Result<Neighbours, StoreError> {
-        let rows = self.store.catalog.beside(passage_id)?.into_iter();
+        let rows = self.store.shelf().beside(passage_id)?.into_iter();
         let mut neighbours = Neighbours::default();
         for (side, row) in rows.filter(|(_, row)| self.allowed.has(row.audience)) {
             let found = Some(self.hit(row, 0.0, None, None));
@@ -226,8 +207,8 @@ impl<'a> View<'a> {
 
     /// Passages by what is typed of a title or heading.
     pub(crate) fn passages_titled(&self, typed: &Typed, limit: usize) -> Result<Vec<PassageRow>, StoreError> {
-        let ids = self.store.lexical().titled(typed, limit, &self.allowed)?;
-        let rows = self.store.catalog.passages(&ids)?.into_iter();
+        let ids = self.store.shelf().titled(typed, limit, &self.allowed)?;
+        let rows = self.store.shelf().passages(&ids)?.into_iter();
         Ok(rows.filter(|row| self.allowed.has(row.audience)).collect())
     }
 
@@ -258,7 +239,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        self.store.catalog.documents(&self.readable)
+        self.store.shelf().documents(&self.readable)
     }
 
     /// A document's text: the present version, or an older one by its name; `None` if there is none such.
@@ -270,7 +251,7 @@ impl<'a> View<'a> {
         document_id: &str,
         version: Option<&str>,
     ) -> Result<Option<DocumentText>, StoreError> {
-        self.store.catalog.document(document_id, version, &self.readable)
+        self.store.shelf().document(document_id, version, &self.readable)
     }
 
     /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
@@ -303,7 +284,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        let counts = self.store.catalog.counts(&self.allowed)?;
+        let counts = self.store.shelf().counts(&self.allowed)?;
         let set_aside = if self.reader.is_keeper() {
             self.set_aside()?
         } else {
@@ -315,12 +296,12 @@ impl<'a> View<'a> {
             vectors: counts.vectors,
             queued: if self.reader.is_keeper() { counts.queued } else { 0 },
             set_aside,
-            read_only: held(&self.store.read_only).clone(),
+            read_only: self.store.shelf().read_only(),
         })
     }
 
     fn set_aside(&self) -> Result<Vec<SetAsideFile>, StoreError> {
-        let files = self.store.catalog.all_aside(DEATHS_MAX)?;
+        let files = self.store.shelf().all_aside(DEATHS_MAX)?;
         let mut addresses = Addresses::of(&self.store.dir);
         let shown = files.into_iter().map(|file| SetAsideFile {
             path: match file.origin {
@@ -344,7 +325,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the index cannot be read.
     pub fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
-        self.store.lexical().passage_frequency(term, &self.allowed)
+        self.store.shelf().passage_frequency(term, &self.allowed)
     }
 }
 

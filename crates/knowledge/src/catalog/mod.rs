@@ -19,8 +19,11 @@ use crate::checksum;
 use crate::error::StoreError;
 use crate::schema;
 
-pub(crate) use quality::{RefusalRow, StreamedDocument};
-pub(crate) use read::{AudienceSet, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta};
+pub(crate) use aside::SetAside;
+pub(crate) use quality::{FailureRow, RefusalRow, StreamedDocument};
+pub(crate) use read::{
+    AudienceSet, Counts, PassageRow, Side, StoredDocument, StoredPages, StoredPassage, meta,
+};
 pub(crate) use standing::{Known, Moved, Standing};
 pub(crate) use write::{Marks, NewDocument, QueueEntry, bad_vectors};
 

@@ -74,6 +74,23 @@ pub(crate) struct StoredPages {
 pub(crate) struct AudienceSet(Vec<bool>);
 
 impl AudienceSet {
+    /// The set of these.
+    pub(crate) fn of(audiences: &[u32]) -> Self {
+        let mut set = vec![false; audiences.iter().max().map_or(0, |last| *last as usize + 1)];
+        for audience in audiences {
+            set[*audience as usize] = true;
+        }
+        Self(set)
+    }
+
+    /// Those in it, as PostgreSQL numbers them.
+    pub(crate) fn numbers(&self) -> Vec<i32> {
+        let members = self.0.iter().enumerate().filter(|(_, is_in)| **is_in);
+        members
+            .filter_map(|(audience, _)| i32::try_from(audience).ok())
+            .collect()
+    }
+
     /// Whether it holds this one. An audience that came later is not in it.
     pub(crate) fn has(&self, audience: u32) -> bool {
         self.0.get(audience as usize).copied().unwrap_or(false)
@@ -94,12 +111,7 @@ const DOCUMENT_COLUMNS: &str = "document_id, version, path, title, format, n_pag
      (SELECT valid_until FROM audiences a WHERE a.audience_id = documents.audience_id), owner, replaces";
 
 impl Catalog {
-    /// The audiences that admit a reader, whenever their documents hold.
-    pub(crate) fn audiences_of(&self, reader: &Reader) -> Result<AudienceSet, StoreError> {
-        self.audiences_on(reader, None)
-    }
-
-    /// The audiences that admit a reader and whose documents hold on that day.
+    /// The audiences that admit a reader and whose documents hold on that day; without one, whenever they hold.
     pub(crate) fn audiences_on(&self, reader: &Reader, day: Option<Date>) -> Result<AudienceSet, StoreError> {
         self.read("look up audiences", |connection| {
             let intact = Summed::Audiences.is_intact("a");

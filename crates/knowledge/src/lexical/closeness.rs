@@ -9,36 +9,34 @@ use tantivy::postings::Postings as _;
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet as _, Term};
 
-use super::score::{Found, K1, Norms, Scorer};
+use super::rank::{Found, K1, Lists, Place, TEXT, half};
+use super::score::Scorer;
 use crate::question::Question;
 
-/// Where a term of the question stands: its place in the passage, its number in the question.
-type Place = (u32, usize);
+/// Adds to each of these passages' scores what the closeness of the question's words is worth.
+pub(super) fn add<L: Lists>(
+    found: &mut [Found],
+    lists: &L,
+    question: &Question,
+    idf: &[f32],
+) -> Result<(), L::Error> {
+    let places = lists.places(found, question)?;
+    for (found, mut places) in found.iter_mut().zip(places) {
+        places.sort_unstable();
+        let half = half(lists, TEXT, found.segment, found.doc);
+        found.score += worth(&places, question, idf, half);
+    }
+    Ok(())
+}
 
 impl Scorer<'_> {
-    /// Adds to each of these passages' scores what the closeness of the question's words is worth.
-    pub(super) fn add_closeness(
-        &self,
-        found: &mut [Found],
-        question: &Question,
-        idf: &[f32],
-        text: Field,
-    ) -> tantivy::Result<()> {
-        let places = self.places(found, question, text)?;
-        let Some(at) = self.field_number(text) else {
-            return Ok(());
-        };
-        let norms = Norms::new(self, at)?;
-        for (found, mut places) in found.iter_mut().zip(places) {
-            places.sort_unstable();
-            let half = norms.half(found.segment, found.doc);
-            found.score += worth(&places, question, idf, half);
-        }
-        Ok(())
-    }
-
     /// The places of the question's terms in each passage.
-    fn places(&self, found: &[Found], question: &Question, text: Field) -> tantivy::Result<Vec<Vec<Place>>> {
+    pub(super) fn places_in(
+        &self,
+        text: Field,
+        found: &[Found],
+        question: &Question,
+    ) -> tantivy::Result<Vec<Vec<Place>>> {
         let mut places: Vec<Vec<Place>> = vec![Vec::new(); found.len()];
         // By segment and document: each list is read forwards once.
         let mut order: Vec<usize> = (0..found.len()).collect();

@@ -6,12 +6,13 @@ use tantivy::postings::{Postings as _, SegmentPostings};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet as _, TERMINATED, Term};
 
-use super::score::{Occurrences, Scorer};
+use super::rank::Occurrences;
+use super::score::Scorer;
 use crate::analyser;
 
 impl Scorer<'_> {
     /// How often a phrase stands in each permitted passage that has it.
-    pub(super) fn phrase(&self, field: Field, phrase: &[analyser::Term]) -> tantivy::Result<Occurrences> {
+    pub(super) fn phrase_in(&self, field: Field, phrase: &[analyser::Term]) -> tantivy::Result<Occurrences> {
         let mut found = Vec::new();
         for (segment, reader) in self.searcher.segment_readers().iter().enumerate() {
             let index = reader.inverted_index(field)?;

@@ -1,4 +1,4 @@
-//! BM25 over those passages only that a reader may see.
+//! What the index on disk holds of those passages only that a reader may see.
 //!
 //! What one may not read must not show, not even in the rarity of a word or the average length of passages: so counts
 //! are taken over the permitted passages, and every passage's score is summed in the order of the question's terms.
@@ -11,46 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tantivy::fieldnorm::FieldNormReader;
 use tantivy::index::SegmentId;
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocSet as _, Searcher, SegmentReader, TERMINATED, Term};
+use tantivy::{DocSet as _, Searcher, SegmentReader, TERMINATED, TantivyError, Term};
 
+use super::rank::{FIELDS, Found, Lists, Occurrences, Place, TEXT};
+use crate::analyser;
 use crate::catalog::AudienceSet;
 use crate::question::Question;
 
-/// Term saturation and length normalisation, the usual values.
-pub(super) const K1: f32 = 1.2;
-const B: f32 = 0.75;
-/// How many of the best are looked at for how close together the question's words stand in them.
-const CLOSENESS_DEPTH: usize = 100;
 /// The class of a passage that was deleted.
 const DELETED: u32 = u32::MAX;
-
-/// Which of a question's terms a field holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Terms {
-    Words,
-    Exact,
-}
-
-/// A field, what a term in it is worth, and whether finding one there suffices to be a hit.
-#[derive(Clone, Copy)]
-pub(super) struct Scored {
-    pub(super) field: Field,
-    pub(super) boost: f32,
-    pub(super) is_own: bool,
-    pub(super) terms: Terms,
-}
-
-/// A passage with its score, and its place in the index.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub(super) segment: usize,
-    pub(super) doc: u32,
-    pub(super) passage: u64,
-    pub(super) score: f32,
-}
-
-/// Occurrences of a term or phrase: segment, document, count.
-pub(super) type Occurrences = Vec<(usize, u32, u32)>;
 
 /// What a segment holds of each audience; computed once, for all readers.
 pub(super) struct SegmentClasses {
@@ -77,7 +46,7 @@ impl Classes {
     pub(super) fn of(
         &self,
         searcher: &Searcher,
-        fields: &[Scored],
+        fields: &[Field; FIELDS],
     ) -> tantivy::Result<Vec<Arc<SegmentClasses>>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::with_capacity(searcher.segment_readers().len());
@@ -102,12 +71,12 @@ impl Classes {
 }
 
 impl SegmentClasses {
-    fn of(segment: &SegmentReader, fields: &[Scored]) -> tantivy::Result<Self> {
+    fn of(segment: &SegmentReader, fields: &[Field; FIELDS]) -> tantivy::Result<Self> {
         let columns = segment.fast_fields();
         let (audience_of, passage_of) = (columns.u64("audience")?, columns.u64("passage")?);
         let norms: Vec<_> = fields
             .iter()
-            .map(|scored| segment.get_fieldnorms_reader(scored.field))
+            .map(|field| segment.get_fieldnorms_reader(*field))
             .collect::<tantivy::Result<_>>()?;
         let n = segment.max_doc();
         let mut classes = Self {
@@ -160,10 +129,12 @@ pub(super) struct Scorer<'a> {
     pub(super) searcher: &'a Searcher,
     classes: Vec<Arc<SegmentClasses>>,
     allowed: &'a AudienceSet,
-    fields: &'a [Scored],
+    fields: &'a [Field; FIELDS],
     n_passages: u64,
     /// Of each field, over the permitted passages.
     average_terms: Vec<f32>,
+    /// By field and segment.
+    lengths: Vec<Vec<FieldNormReader>>,
 }
 
 impl<'a> Scorer<'a> {
@@ -171,8 +142,8 @@ impl<'a> Scorer<'a> {
         searcher: &'a Searcher,
         classes: Vec<Arc<SegmentClasses>>,
         allowed: &'a AudienceSet,
-        fields: &'a [Scored],
-    ) -> Self {
+        fields: &'a [Field; FIELDS],
+    ) -> tantivy::Result<Self> {
         let (mut n_passages, mut n_terms) = (0, vec![0_u64; fields.len()]);
         for segment in &classes {
             // Sums of whole numbers: their order does not matter.
@@ -189,14 +160,21 @@ impl<'a> Scorer<'a> {
             }
         }
         let average = |n: &u64| *n as f32 / n_passages.max(1) as f32;
-        Self {
+        let of_field = |field: &Field| -> tantivy::Result<Vec<FieldNormReader>> {
+            let segments = searcher.segment_readers().iter();
+            segments
+                .map(|segment| segment.get_fieldnorms_reader(*field))
+                .collect()
+        };
+        Ok(Self {
             searcher,
             classes,
             allowed,
             fields,
             n_passages,
             average_terms: n_terms.iter().map(average).collect(),
-        }
+            lengths: fields.iter().map(of_field).collect::<tantivy::Result<_>>()?,
+        })
     }
 
     /// In how many permitted passages a term stands in this field.
@@ -235,7 +213,7 @@ impl<'a> Scorer<'a> {
     }
 
     /// The id of a passage.
-    pub(super) fn passage(&self, segment: usize, doc: u32) -> u64 {
+    pub(super) fn id(&self, segment: usize, doc: u32) -> u64 {
         self.classes[segment]
             .passages
             .get(doc as usize)
@@ -243,144 +221,51 @@ impl<'a> Scorer<'a> {
             .unwrap_or(0)
     }
 
-    /// Its number among the scored fields.
-    pub(super) fn field_number(&self, field: Field) -> Option<usize> {
-        self.fields.iter().position(|scored| scored.field == field)
-    }
-
     /// Whether a passage is there and may be seen.
     pub(super) fn admits(&self, segment: usize, doc: u32) -> bool {
         self.classes[segment].admits(doc, self.allowed)
     }
-
-    /// The best passages, best first, equal ones by id. `text` is the field whose terms have places.
-    pub(super) fn best(
-        &self,
-        question: &Question,
-        text: Field,
-        limit: usize,
-    ) -> tantivy::Result<Vec<(u64, f32)>> {
-        let mut sums = Sums::new(&self.classes);
-        let mut idf_of_words = vec![0.0; question.terms.len()];
-        for (at, scored) in self.fields.iter().enumerate() {
-            let norms = Norms::new(self, at)?;
-            let terms: Vec<(&str, f32)> = match scored.terms {
-                Terms::Words => question
-                    .terms
-                    .iter()
-                    .map(|t| (t.text.as_str(), t.weight))
-                    .collect(),
-                Terms::Exact => question.exact.iter().map(|(t, w)| (t.as_str(), *w)).collect(),
-            };
-            for (i, (term, weight)) in terms.into_iter().enumerate() {
-                let mut found = Vec::new();
-                self.each(scored.field, term, |segment, doc, count| {
-                    found.push((segment, doc, count))
-                })?;
-                let idf = self.idf(found.len() as u64);
-                if scored.field == text {
-                    idf_of_words[i] = idf * weight;
-                }
-                sums.add(&found, idf * weight * scored.boost, &norms, scored.is_own);
-            }
-            if scored.field == text {
-                for phrase in &question.phrases {
-                    let found = self.phrase(text, phrase)?;
-                    let worth = self.idf(found.len() as u64) * phrase.len() as f32;
-                    sums.add(&found, worth, &norms, true);
-                }
-            }
-        }
-        let mut best = sums.best(&self.classes, limit.max(CLOSENESS_DEPTH));
-        let n_close = best.len().min(CLOSENESS_DEPTH);
-        self.add_closeness(&mut best[..n_close], question, &idf_of_words, text)?;
-        best[..n_close].sort_unstable_by(by_score);
-        best.truncate(limit);
-        Ok(best
-            .into_iter()
-            .map(|found| (found.passage, found.score))
-            .collect())
-    }
-
-    pub(super) fn idf(&self, n_with: u64) -> f32 {
-        let (all, with) = (self.n_passages as f32, n_with as f32);
-        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
-    }
 }
 
-fn by_score(a: &Found, b: &Found) -> std::cmp::Ordering {
-    b.score.total_cmp(&a.score).then(a.passage.cmp(&b.passage))
-}
+impl Lists for Scorer<'_> {
+    type Error = TantivyError;
 
-/// How long a field is in each passage, relative to the average.
-pub(super) struct Norms {
-    readers: Vec<FieldNormReader>,
-    average: f32,
-}
-
-impl Norms {
-    /// Those of the scorer's field number `at`.
-    pub(super) fn new(scorer: &Scorer<'_>, at: usize) -> tantivy::Result<Self> {
-        let field = scorer.fields[at].field;
-        let segments = scorer.searcher.segment_readers().iter();
-        Ok(Self {
-            readers: segments
-                .map(|segment| segment.get_fieldnorms_reader(field))
-                .collect::<tantivy::Result<_>>()?,
-            average: scorer.average_terms[at],
-        })
+    fn n_passages(&self) -> u64 {
+        self.n_passages
     }
 
-    /// The count at which a term is worth half of what it can be.
-    pub(super) fn half(&self, segment: usize, doc: u32) -> f32 {
-        let length = self.readers[segment].fieldnorm(doc) as f32;
-        K1 * (1.0 - B + B * length / self.average)
-    }
-}
-
-/// The scores of all passages while they are summed up.
-struct Sums {
-    scores: Vec<Vec<f32>>,
-    is_hit: Vec<Vec<bool>>,
-}
-
-impl Sums {
-    fn new(classes: &[Arc<SegmentClasses>]) -> Self {
-        let lengths = classes.iter().map(|classes| classes.audiences.len());
-        Self {
-            scores: lengths.clone().map(|n| vec![0.0; n]).collect(),
-            is_hit: lengths.map(|n| vec![false; n]).collect(),
-        }
+    fn average(&self, field: usize) -> f32 {
+        self.average_terms[field]
     }
 
-    fn add(&mut self, found: &Occurrences, worth: f32, norms: &Norms, is_own: bool) {
-        let worth = worth * (1.0 + K1);
-        for &(segment, doc, count) in found {
-            let count = count as f32;
-            let saturated = count / (count + norms.half(segment, doc));
-            self.scores[segment][doc as usize] += worth * saturated;
-            self.is_hit[segment][doc as usize] |= is_own;
-        }
+    fn length(&self, field: usize, segment: usize, doc: u32) -> u32 {
+        self.lengths[field][segment].fieldnorm(doc)
     }
 
-    fn best(&self, classes: &[Arc<SegmentClasses>], limit: usize) -> Vec<Found> {
-        let mut best = Vec::with_capacity(limit * 2);
-        let segments = classes.iter().zip(&self.scores).zip(&self.is_hit);
-        for (segment, ((classes, scores), is_hit)) in segments.enumerate() {
-            for (doc, score) in scores.iter().enumerate().filter(|(doc, _)| is_hit[*doc]) {
-                best.push(Found {
-                    segment,
-                    doc: doc as u32,
-                    passage: classes.passages[doc],
-                    score: *score,
-                });
-            }
-        }
-        if best.len() > limit {
-            best.select_nth_unstable_by(limit, by_score);
-            best.truncate(limit);
-        }
-        best.sort_unstable_by(by_score);
-        best
+    fn sizes(&self) -> Vec<usize> {
+        self.classes
+            .iter()
+            .map(|classes| classes.audiences.len())
+            .collect()
+    }
+
+    fn passage(&self, segment: usize, doc: u32) -> u64 {
+        self.id(segment, doc)
+    }
+
+    fn occurrences(&self, field: usize, term: &str) -> tantivy::Result<Occurrences> {
+        let mut found = Vec::new();
+        self.each(self.fields[field], term, |segment, doc, count| {
+            found.push((segment, doc, count))
+        })?;
+        Ok(found)
+    }
+
+    fn phrase(&self, phrase: &[analyser::Term]) -> tantivy::Result<Occurrences> {
+        self.phrase_in(self.fields[TEXT], phrase)
+    }
+
+    fn places(&self, found: &[Found], question: &Question) -> tantivy::Result<Vec<Vec<Place>>> {
+        self.places_in(self.fields[TEXT], found, question)
     }
 }

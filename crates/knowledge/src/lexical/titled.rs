@@ -29,7 +29,7 @@ impl Scorer<'_> {
                 let everywhere = |doc: &u32| others.iter().all(|list| list.binary_search(doc).is_ok());
                 let docs = first.iter().copied().filter(everywhere);
                 let seen = docs.filter(|doc| self.admits(segment, *doc));
-                found.extend(seen.map(|doc| (norms.fieldnorm(doc), self.passage(segment, doc))));
+                found.extend(seen.map(|doc| (norms.fieldnorm(doc), self.id(segment, doc))));
             }
         }
         found.sort_unstable();

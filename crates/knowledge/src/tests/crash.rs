@@ -134,7 +134,15 @@ impl Changing {
         let report = store.verify(false).unwrap();
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(seen(store).status().unwrap().queued, 0);
-        assert!(store.catalog.marks().unwrap().is_empty());
+        assert!(
+            store
+                .embedded("look", "")
+                .unwrap()
+                .catalog
+                .marks()
+                .unwrap()
+                .is_empty()
+        );
         let expected = (0..N_FILES).filter(|i| exists(*i, self.generation));
         let n_expected = expected.clone().count() + 2;
         assert_eq!(seen(store).documents().unwrap().len(), n_expected);
