@@ -11,6 +11,7 @@ use serde::Serialize;
 use server::local::{Call, EventLine, Outcome};
 use server::wire::{FailedJson, FileJson, FileOutcomeJson, IngestJson, StageJson};
 
+use super::shards;
 use crate::args::IngestArgs;
 use crate::exit::{Code, Failure, Result};
 use crate::print::{self, Counts, Progress};

@@ -424,9 +424,12 @@ fn what_does_not_hold_is_not_found_on_that_day() {
     let house = House::new();
     house.write(
         "old.md",
-        "시행일: 2020-01-01\n만료일: 2020-12-31\n\n옛 여비 규정: 하루 오만 원.",
+        "---\nvalid_from: 2020-01-01\nexpires: 2020-12-31\n---\n# 여비 규정\n\n옛 여비 규정: 하루 오만 원.",
     );
-    house.write("new.md", "시행일: 2021-01-01\n\n새 여비 규정: 하루 육만 원.");
+    house.write(
+        "new.md",
+        "---\nvalid_from: 2021-01-01\n---\n# 여비 규정\n\n새 여비 규정: 하루 육만 원.",
+    );
     let there = House::new();
     let (embedded, shared) = (house.open(), open(&there, &databases.fresh()));
     for store in [&embedded, &shared] {
