@@ -99,6 +99,11 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Server and database, for people.
+    pub(crate) fn shown(&self) -> &str {
+        self.address.shown()
+    }
+
     fn connect(&self) -> Result<Client, StoreError> {
         let mut client = self
             .address

@@ -15,7 +15,7 @@ use std::str::FromStr;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
-use stdx::clock::Stopwatch;
+use stdx::clock::{Stopwatch, unix_ms};
 use stdx::fs::{self, FsError};
 use stdx::hash::{sha256, sha256_file};
 
@@ -125,8 +125,9 @@ pub fn make(
     let own = fs::canonicalize(own).unwrap_or_else(|_| own.to_owned());
     let mut walk = Walk::of(paths, &own);
     let files: Vec<&PathBuf> = walk.files.keys().filter(|path| shard.has(path)).collect();
-    let partial = to.join(format!("{}.partial", shard.folder()));
-    crate::lexical::remove_if_there(&partial)?;
+    // Of its own: whoever began this part before may still be at it, unknown to whoever began it again.
+    let own_name = format!("{}.{}-{}.partial", shard.folder(), std::process::id(), unix_ms());
+    let partial = to.join(own_name);
     fs::create_dir_all(&partial).map_err(StoreError::file)?;
     let bytes = files.iter().map(|path| walk.files[*path].bytes).sum();
     on_event(IngestEvent::Planned {
@@ -169,10 +170,28 @@ pub fn make(
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| bad(&partial, error.to_string()))?;
     fs::write_atomic(partial.join(MANIFEST), text).map_err(StoreError::file)?;
     fs::sync_parent(partial.join(MANIFEST)).map_err(StoreError::file)?;
-    fs::rename(&partial, &folder).map_err(StoreError::file)?;
+    if let Err(error) = fs::rename(&partial, &folder) {
+        // Somebody else was faster; a segment that is whole stays as it is.
+        if fs::metadata(folder.join(MANIFEST)).is_err() {
+            return Err(StoreError::file(error));
+        }
+    }
     fs::sync_parent(&folder).map_err(StoreError::file)?;
+    clear_partial(to, shard)?;
     report.s = watch.s();
     Ok(report)
+}
+
+/// Removes what unfinished attempts at this part left.
+fn clear_partial(to: &Path, shard: Shard) -> Result<(), StoreError> {
+    let begins = format!("{}.", shard.folder());
+    for path in fs::read_dir(to).map_err(StoreError::file)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&begins) && name.ends_with(".partial") {
+            crate::lexical::remove_if_there(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file; one that cannot be read for a reason that may pass is tried again after growing pauses.

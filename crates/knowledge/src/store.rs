@@ -50,7 +50,7 @@ enum Kept {
     /// In the data directory.
     Here(Box<Embedded>),
     /// In a database that others share.
-    There(Box<Postgres>, PostgresAddress),
+    There(Box<Postgres>),
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,7 +93,7 @@ impl Store {
     pub(crate) fn shelf(&self) -> &dyn Shelf {
         match &self.kept {
             Kept::Here(embedded) => embedded.as_ref(),
-            Kept::There(postgres, _) => postgres.as_ref(),
+            Kept::There(postgres) => postgres.as_ref(),
         }
     }
 
@@ -105,9 +105,9 @@ impl Store {
     ) -> Result<&Embedded, StoreError> {
         match &self.kept {
             Kept::Here(embedded) => Ok(embedded),
-            Kept::There(_, address) => Err(StoreError::NotInPostgres {
+            Kept::There(postgres) => Err(StoreError::NotInPostgres {
                 doing,
-                place: address.shown().to_owned(),
+                place: postgres.shown().to_owned(),
                 instead,
             }),
         }
@@ -127,13 +127,8 @@ impl Store {
             Access::Read => Ok(dir.to_owned()),
             Access::Write => Err(StoreError::file(error)),
         })?;
-        let postgres = Postgres::open(&dir, access, address.clone())?;
-        Ok(Self::with(
-            dir,
-            access,
-            Kept::There(Box::new(postgres), address),
-            None,
-        ))
+        let postgres = Postgres::open(&dir, access, address)?;
+        Ok(Self::with(dir, access, Kept::There(Box::new(postgres)), None))
     }
 
     /// Writes a line about this process into the lock, for whoever finds the store in use.

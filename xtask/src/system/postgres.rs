@@ -1,6 +1,7 @@
 //! Documents in a PostgreSQL server of the test: several processes ingest and answer at once, some are killed again and
 //! again, and in the end everything is as one process alone would have left it.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub(super) fn run(bench: &Bench) -> Result<Outcome> {
     let here_s = watch.s();
     let shared = alone.with_store(&server.url_of_port("house"), PASSWORD);
     refusals(&alone, &shared, &server)?;
-    let n_killed = ingest_and_kill(bench, &shared, &path, here_s)?;
+    let n_killed = ingest_and_kill(bench, &shared, &documents, here_s)?;
     kill::compare(&calm, &shared, n_killed)?;
     let left = "SELECT (SELECT count(*) FROM hanok.queue), (SELECT count(*) FROM hanok.documents),
                 (SELECT count(*) FROM hanok.postings p WHERE NOT EXISTS
@@ -96,13 +97,14 @@ fn refusals(alone: &Hanok, shared: &Hanok, server: &Server) -> Result<()> {
 }
 
 /// Ingests with several processes beside a server, kills one of them after the other, and lets the last ones end.
-fn ingest_and_kill(bench: &Bench, shared: &Hanok, path: &str, here_s: f64) -> Result<usize> {
+fn ingest_and_kill(bench: &Bench, shared: &Hanok, documents: &Path, here_s: f64) -> Result<usize> {
+    let path = documents.display().to_string();
     let serving = shared.with_data(shared.work.join("served")).serve(&[])?;
     let workers: Vec<Hanok> = (0..N_WORKERS)
         .map(|i| shared.with_data(shared.work.join(format!("worker{i}"))))
         .collect();
     let start = |worker: &Hanok| -> Result<Child> {
-        let mut command = worker.command(&["ingest", path, "--no-vectors"]);
+        let mut command = worker.command(&["ingest", &path, "--no-vectors"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         Ok(child)
     };
@@ -123,8 +125,14 @@ fn ingest_and_kill(bench: &Bench, shared: &Hanok, path: &str, here_s: f64) -> Re
             status == 200,
             "the server's search, while others are killed: {status} {found}"
         );
+        // So that there is always something to do.
+        for i in (0..kill::N_DOCUMENTS).filter(|i| i % 4 == round % 4) {
+            let text = format!("# Report {i}\n\nEdition {round} of this report says little.\n");
+            stdx::fs::write(documents.join(format!("report-{i:02}.md")), text)?;
+        }
         running[at] = start(&workers[at])?;
     }
+    kill::write_reports(documents)?;
     for child in &mut running {
         let status = child.wait()?;
         ensure!(status.success(), "ingest ended with {status}");
@@ -133,7 +141,9 @@ fn ingest_and_kill(bench: &Bench, shared: &Hanok, path: &str, here_s: f64) -> Re
         n_killed > 0,
         "ingest was always faster than the signal: the test proves nothing"
     );
-    let again = workers[0].json_ok(&["ingest", path, "--no-vectors"])?;
+    // What was written after the last ones had looked.
+    workers[1].json_ok(&["ingest", &path, "--no-vectors"])?;
+    let again = workers[0].json_ok(&["ingest", &path, "--no-vectors"])?;
     ensure!(
         again["unchanged"] == kill::N_DOCUMENTS + 3 && again["failed"] == Value::Array(Vec::new()),
         "after {n_killed} kills: {again}"

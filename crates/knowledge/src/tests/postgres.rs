@@ -1,7 +1,5 @@
 //! PostgreSQL as the store: the same answers as the embedded one, for whoever asks, from several processes at once.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use testkit::postgres::Server;
@@ -275,8 +273,8 @@ fn what_a_lost_process_had_claimed_is_done_by_another() {
     house.write("b.txt", "bittern");
     let (first, second) = (open(&house, &address), open(&other, &address));
     // The first is stopped while it reads: its claim is open, and the second passes it over.
-    let report = first.ingest(&[house.documents.clone()], &mut |event| match event {
-        IngestEvent::Reading { path } if PathBuf::from(&path) == fs::canonicalize(&a).unwrap() => {
+    let report = first.ingest(std::slice::from_ref(&house.documents), &mut |event| match event {
+        IngestEvent::Reading { path } if Path::new(&path) == fs::canonicalize(&a).unwrap() => {
             let report = second.ingest(&[], &mut |_| Go::On).unwrap();
             assert_eq!(report.added, 1, "{report:?}");
             let busy = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in%'";
@@ -304,7 +302,7 @@ fn files_that_only_another_machine_has_are_left_to_it() {
     let (house, other) = (House::new(), House::new());
     let path = house.write("a.txt", "avocet");
     let (first, second) = (open(&house, &address), open(&other, &address));
-    let stopped = first.ingest(&[house.documents.clone()], &mut |event| match event {
+    let stopped = first.ingest(std::slice::from_ref(&house.documents), &mut |event| match event {
         IngestEvent::Reading { .. } => Go::Stop,
         _ => Go::On,
     });

@@ -101,7 +101,7 @@ fn what_is_not_whole_is_not_taken_in() {
     };
     refused("parts are missing: 2/2");
     // A worker that was killed leaves this.
-    let partial = segments(&house).join("segment-00002-of-00002.partial");
+    let partial = segments(&house).join("segment-00002-of-00002.7-7.partial");
     fs::create_dir_all(&partial).unwrap();
     fs::write(partial.join("records-00000.jsonl.gz"), "half").unwrap();
     refused("parts are missing: 2/2");
