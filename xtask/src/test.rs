@@ -23,6 +23,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("pip3", "python3-pip"),
     ("python3", "python3"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("strip", "binutils"),
     ("tar", "tar"),
@@ -135,6 +136,7 @@ pub(crate) fn build_release() -> Result<PathBuf> {
 fn install_tools() -> Result<Outcome> {
     shell::apt_install(&missing(TOOLS))?;
     shell::apt_lists()?;
+    system::package(testkit::postgres::PACKAGE, true)?;
     Ok(Outcome::one())
 }
 
