@@ -27,7 +27,17 @@ const TOOLS: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("strip", "binutils"),
     ("tar", "tar"),
+    ("tesseract", "tesseract-ocr"),
     ("unshare", "util-linux"),
+];
+
+/// Files that tests need, and the Debian package each comes from: a Korean font to print with, data to read it again.
+const FILES: &[(&str, &str)] = &[
+    ("/usr/share/fonts/truetype/nanum/NanumMyeongjo.ttf", "fonts-nanum"),
+    (
+        "/usr/share/tesseract-ocr/5/tessdata/kor.traineddata",
+        "tesseract-ocr-kor",
+    ),
 ];
 
 /// What running the kernels of another processor needs, and the Debian package each comes from.
@@ -134,7 +144,10 @@ pub(crate) fn build_release() -> Result<PathBuf> {
 }
 
 fn install_tools() -> Result<Outcome> {
-    shell::apt_install(&missing(TOOLS))?;
+    let mut packages = missing(TOOLS);
+    let files = FILES.iter().filter(|(file, _)| !Path::new(file).is_file());
+    packages.extend(files.map(|(_, package)| *package));
+    shell::apt_install(&packages)?;
     shell::apt_lists()?;
     system::package(testkit::postgres::PACKAGE, true)?;
     Ok(Outcome::one())

@@ -104,6 +104,10 @@ pub(crate) struct SettingArgs {
     /// File with the passwords of encrypted PDF files, one on each line
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) pdf_passwords: Option<String>,
+    /// `on` (or the flag alone): text in pictures is recognised by an installed Tesseract, in Korean and English; or other
+    /// languages of it, such as `eng+deu`
+    #[arg(long, global = true, value_name = "LANGUAGES", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub(crate) ocr: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

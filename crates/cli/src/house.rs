@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
+use knowledge::ocr::Ocr;
 use knowledge::read::Passwords;
 use knowledge::{Access, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
@@ -153,7 +154,7 @@ fn not_asked(error: AskError) -> Failure {
 
 /// Opens the store of the data directory.
 pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
-    let options = read_options(settings)?;
+    let options = read_options(settings, access)?;
     let store = try_open(settings, access)?.map_err(not_stored)?;
     store.configure(options);
     Ok(store)
@@ -191,10 +192,16 @@ fn database(settings: &Settings) -> Result<Option<PostgresAddress>> {
 }
 
 /// How documents are read.
-pub(crate) fn read_options(settings: &Settings) -> Result<ReadOptions> {
+pub(crate) fn read_options(settings: &Settings, access: Access) -> Result<ReadOptions> {
+    // Only who takes documents in recognises text.
+    let ocr = match (&settings.ocr, access) {
+        (Some(languages), Access::Write) => Some(Ocr::installed(languages).or_environment()?),
+        _ => None,
+    };
     Ok(ReadOptions {
         worker_exe: this_program(),
         passwords: passwords(settings)?,
+        ocr,
         ..ReadOptions::default()
     })
 }

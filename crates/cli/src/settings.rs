@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 24] = [
+pub(crate) const KEYS: [Key; 25] = [
     text("data_dir"),
     text("store"),
     text("store_password_file"),
@@ -59,6 +59,7 @@ pub(crate) const KEYS: [Key; 24] = [
     text("sync_every"),
     text("refusals"),
     text("pdf_passwords"),
+    text("ocr"),
     text("log"),
 ];
 
@@ -173,6 +174,8 @@ pub(crate) struct Settings {
     pub(crate) refusals: Refusals,
     /// File with the passwords of encrypted PDF files, one a line.
     pub(crate) pdf_passwords: Option<PathBuf>,
+    /// Languages in which text in pictures is recognised; `None` for not at all.
+    pub(crate) ocr: Option<String>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -257,6 +260,7 @@ impl Settings {
             sources: Vec::new(),
             refusals: refusals(get("refusals"))?,
             pdf_passwords: file_of(get("pdf_passwords"), environment, file),
+            ocr: ocr(get("ocr")),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -278,7 +282,7 @@ impl Settings {
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
                     "port" => Some(self.port.to_string()),
-                    "watch" => Some("off".to_owned()),
+                    "watch" | "ocr" => Some("off".to_owned()),
                     "sync_every" => Some("15min".to_owned()),
                     _ => None,
                 };
@@ -335,6 +339,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "sync_every" => args.sync_every.as_deref(),
         "refusals" => args.refusals.as_deref(),
         "pdf_passwords" => args.pdf_passwords.as_deref(),
+        "ocr" => args.ocr.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -396,6 +401,15 @@ fn watch(raw: &Raw) -> Result<bool> {
             "{} is `{other}`, but on and off are known",
             place(raw)
         ))),
+    }
+}
+
+/// Languages in Tesseract's notation; `on` for Korean and English.
+fn ocr(raw: &Raw) -> Option<String> {
+    match raw.value.as_deref() {
+        None | Some("off" | "") => None,
+        Some("on") => Some(knowledge::ocr::LANGUAGES.to_owned()),
+        Some(languages) => Some(languages.to_owned()),
     }
 }
 

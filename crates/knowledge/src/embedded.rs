@@ -420,6 +420,14 @@ impl Ingests for Embedded {
         })
     }
 
+    fn queue_for_recognition(&self) -> Result<usize, StoreError> {
+        self.write(|store, writer| {
+            store
+                .catalog
+                .queue_for_recognition(writer.connect(&store.catalog)?)
+        })
+    }
+
     fn enqueue(&self, entries: &[QueueEntry]) -> Result<(), StoreError> {
         self.write(|store, writer| {
             store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;

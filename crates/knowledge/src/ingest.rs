@@ -140,6 +140,9 @@ impl Store {
         let watch = Stopwatch::start();
         let mut run = Run::new(self, on_event)?;
         self.refresh_standings(&mut run.rules, &run.validity)?;
+        if self.read_options().ocr.is_some() {
+            self.shelf().queue_for_recognition()?;
+        }
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
         run.report.warnings = self.idle_rules(&run.rules, &run.validity)?;

@@ -23,6 +23,7 @@ mod keep;
 mod lexical;
 pub mod mirror;
 mod moved;
+pub mod ocr;
 pub mod passage;
 mod pg;
 mod picture;

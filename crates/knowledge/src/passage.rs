@@ -3,6 +3,7 @@
 //! A passage is a range of the stored text, so it can be shown and quoted exactly; what it lacks to be
 //! understood alone (its headings, the head of its table) goes with it as its heading path.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::read::BlockKind;
@@ -170,6 +171,7 @@ fn sections(text: &NormalText, units: &[Unit]) -> Vec<Section> {
         let kind = text.blocks[unit.block].kind;
         let level = match kind {
             BlockKind::Heading(level) if level <= MAX_PARTING_LEVEL => Some(level),
+            BlockKind::Code => level_of_definition(text, unit.block),
             _ => None,
         };
         let is_new = level.is_some() && last_block != Some(unit.block);
@@ -189,6 +191,15 @@ fn sections(text: &NormalText, units: &[Unit]) -> Vec<Section> {
         last_block = Some(unit.block);
     }
     sections
+}
+
+/// How deep a definition that begins with this block lies in its program; `None` if none begins here. What stands outside
+/// of all definitions begins like one of them.
+fn level_of_definition(text: &NormalText, block: usize) -> Option<u8> {
+    let of = |at: usize| text.blocks.get(at).map(|block| text.under(block));
+    let (here, before) = (of(block)?, block.checked_sub(1).and_then(of));
+    let is_program = !text.under.is_empty();
+    (is_program && before != Some(here)).then(|| u8::try_from(here.len()).unwrap_or(u8::MAX))
 }
 
 /// Sections that are cut together. A heading with nothing under it goes with the section that follows; tiny
@@ -326,6 +337,7 @@ impl Paths {
             heads: Vec::new(),
         };
         let mut stack: Vec<(u8, usize)> = Vec::new();
+        let mut scopes: BTreeMap<&[String], usize> = BTreeMap::new();
         let mut current = std::rc::Rc::new(Vec::new());
         let mut table_head = None;
         for block in &text.blocks {
@@ -337,7 +349,21 @@ impl Paths {
                     .push(slice(block.start, block.end, MAX_HEADING_CHARS));
                 current = std::rc::Rc::new(stack.iter().map(|(_, heading)| *heading).collect());
             }
-            paths.above.push(std::rc::Rc::clone(&current));
+            let under = text.under(block);
+            paths.above.push(if under.is_empty() {
+                std::rc::Rc::clone(&current)
+            } else {
+                // A scope is the same one for all that stands in it.
+                let mut above = current.to_vec();
+                for depth in 1..=under.len() {
+                    let number = *scopes.entry(&under[..depth]).or_insert(paths.headings.len());
+                    if number == paths.headings.len() {
+                        paths.headings.push(under[depth - 1].clone());
+                    }
+                    above.push(number);
+                }
+                std::rc::Rc::new(above)
+            });
             let is_row = block.kind == BlockKind::TableRow;
             paths.heads.push(table_head.clone().filter(|_| is_row));
             if !is_row {

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::boxes::{PageWords, by_page as words_by_page};
+use crate::ocr::{self, Ocr};
 use crate::passage::{CutOptions, PassageSpan, cut};
 use crate::read::{
-    Block, BlockKind, Format, Isolation, Limits, Means, Passwords, RawDocument, ReadError, WORKER_COMMAND,
-    read_with,
+    Block, BlockKind, Format, Isolation, Limits, Means, Passwords, RawDocument, ReadError, Recognised,
+    WORKER_COMMAND, read_with,
 };
 use crate::sentence;
 use crate::text::{BlockSpan, CharIndex, NormalText, normalise};
@@ -27,6 +28,8 @@ pub struct ReadOptions {
     pub passwords: Passwords,
     /// How documents are cut into passages.
     pub cut: CutOptions,
+    /// Recognises text in pictures; `None` leaves pages without text as they are.
+    pub ocr: Option<Ocr>,
 }
 
 impl ReadOptions {
@@ -60,6 +63,8 @@ pub(crate) struct Prepared {
     pub(crate) pages: Vec<PageSpan>,
     /// What the text consists of: it can be cut again without its file.
     pub(crate) blocks: Vec<BlockSpan>,
+    /// What blocks stand in, see [`NormalText::under`].
+    pub(crate) under: Vec<Vec<String>>,
     /// Where words stand; empty where pages have no size.
     pub(crate) page_words: Vec<PageWords>,
     pub(crate) passages: Vec<PreparedPassage>,
@@ -67,6 +72,9 @@ pub(crate) struct Prepared {
     pub(crate) cutter: i64,
     /// What the document says of itself.
     pub(crate) stated: Stated,
+    /// Pages without text, and pages whose text was recognised.
+    pub(crate) without_text: Vec<u32>,
+    pub(crate) recognised: Vec<Recognised>,
 }
 
 /// A passage with its own characters.
@@ -81,7 +89,12 @@ pub(crate) struct PreparedPassage {
 
 /// Reads a file's bytes.
 pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Result<Prepared, ReadError> {
-    let document = read_with(path, bytes, options.means(&options.isolation()))?;
+    let isolation = options.isolation();
+    let means = options.means(&isolation);
+    let document = match &options.ocr {
+        Some(ocr) => ocr::read(path, bytes, means, ocr)?,
+        None => read_with(path, bytes, means)?,
+    };
     for warning in &document.warnings {
         tracing::warn!(path = %path.display(), warning, "not everything in a document was read");
     }
@@ -102,6 +115,7 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
             text: (*text).to_owned(),
             page: Some(*page),
             words: Vec::new(),
+            under: Vec::new(),
         });
     let document = RawDocument {
         format: Format::Pdf,
@@ -109,6 +123,8 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
         blocks: blocks.collect(),
         n_pages: pages.last().map(|(page, _)| *page),
         page_sizes: Vec::new(),
+        without_text: Vec::new(),
+        recognised: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     };
@@ -127,9 +143,12 @@ fn prepare_document(document: &RawDocument, fallback_title: String, options: &Cu
         format: document.format.as_str().to_owned(),
         n_pages: document.n_pages,
         stated: stated(document, &normal),
+        without_text: document.without_text.clone(),
+        recognised: document.recognised.clone(),
         n_chars: normal.n_chars,
         pages: normal.pages,
         blocks: normal.blocks,
+        under: normal.under,
         page_words: words_by_page(&normal.words, &document.page_sizes),
         text: normal.text,
         passages,
@@ -248,6 +267,7 @@ fn cut_blocks(
         blocks,
         pages: Vec::new(),
         words: Vec::new(),
+        under: normal.under.clone(),
     };
     let mut spans = cut(&part, options);
     for span in &mut spans {

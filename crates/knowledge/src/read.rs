@@ -39,8 +39,10 @@ mod xml;
 pub(crate) mod tests;
 
 pub use error::{PictureError, ReadError, Unit};
+pub(crate) use isolate::read_scanned;
 pub use isolate::{Isolation, Means, WORKER_COMMAND, draw_page, isolated, read, read_with, worker_main};
 pub use passwords::Passwords;
+pub(crate) use sniff::is_picture;
 
 /// What a document is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,6 +71,9 @@ pub struct Block {
     /// Where each word of `text` (parted by white space) stands on the page; empty where that is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<WordBox>,
+    /// What it stands in, outermost first, where that is no part of the text: module, class and function of a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under: Vec<String>,
 }
 
 /// Where a word stands on its page, in quarters of a point from the upper left corner of the page as it is shown
@@ -133,6 +138,8 @@ pub enum Format {
     Email,
     /// Source code.
     Code,
+    /// A picture whose text is recognised.
+    Image,
 }
 
 impl Format {
@@ -155,13 +162,28 @@ impl Format {
             Self::Csv => "csv",
             Self::Email => "email",
             Self::Code => "code",
+            Self::Image => "image",
         }
     }
 
-    /// Whether its files are programs for their readers, to be opened only where nothing can be harmed.
-    fn is_hostile(self) -> bool {
-        !matches!(self, Self::Text | Self::Markdown | Self::Csv | Self::Code)
+    /// Whether its files are programs for their readers, to be opened only where nothing can be harmed. The grammars of
+    /// programs are written in C.
+    fn is_hostile(self, path: &Path) -> bool {
+        match self {
+            Self::Text | Self::Markdown | Self::Csv => false,
+            Self::Code => code::has_grammar(path),
+            _ => true,
+        }
     }
+}
+
+/// A page whose text was recognised in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recognised {
+    /// The page, 1-based.
+    pub page: u32,
+    /// How sure the program was, from 0 to 100; 0 where it found nothing.
+    pub confidence: u8,
 }
 
 /// A document as read: nothing normalised yet.
@@ -179,6 +201,12 @@ pub struct RawDocument {
     /// Empty where pages have no size.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub page_sizes: Vec<[u16; 2]>,
+    /// Pages on which there is no text, such as scanned ones, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_text: Vec<u32>,
+    /// Pages whose text was recognised in a picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recognised: Vec<Recognised>,
     /// One sentence for each thing left out.
     pub warnings: Vec<String>,
     /// What the document's properties or front matter state, by name, as it is written there.
@@ -339,10 +367,20 @@ pub fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {
 ///
 /// One of [`ReadError`], each a sentence.
 pub fn read_document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<RawDocument, ReadError> {
-    read_locked(path, bytes, limits, &Passwords::default())
+    read_locked(path, bytes, limits, &Passwords::default()).and_then(with_text)
 }
 
-/// Reads a document that one of these passwords may open.
+/// Refuses a document without any text.
+fn with_text(document: RawDocument) -> Result<RawDocument, ReadError> {
+    if document.blocks.is_empty() {
+        return Err(ReadError::NoText {
+            n_pages: document.n_pages,
+        });
+    }
+    Ok(document)
+}
+
+/// Reads a document that one of these passwords may open; of a PDF file also one of pictures alone.
 fn read_locked(
     path: &Path,
     bytes: &[u8],
@@ -369,12 +407,13 @@ fn read_within(path: &Path, bytes: &[u8], depth: usize, run: Run<'_>) -> Result<
         Format::Epub => epub::read(bytes, run),
         Format::Csv => csv::read(bytes, run),
         Format::Email => email::read(bytes, depth, run),
-        Format::Code => code::read(bytes, run),
+        Format::Code => code::read(path, bytes, run),
+        Format::Image => Err(ReadError::UnknownFormat {
+            what: "a picture".to_owned(),
+        }),
     }?;
-    if document.blocks.is_empty() {
-        return Err(ReadError::NoText {
-            n_pages: document.n_pages,
-        });
+    if depth == 0 && document.format == Format::Pdf {
+        return Ok(document);
     }
-    Ok(document)
+    with_text(document)
 }

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 
 /// The layout written here. A change adds a step to [`MIGRATIONS`].
-pub(crate) const SCHEMA_VERSION: i64 = 9;
+pub(crate) const SCHEMA_VERSION: i64 = 11;
 /// "Hnok": tells the database apart from another program's.
 const APPLICATION_ID: i64 = 0x486E_6F6B;
 
@@ -140,6 +140,21 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
          bytes INTEGER NOT NULL,
          sum INTEGER NOT NULL DEFAULT 0
      );",
+    // Version 10: source code is cut at its functions. Files of it wait to be read again.
+    "UPDATE documents SET cutter = 0 WHERE format = 'code';
+     INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+         SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'code';",
+    // Version 11: which pages have no text, and which texts were recognised in pictures. PDF files wait to be read again.
+    "CREATE TABLE page_notes (
+         document_id TEXT NOT NULL,
+         version TEXT NOT NULL,
+         without_text TEXT NOT NULL,
+         recognised TEXT NOT NULL,
+         PRIMARY KEY (document_id, version)
+     ) WITHOUT ROWID;
+     UPDATE documents SET cutter = 0 WHERE format = 'pdf';
+     INSERT OR IGNORE INTO queue (path_bytes, origin, file_bytes)
+         SELECT path_bytes, origin, file_bytes FROM documents WHERE format = 'pdf';",
 ];
 
 /// The first layout; [`MIGRATIONS`] go on from here.
@@ -151,7 +166,8 @@ const MIGRATIONS: [&str; (SCHEMA_VERSION - 1) as usize] = [
 /// never deleted. `sum` is the checksum of a row (see [`crate::checksum`]); `meta` counts documents and audiences, so that
 /// one that vanished is missed. `set_aside` holds files that the reader died of. `stated` is what a document says of
 /// itself, NULL where it was not asked yet; `owner` and `replaces` are what counts. `page_words` says where the words of
-/// a page stand (see [`crate::boxes`]); sizes are in quarter points.
+/// a page stand (see [`crate::boxes`]); sizes are in quarter points. `page_notes` has a row for versions with pages without
+/// text or with recognised text.
 ///
 /// `changed` numbers the last change of a document, in the order of `index_seq`. The row of `reindex`, if there is one, is
 /// an index that is being made beside the present one (see [`crate::reindex`]): its folder (0 if the word index stays),

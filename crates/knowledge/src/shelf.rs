@@ -184,6 +184,8 @@ pub(crate) trait Ingests {
     fn put_intake(&self, row: &IntakeRow) -> Result<i64, StoreError>;
     /// Forgets a file that was accepted.
     fn drop_intake(&self, id: i64) -> Result<(), StoreError>;
+    /// Queues documents with pages without text, so that these are recognised; returns how many there are.
+    fn queue_for_recognition(&self) -> Result<usize, StoreError>;
     /// Records files to read; those already queued keep their place.
     fn enqueue(&self, entries: &[QueueEntry]) -> Result<(), StoreError>;
     /// Makes a queued file this process's own until it is off the queue or [`Shelf::release`] is called; false if

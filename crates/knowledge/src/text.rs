@@ -31,6 +31,8 @@ pub struct BlockSpan {
     pub end: usize,
     /// 1-based page on which it begins.
     pub page: Option<u32>,
+    /// What it stands in: a number into [`NormalText::under`], counted from 1; 0 for nothing.
+    pub under: u32,
 }
 
 /// A normalised document.
@@ -47,9 +49,17 @@ pub struct NormalText {
     pub pages: Vec<PageSpan>,
     /// Where the words stand on their pages, in the order of the text; empty where the format does not tell.
     pub words: Vec<WordSpan>,
+    /// Names of what blocks stand in, outermost first, that are no part of the text; each list once.
+    pub under: Vec<Vec<String>>,
 }
 
 impl NormalText {
+    /// Names of what a block stands in, outermost first.
+    pub fn under(&self, block: &BlockSpan) -> &[String] {
+        let at = (block.under as usize).checked_sub(1);
+        at.and_then(|at| self.under.get(at)).map_or(&[], Vec::as_slice)
+    }
+
     /// The page on which a character stands.
     pub fn page_at(&self, char_at: usize) -> Option<u32> {
         let after = self.pages.partition_point(|page| page.end <= char_at);
@@ -78,6 +88,7 @@ pub fn normalise(document: &RawDocument) -> NormalText {
         blocks: out.blocks,
         pages,
         words: out.words,
+        under: out.under,
     }
 }
 
@@ -92,6 +103,7 @@ struct Out {
     n_chars: usize,
     blocks: Vec<BlockSpan>,
     words: Vec<WordSpan>,
+    under: Vec<Vec<String>>,
     /// Where pages begin: position and number.
     turns: Vec<(usize, u32)>,
     /// Whether every line stays one, also the blank ones: source code is cited by line.
@@ -132,12 +144,26 @@ impl Out {
             self.push(&composed);
         }
         words::place(block, &self.text[start_byte..], start, &mut self.words);
+        let under = self.number_of(&block.under);
         self.blocks.push(BlockSpan {
             kind: block.kind,
             start,
             end: self.n_chars,
             page: block.page,
+            under,
         });
+    }
+
+    /// The number of a list of names; pieces of one definition follow each other.
+    fn number_of(&mut self, under: &[String]) -> u32 {
+        if under.is_empty() {
+            return 0;
+        }
+        let under: Vec<String> = under.iter().map(|name| name.nfc().collect()).collect();
+        if self.under.last() != Some(&under) {
+            self.under.push(under);
+        }
+        self.under.len() as u32
     }
 
     fn push(&mut self, text: &str) {

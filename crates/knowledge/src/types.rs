@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::read::Recognised;
 use crate::validity::Validity;
 
 /// What a vector was made for: E5 and its relatives encode questions and passages differently.
@@ -144,6 +145,10 @@ pub struct DocumentInfo {
     pub owner: Option<String>,
     /// What it says that it replaces: titles, names or paths of others.
     pub replaces: Vec<String>,
+    /// Pages on which there is no text: they need text recognition.
+    pub without_text: Vec<u32>,
+    /// Pages whose text was recognised in a picture.
+    pub recognised: Vec<Recognised>,
 }
 
 /// A document's stored text with its pages.

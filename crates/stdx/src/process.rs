@@ -34,6 +34,17 @@ pub fn limit_this_process(limits: &ProcessLimits) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a program that is about to be started live within `limits` from its first moment, and end with this process.
+#[cfg(unix)]
+pub fn limit_child(command: &mut std::process::Command, limits: ProcessLimits) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only `getrlimit`, `setrlimit` and `prctl` are called, which are allowed there; nothing
+    // is allocated, as `io::Error` of a number of the system's is none.
+    unsafe {
+        command.pre_exec(move || limit_this_process(&limits));
+    }
+}
+
 /// Lets other threads go first: for work in the background of a program that answers. Threads and children that this
 /// thread starts later give way too.
 pub fn give_way() {

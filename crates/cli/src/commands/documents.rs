@@ -2,12 +2,15 @@
 
 use knowledge::{Access, Store, StoreError};
 use server::local::{Call, Outcome};
-use server::wire::{DocumentTextJson, DocumentsJson};
+use server::wire::{DocumentJson, DocumentTextJson, DocumentsJson};
 
 use crate::args::{RemoveArgs, ShowArgs};
 use crate::exit::{Failure, Result};
 use crate::settings::Settings;
 use crate::{house, print};
+
+/// Pages that are listed by number.
+const PAGES_LISTED_MAX: usize = 20;
 
 /// Runs `show`: exactly the characters of the span, with no line end added.
 pub(crate) fn show(args: &ShowArgs, settings: &Settings, json: bool) -> Result<()> {
@@ -102,11 +105,50 @@ pub(crate) fn list(settings: &Settings, json: bool) -> Result<()> {
             owner.unwrap_or_default(),
             document.path
         ))?;
+        for note in notes(document) {
+            print::line(&format!("    {note}"))?;
+        }
     }
     if documents.documents.is_empty() {
         print::line("no documents yet; take some in with `hanok ingest PATH`")?;
     }
     Ok(())
+}
+
+/// What is to be said of a document's pages: those without text, and those whose text was recognised.
+fn notes(document: &DocumentJson) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !document.pages_without_text.is_empty() {
+        let pages = listed(&document.pages_without_text);
+        notes.push(format!("no text on {pages}: needs OCR (setting `ocr`)"));
+    }
+    if let Some(least) = document.recognised.iter().map(|page| page.confidence).min() {
+        let n = print::count(document.recognised.len(), "page");
+        notes.push(format!(
+            "text of {n} recognised in pictures (OCR), confidence at least {least} %"
+        ));
+    }
+    let doubtful = document.recognised.iter().filter(|page| page.doubtful);
+    let doubtful: Vec<u32> = doubtful.map(|page| page.page).collect();
+    if !doubtful.is_empty() {
+        notes.push(format!(
+            "doubtful on {}: compare with the picture",
+            listed(&doubtful)
+        ));
+    }
+    notes
+}
+
+fn listed(pages: &[u32]) -> String {
+    let shown: Vec<String> = pages.iter().take(PAGES_LISTED_MAX).map(u32::to_string).collect();
+    let more = pages.len().saturating_sub(PAGES_LISTED_MAX);
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let word = if pages.len() == 1 { "page" } else { "pages" };
+    format!("{word} {}{rest}", shown.join(", "))
 }
 
 #[derive(serde::Serialize)]

@@ -21,7 +21,7 @@ pub(super) fn make(
     settings: &Settings,
     json: bool,
 ) -> Result<Code> {
-    let options = house::read_options(settings)?;
+    let options = house::read_options(settings, Access::Write)?;
     let mut bar = Bar::default();
     let report = shard::make(shard, paths, to, &settings.data_dir, &options, &mut |event| {
         if bar.go(&event) == Go::Stop || interrupt::asked() {

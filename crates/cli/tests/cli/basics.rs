@@ -89,6 +89,7 @@ watch         = off  (default)
 sync_every    = 15min  (default)
 refusals      = words  (default)
 pdf_passwords = (not set)  (default)
+ocr           = off  (default)
 log           = (not set)  (default)
 ";
     assert_eq!(

@@ -5,6 +5,7 @@
 mod aside;
 mod intake;
 mod moved;
+mod notes;
 mod quality;
 mod read;
 mod reindex;

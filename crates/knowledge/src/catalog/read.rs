@@ -223,7 +223,9 @@ impl Catalog {
                 demand(row, 14)?;
                 n += 1;
                 if allowed.has(audience(row, 13)?) {
-                    found.push(info(row)?);
+                    let mut info = info(row)?;
+                    super::notes::add(&transaction, &mut info)?;
+                    found.push(info);
                 }
             }
             if n != meta(&transaction, "documents")? {
@@ -264,8 +266,10 @@ impl Catalog {
                     }
                     demand(row, 17)?;
                     let pages: Vec<(u32, usize, usize)> = json(row, 13)?;
+                    let mut info = info(row)?;
+                    super::notes::add(connection, &mut info)?;
                     Ok(Some(DocumentText {
-                        info: info(row)?,
+                        info,
                         pages: pages
                             .into_iter()
                             .map(|(page, start, end)| PageSpan { page, start, end })
@@ -648,6 +652,8 @@ fn info(row: &Row<'_>) -> rusqlite::Result<DocumentInfo> {
         validity: validity(row, 9)?,
         owner: row.get(11)?,
         replaces: json(row, 12)?,
+        without_text: Vec::new(),
+        recognised: Vec::new(),
     })
 }
 

@@ -10,8 +10,8 @@ use super::{Catalog, Origin, Passages};
 use crate::checksum::{Summed, demand};
 use crate::error::StoreError;
 use crate::prepare::PreparedPassage;
-use crate::text::blocks;
-use crate::text::{BlockSpan, PageSpan};
+use crate::text::PageSpan;
+use crate::text::blocks::{self, Structure};
 use crate::types::EmbedderId;
 
 /// Ids of passages of two indexes lie this far apart, so that none is ever used twice.
@@ -64,7 +64,7 @@ pub(crate) struct CutSource {
     pub(crate) text: String,
     pub(crate) pages: Vec<PageSpan>,
     /// `None` for one that was taken in before they were kept.
-    pub(crate) blocks: Option<Vec<BlockSpan>>,
+    pub(crate) blocks: Option<Structure>,
 }
 
 /// A document's passages as they were cut.

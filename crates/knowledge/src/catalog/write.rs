@@ -164,6 +164,7 @@ impl Catalog {
                 if tx.execute("DELETE FROM documents WHERE document_id = ?1", [id])? > 0 {
                     tx.execute("DELETE FROM versions WHERE document_id = ?1", [id])?;
                     tx.execute("DELETE FROM page_words WHERE document_id = ?1", [id])?;
+                    tx.execute("DELETE FROM page_notes WHERE document_id = ?1", [id])?;
                     tx.execute("UPDATE meta SET value = value - 1 WHERE key = 'documents'", [])?;
                     drop_passages(tx, id)?;
                     drop_next(tx, id)?;
@@ -319,6 +320,7 @@ fn put_whole(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -
     put_document(tx, new, prepared)?;
     put_version(tx, new, prepared)?;
     put_page_words(tx, new, prepared)?;
+    super::notes::put(tx, (new.document_id, new.version), prepared)?;
     // Passages that stay as they were keep their ids, and with them their vectors.
     if !has_passages(tx, Passages::Present, new.document_id, &prepared.passages)? {
         drop_passages(tx, new.document_id)?;
@@ -374,8 +376,8 @@ fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared
 
 fn put_version(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {
     let pages: Vec<(u32, usize, usize)> = prepared.pages.iter().map(|p| (p.page, p.start, p.end)).collect();
-    let blocks =
-        blocks::pack(&prepared.blocks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let blocks = blocks::pack(&prepared.blocks, &prepared.under)
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     tx.execute(
         "INSERT OR REPLACE INTO versions
              (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text, blocks)

@@ -14,6 +14,7 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
             text: text.clone(),
             page: None,
             words: Vec::new(),
+            under: Vec::new(),
         })
         .collect();
     let document = RawDocument {
@@ -22,6 +23,8 @@ fn normal(blocks: &[(BlockKind, String)]) -> NormalText {
         blocks,
         n_pages: None,
         page_sizes: Vec::new(),
+        without_text: Vec::new(),
+        recognised: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     };

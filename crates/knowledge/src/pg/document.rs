@@ -160,11 +160,13 @@ fn put_row(
 fn put_version(client: &mut impl GenericClient, new: &NewDocument<'_>, prepared: &Prepared) -> Sql<()> {
     let pages: Vec<(u32, usize, usize)> = prepared.pages.iter().map(|p| (p.page, p.start, p.end)).collect();
     client.execute(
-        "INSERT INTO versions (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        "INSERT INTO versions (document_id, version, title, format, n_pages, n_chars, n_passages, ingested_ms, pages, text,
+              without_text, recognised)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (document_id, version) DO UPDATE SET title = excluded.title, format = excluded.format,
              n_pages = excluded.n_pages, n_chars = excluded.n_chars, n_passages = excluded.n_passages,
-             ingested_ms = excluded.ingested_ms, pages = excluded.pages, text = excluded.text",
+             ingested_ms = excluded.ingested_ms, pages = excluded.pages, text = excluded.text,
+             without_text = excluded.without_text, recognised = excluded.recognised",
         &[
             &new.document_id,
             &new.version,
@@ -176,6 +178,8 @@ fn put_version(client: &mut impl GenericClient, new: &NewDocument<'_>, prepared:
             &new.now_ms,
             &serde_json::to_string(&pages)?,
             &prepared.text,
+            &serde_json::to_string(&prepared.without_text)?,
+            &serde_json::to_string(&prepared.recognised)?,
         ],
     )?;
     client.execute(

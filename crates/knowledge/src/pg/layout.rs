@@ -69,6 +69,8 @@ CREATE TABLE hanok.versions (
     ingested_ms bigint NOT NULL,
     pages text NOT NULL,
     text text NOT NULL,
+    without_text text NOT NULL,
+    recognised text NOT NULL,
     PRIMARY KEY (document_id, version)
 );
 CREATE TABLE hanok.page_words (

@@ -18,7 +18,7 @@ use crate::validity::{Date, Validity};
 
 const DOCUMENT: &str =
     "d.document_id, v.version, d.path, v.title, v.format, v.n_pages, v.n_chars, v.n_passages,
-     v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces";
+     v.ingested_ms, a.valid_from, a.valid_until, d.owner, d.replaces, v.without_text, v.recognised";
 const PASSAGE: &str =
     "p.segment_no, p.ordinal, d.document_id, d.version, d.path, d.title, p.page, p.start_char, p.end_char,
      p.heading_path, p.text, d.audience_id, a.valid_from, a.valid_until, d.replaces";
@@ -94,8 +94,8 @@ impl Reads for Postgres {
             |row| {
                 Ok(DocumentText {
                     info: info(row)?,
-                    pages: page_spans(row, 13)?,
-                    text: row.try_get(14)?,
+                    pages: page_spans(row, 15)?,
+                    text: row.try_get(16)?,
                 })
             },
         )?;
@@ -367,6 +367,8 @@ fn info(row: &Row) -> Sql<DocumentInfo> {
         validity: validity(row, 9)?,
         owner: row.try_get(11)?,
         replaces: json(row, 12)?,
+        without_text: json(row, 13)?,
+        recognised: json(row, 14)?,
     })
 }
 

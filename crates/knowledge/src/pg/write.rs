@@ -122,6 +122,22 @@ impl Ingests for Postgres {
         })
     }
 
+    fn queue_for_recognition(&self) -> Result<usize, StoreError> {
+        self.transact("queue pages without text", |transaction| {
+            let n = transaction.execute(
+                "WITH found AS (
+                     UPDATE documents d SET cutter = 0 FROM versions v
+                     WHERE v.document_id = d.document_id AND v.version = d.version
+                         AND v.without_text <> '[]' AND v.recognised = '[]' AND d.cutter > 0
+                     RETURNING d.path_bytes, d.origin, d.file_bytes)
+                 INSERT INTO queue (path_bytes, origin, file_bytes, node)
+                 SELECT path_bytes, origin, file_bytes, $1 FROM found ON CONFLICT (path_bytes) DO NOTHING",
+                &[&self.node],
+            )?;
+            Ok(usize::try_from(n).unwrap_or(usize::MAX))
+        })
+    }
+
     fn enqueue(&self, entries: &[QueueEntry]) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());

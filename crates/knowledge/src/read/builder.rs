@@ -16,6 +16,7 @@ pub(super) struct Builder<'a> {
     run: Run<'a>,
     blocks: Vec<Block>,
     page_sizes: Vec<[u16; 2]>,
+    without_text: Vec<u32>,
     warnings: Vec<String>,
     invisible: usize,
     hidden: usize,
@@ -29,6 +30,7 @@ impl<'a> Builder<'a> {
             run,
             blocks: Vec::new(),
             page_sizes: Vec::new(),
+            without_text: Vec::new(),
             warnings: Vec::new(),
             invisible: 0,
             hidden: 0,
@@ -49,6 +51,16 @@ impl<'a> Builder<'a> {
     /// Adds a block; one without visible text is left out.
     pub(super) fn push(&mut self, kind: BlockKind, text: &str, page: Option<u32>) -> Result<(), ReadError> {
         self.push_placed(kind, text, page, Vec::new())
+    }
+
+    /// Adds lines of a program that stand in this module, class or function.
+    pub(super) fn push_under(&mut self, text: String, under: Vec<String>) -> Result<(), ReadError> {
+        let n_blocks = self.blocks.len();
+        self.push(BlockKind::Code, &text, None)?;
+        if let Some(block) = self.blocks.get_mut(n_blocks) {
+            block.under = under;
+        }
+        Ok(())
     }
 
     /// Adds a block whose words have these places on its page.
@@ -98,6 +110,7 @@ impl<'a> Builder<'a> {
             text,
             page,
             words,
+            under: Vec::new(),
         });
         Ok(())
     }
@@ -105,6 +118,11 @@ impl<'a> Builder<'a> {
     /// Notes the size of the next page.
     pub(super) fn push_page_size(&mut self, size: [u16; 2]) {
         self.page_sizes.push(size);
+    }
+
+    /// Notes pages on which there is no text.
+    pub(super) fn note_without_text(&mut self, pages: &[u32]) {
+        self.without_text.extend_from_slice(pages);
     }
 
     /// Notes something that was left out.
@@ -170,6 +188,8 @@ impl<'a> Builder<'a> {
             blocks: self.blocks,
             n_pages,
             page_sizes: self.page_sizes,
+            without_text: self.without_text,
+            recognised: Vec::new(),
             warnings: self.warnings,
             properties: self.properties,
         }

@@ -81,6 +81,12 @@ pub enum ReadError {
         /// Pages, all of them without text; `None` where the format has none.
         n_pages: Option<u32>,
     },
+    /// No text was recognised in its pictures.
+    #[error("its text is in pictures and was not recognised: {what}")]
+    NotRecognised {
+        /// Why not.
+        what: String,
+    },
     /// The file could not be read at all.
     #[error("{what}")]
     Io {
@@ -140,8 +146,8 @@ pub enum PictureError {
 fn no_text(n_pages: Option<u32>) -> String {
     match n_pages {
         Some(pages) => format!(
-            "none of its {pages} pages has text, so they are probably scanned images; run text recognition (OCR) \
-             on the document first"
+            "no text on any of its {pages} pages, so they are probably scanned: needs OCR; set `ocr` to on, which \
+             has their text recognised by an installed Tesseract"
         ),
         None => "the document holds no text".to_owned(),
     }

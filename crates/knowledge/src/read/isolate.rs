@@ -19,7 +19,7 @@ use stdx::process::{ProcessLimits, limit_this_process};
 
 use super::{
     Format, Limits, Passwords, PictureError, RawDocument, ReadError, draw, format_of, read_locked,
-    refuse_large,
+    refuse_large, with_text,
 };
 
 /// The hidden sub-command with which a program starts [`worker_main`].
@@ -132,11 +132,16 @@ pub fn read(
 ///
 /// One of [`ReadError`], each a sentence.
 pub fn read_with(path: &Path, bytes: &[u8], means: Means<'_>) -> Result<RawDocument, ReadError> {
+    read_scanned(path, bytes, means).and_then(with_text)
+}
+
+/// Reads a document like [`read_with`]; a PDF file may be one of pictures alone.
+pub(crate) fn read_scanned(path: &Path, bytes: &[u8], means: Means<'_>) -> Result<RawDocument, ReadError> {
     refuse_large(bytes.len() as u64, means.limits)?;
     // Telling the format opens at most the table of contents of a zip file.
     let format = guarded_format(path, bytes)?;
     match means.isolation {
-        Isolation::Process { exe, args } if format.is_hostile() => {
+        Isolation::Process { exe, args } if format.is_hostile(path) => {
             let request = Request::to(Task::Read, path, means);
             in_process(exe, args, &request, bytes, document_of)
         }
@@ -195,7 +200,7 @@ pub fn isolated(exe: &Path, path: &Path, bytes: &[u8], limits: &Limits) -> Resul
         passwords,
     };
     let request = Request::to(Task::Read, path, means);
-    in_process(exe, &[WORKER_COMMAND.into()], &request, bytes, document_of)
+    in_process(exe, &[WORKER_COMMAND.into()], &request, bytes, document_of).and_then(with_text)
 }
 
 fn guarded_format(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {

@@ -95,6 +95,7 @@ impl Lost {
 
     fn warn(&self, builder: &mut Builder<'_>) {
         if !self.empty.is_empty() {
+            builder.note_without_text(&self.empty);
             builder.warn(format!("no text on {}", listed(&self.empty)));
         }
         if !self.failed.is_empty() {

@@ -38,8 +38,16 @@ const FOREIGN: [(&[u8], &str); 22] = [
     (b"HWP Document File V", "a Hangul document of before 2002 (HWP 3)"),
 ];
 
+/// First bytes of pictures.
+const PICTURES: [&[u8]; 4] = [b"\x89PNG\r\n\x1A\n", b"\xFF\xD8\xFF", b"II*\0", b"MM\0*"];
+
 /// The header of OLE compound files: Office before 2007, HWP 5, and encrypted DOCX.
 const OLE: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
+
+/// Whether these are the bytes of a picture in which text can be recognised: PNG, JPEG or TIFF.
+pub(crate) fn is_picture(bytes: &[u8]) -> bool {
+    PICTURES.iter().any(|magic| bytes.starts_with(magic))
+}
 
 /// See [`super::format_of`].
 pub(super) fn format_of(path: &Path, bytes: &[u8]) -> Result<Format, ReadError> {

@@ -205,7 +205,7 @@ impl Store {
         }
         let options = self.read_options();
         let n_chars = source.text.chars().count();
-        if let Some(blocks) = &source.blocks {
+        if let Some((blocks, under)) = &source.blocks {
             let fits = blocks.last().is_none_or(|last| last.end <= n_chars);
             return fits.then(|| {
                 let normal = NormalText {
@@ -214,6 +214,7 @@ impl Store {
                     blocks: blocks.clone(),
                     pages: source.pages.clone(),
                     words: Vec::new(),
+                    under: under.clone(),
                 };
                 cut_document(&normal, &options.cut)
             });

@@ -8,6 +8,7 @@ use crate::attempt::ReadFile;
 use crate::boxes::{self, PageWords};
 use crate::catalog::Stat;
 use crate::prepare::{Prepared, PreparedPassage};
+use crate::read::Recognised;
 use crate::text::{CharIndex, blocks};
 use crate::types::PageSpan;
 use crate::validity::Stated;
@@ -47,6 +48,8 @@ struct Document {
     passages: Vec<(usize, usize, Option<u32>, Vec<String>)>,
     /// By whom they were cut.
     cutter: i64,
+    without_text: Vec<u32>,
+    recognised: Vec<Recognised>,
     stated: Stated,
 }
 
@@ -74,7 +77,7 @@ impl Record {
             .iter()
             .map(|page| Ok((page.page, page.size, to_hex(&boxes::pack(&page.words)?))))
             .collect();
-        let packed = words.and_then(|words| Ok((words, blocks::pack(&prepared.blocks)?)));
+        let packed = words.and_then(|words| Ok((words, blocks::pack(&prepared.blocks, &prepared.under)?)));
         let (words, blocks) = match packed {
             Ok(packed) => packed,
             Err(error) => return Self::failed(path, &error.to_string()),
@@ -100,6 +103,8 @@ impl Record {
             words,
             passages: prepared.passages.iter().map(passage).collect(),
             cutter: prepared.cutter,
+            without_text: prepared.without_text.clone(),
+            recognised: prepared.recognised.clone(),
             stated: prepared.stated.clone(),
         };
         Self {
@@ -167,6 +172,7 @@ impl Document {
                 words: boxes::unpack(page, &from_hex(&packed)?)?,
             })
         });
+        let (blocks, under) = blocks::unpack(&from_hex(&self.blocks)?)?;
         let span = |(page, start, end)| PageSpan { page, start, end };
         Some(Prepared {
             title: self.title,
@@ -174,7 +180,10 @@ impl Document {
             n_pages: self.n_pages,
             page_words: words.collect::<Option<Vec<_>>>()?,
             pages: self.pages.into_iter().map(span).collect(),
-            blocks: blocks::unpack(&from_hex(&self.blocks)?)?,
+            blocks,
+            under,
+            without_text: self.without_text,
+            recognised: self.recognised,
             passages,
             cutter: self.cutter,
             stated: self.stated,

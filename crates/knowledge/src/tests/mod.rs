@@ -7,6 +7,7 @@ mod damage;
 mod dense;
 mod keep;
 mod moved;
+mod ocr;
 mod pages;
 mod postgres;
 mod queue;

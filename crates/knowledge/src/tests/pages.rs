@@ -154,7 +154,7 @@ fn documents_of_a_layout_without_places_get_them_and_keep_their_passages() {
             "DROP TABLE page_words; DROP TABLE set_aside; UPDATE schema SET version = 4;
              UPDATE documents SET cutter = 1;
              DELETE FROM meta WHERE key IN ('documents', 'audiences', 'index_folder', 'generation');
-             DROP TABLE intake; DROP TABLE reindex; DROP TABLE reindex_cut; DROP TABLE reindex_gone;
+             DROP TABLE intake; DROP TABLE page_notes; DROP TABLE reindex; DROP TABLE reindex_cut; DROP TABLE reindex_gone;
              DROP TABLE next_passages; DROP INDEX documents_changed;
              ALTER TABLE documents DROP COLUMN changed; ALTER TABLE documents DROP COLUMN stated_sum;
              ALTER TABLE versions DROP COLUMN blocks; ALTER TABLE embedders DROP COLUMN source;",

@@ -15,15 +15,27 @@ const PLAIN_BYTES_MAX: u64 = 256 << 20;
 /// Headings are this and their level.
 const HEADING: u64 = 16;
 
-/// Packs blocks: differences from each to the next, deflated.
-pub(crate) fn pack(blocks: &[BlockSpan]) -> std::io::Result<Vec<u8>> {
-    let mut plain = Vec::with_capacity(blocks.len() * 4);
+/// Blocks, and what they stand in (see [`super::NormalText::under`]).
+pub(crate) type Structure = (Vec<BlockSpan>, Vec<Vec<String>>);
+
+/// Packs blocks: the names of what they stand in, then differences from each block to the next, deflated.
+pub(crate) fn pack(blocks: &[BlockSpan], under: &[Vec<String>]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::with_capacity(blocks.len() * 5);
+    put(&mut plain, under.len() as u64);
+    for names in under {
+        put(&mut plain, names.len() as u64);
+        for name in names {
+            put(&mut plain, name.len() as u64);
+            plain.extend_from_slice(name.as_bytes());
+        }
+    }
     let mut last_end = 0;
     for block in blocks {
         put(&mut plain, number_of(block.kind));
         put(&mut plain, (block.start - last_end) as u64);
         put(&mut plain, (block.end - block.start) as u64);
         put(&mut plain, block.page.map_or(0, |page| u64::from(page) + 1));
+        put(&mut plain, u64::from(block.under));
         last_end = block.end;
     }
     let mut packer = DeflateEncoder::new(Vec::new(), Compression::fast());
@@ -32,13 +44,24 @@ pub(crate) fn pack(blocks: &[BlockSpan]) -> std::io::Result<Vec<u8>> {
 }
 
 /// Unpacks what [`pack`] made; `None` for anything else.
-pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<BlockSpan>> {
+pub(crate) fn unpack(packed: &[u8]) -> Option<Structure> {
     let mut plain = Vec::new();
     DeflateDecoder::new(packed)
         .take(PLAIN_BYTES_MAX)
         .read_to_end(&mut plain)
         .ok()?;
     let mut rest = plain.as_slice();
+    let mut under = Vec::new();
+    for _ in 0..take(&mut rest)? {
+        let mut names = Vec::new();
+        for _ in 0..take(&mut rest)? {
+            let n_bytes = usize::try_from(take(&mut rest)?).ok()?;
+            let (name, after) = rest.split_at_checked(n_bytes)?;
+            rest = after;
+            names.push(String::from_utf8(name.to_vec()).ok()?);
+        }
+        under.push(names);
+    }
     let mut blocks = Vec::new();
     let mut last_end: usize = 0;
     while !rest.is_empty() {
@@ -49,15 +72,17 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<BlockSpan>> {
             0 => None,
             number => Some(u32::try_from(number - 1).ok()?),
         };
+        let within = u32::try_from(take(&mut rest)?).ok()?;
         blocks.push(BlockSpan {
             kind,
             start,
             end,
             page,
+            under: within,
         });
         last_end = end;
     }
-    Some(blocks)
+    Some((blocks, under))
 }
 
 fn number_of(kind: BlockKind) -> u64 {
@@ -89,19 +114,23 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_back(
-            steps in prop::collection::vec((0u64..22, 0usize..300, 1usize..4000, prop::option::of(0u32..9999)), 0..60)
+            steps in prop::collection::vec(
+                (0u64..22, 0usize..300, 1usize..4000, prop::option::of(0u32..9999), 0u32..5),
+                0..60,
+            ),
+            under in prop::collection::vec(prop::collection::vec("[a-z가-힣]{0,9}", 0..4), 0..5),
         ) {
             let mut at = 0;
             let blocks: Vec<BlockSpan> = steps
                 .iter()
-                .filter_map(|(kind, gap, n, page)| {
+                .filter_map(|(kind, gap, n, page, under)| {
                     let kind = kind_of(*kind)?;
                     let start = at + gap;
                     at = start + n;
-                    Some(BlockSpan { kind, start, end: at, page: *page })
+                    Some(BlockSpan { kind, start, end: at, page: *page, under: *under })
                 })
                 .collect();
-            prop_assert_eq!(unpack(&pack(&blocks).unwrap()), Some(blocks));
+            prop_assert_eq!(unpack(&pack(&blocks, &under).unwrap()), Some((blocks, under)));
         }
 
         #[test]

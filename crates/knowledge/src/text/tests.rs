@@ -11,6 +11,7 @@ fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Op
         text: (*text).to_owned(),
         page: *page,
         words: Vec::new(),
+        under: Vec::new(),
     });
     RawDocument {
         format,
@@ -18,6 +19,8 @@ fn document(format: Format, n_pages: Option<u32>, blocks: &[(BlockKind, &str, Op
         blocks: blocks.collect(),
         n_pages,
         page_sizes: Vec::new(),
+        without_text: Vec::new(),
+        recognised: Vec::new(),
         warnings: Vec::new(),
         properties: Vec::new(),
     }

@@ -74,6 +74,7 @@ mod tests {
             text: text.to_owned(),
             page: Some(1),
             words: (1..=n_words).map(|n| WordBox::from([n, 1, 1, 1])).collect(),
+            under: Vec::new(),
         };
         let document = RawDocument {
             format: Format::Pdf,
@@ -81,6 +82,8 @@ mod tests {
             blocks: vec![block],
             n_pages: Some(1),
             page_sizes: vec![[100, 100]],
+            without_text: Vec::new(),
+            recognised: Vec::new(),
             warnings: Vec::new(),
             properties: Vec::new(),
         };
@@ -122,6 +125,7 @@ mod tests {
             text: "one \u{AD} two three".to_owned(),
             page: Some(1),
             words: vec![WordBox::from([1, 1, 1, 1]); 4],
+            under: Vec::new(),
         };
         place(&block, stored, 0, &mut out);
         let spans: Vec<_> = out.iter().map(|word| (word.start, word.end)).collect();

@@ -1,5 +1,7 @@
 //! Documents, passages and the store's state on the wire.
 
+use knowledge::ocr::DOUBTFUL_BELOW;
+use knowledge::read::Recognised;
 use knowledge::{
     DocumentInfo, DocumentText, Hit, PageMarks, PageSpan, Place, Rect, SearchMode, SetAsideFile, StoreStatus,
     Suggestion, Unread,
@@ -203,6 +205,33 @@ pub struct DocumentJson {
     /// Whose it is, or null.
     #[serde(default)]
     pub owner: Option<String>,
+    /// Pages on which there is no text: they need text recognition (OCR).
+    #[serde(default)]
+    pub pages_without_text: Vec<u32>,
+    /// Pages whose text was recognised in a picture.
+    #[serde(default)]
+    pub recognised: Vec<RecognisedJson>,
+}
+
+/// A page whose text was recognised in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecognisedJson {
+    /// 1-based.
+    pub page: u32,
+    /// How sure the program was, from 0 to 100.
+    pub confidence: u8,
+    /// Whether that is little.
+    pub doubtful: bool,
+}
+
+impl From<&Recognised> for RecognisedJson {
+    fn from(of: &Recognised) -> Self {
+        Self {
+            page: of.page,
+            confidence: of.confidence,
+            doubtful: of.confidence < DOUBTFUL_BELOW,
+        }
+    }
 }
 
 impl From<&DocumentInfo> for DocumentJson {
@@ -220,6 +249,8 @@ impl From<&DocumentInfo> for DocumentJson {
             valid_from: info.validity.from.map(DateJson),
             valid_until: info.validity.until.map(DateJson),
             owner: info.owner.clone(),
+            pages_without_text: info.without_text.clone(),
+            recognised: info.recognised.iter().map(RecognisedJson::from).collect(),
         }
     }
 }

@@ -18,8 +18,8 @@ pub use answer::{
 };
 pub use documents::{
     DocumentJson, DocumentTextJson, DocumentsJson, HitJson, MarksJson, PageJson, PageMarksJson, PlaceJson,
-    RectJson, SearchJson, SearchModeJson, SetAsideJson, StatusJson, SuggestionJson, SuggestionsJson,
-    UnreadJson,
+    RecognisedJson, RectJson, SearchJson, SearchModeJson, SetAsideJson, StatusJson, SuggestionJson,
+    SuggestionsJson, UnreadJson,
 };
 pub use error::{ErrorBody, ErrorJson};
 pub use ingest::{
