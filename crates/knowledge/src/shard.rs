@@ -167,19 +167,24 @@ pub fn make(
         records: writer.n_records,
         files: writer.finish()?,
     };
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| bad(&partial, error.to_string()))?;
+    finish(&partial, &folder, &manifest)?;
+    clear_partial(to, shard)?;
+    report.s = watch.s();
+    Ok(report)
+}
+
+/// Writes what a segment says of itself, and gives it its name: from then on it is whole.
+fn finish(partial: &Path, folder: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let text = serde_json::to_vec_pretty(manifest).map_err(|error| bad(partial, error.to_string()))?;
     fs::write_atomic(partial.join(MANIFEST), text).map_err(StoreError::file)?;
     fs::sync_parent(partial.join(MANIFEST)).map_err(StoreError::file)?;
-    if let Err(error) = fs::rename(&partial, &folder) {
+    if let Err(error) = fs::rename(partial, folder) {
         // Somebody else was faster; a segment that is whole stays as it is.
         if fs::metadata(folder.join(MANIFEST)).is_err() {
             return Err(StoreError::file(error));
         }
     }
-    fs::sync_parent(&folder).map_err(StoreError::file)?;
-    clear_partial(to, shard)?;
-    report.s = watch.s();
-    Ok(report)
+    fs::sync_parent(folder).map_err(StoreError::file)
 }
 
 /// Removes what unfinished attempts at this part left.
