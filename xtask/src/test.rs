@@ -23,6 +23,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("pip3", "python3-pip"),
     ("python3", "python3"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("strip", "binutils"),
     ("tar", "tar"),
@@ -148,6 +149,7 @@ fn install_tools() -> Result<Outcome> {
     packages.extend(files.map(|(_, package)| *package));
     shell::apt_install(&packages)?;
     shell::apt_lists()?;
+    system::package(testkit::postgres::PACKAGE, true)?;
     Ok(Outcome::one())
 }
 

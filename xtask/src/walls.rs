@@ -94,11 +94,25 @@ const NOT_DIRECTLY: &[(&str, &[&str])] = &[
     ("engine", &["serde", "serde_json", "weights", "compute"]),
     (
         "assistant",
-        &["weights", "compute", "serde_json", "tantivy", "rusqlite"],
+        &[
+            "weights",
+            "compute",
+            "serde_json",
+            "tantivy",
+            "rusqlite",
+            "postgres",
+        ],
     ),
     (
         "server",
-        &["weights", "compute", "tantivy", "rusqlite", "tokenizers"],
+        &[
+            "weights",
+            "compute",
+            "tantivy",
+            "rusqlite",
+            "postgres",
+            "tokenizers",
+        ],
     ),
 ];
 
@@ -142,6 +156,9 @@ fn tree(room: &str, depth: Option<usize>) -> Result<String> {
         "--prefix",
         "none",
         "--offline",
+        // The driver of PostgreSQL waits with tokio inside; nobody outside it can.
+        "--prune",
+        "postgres",
     ]);
     if let Some(depth) = depth {
         command.args(["--depth", &depth.to_string()]);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use knowledge::shard::Shard;
 
 /// An organisation's AI under its own roof: answers from its own documents, with every source shown.
 #[derive(Debug, Parser)]
@@ -33,6 +34,13 @@ pub(crate) struct SettingArgs {
     /// Where documents and index are kept
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
+    /// Where documents are kept: `embedded` in the data directory, or the address of a PostgreSQL database with pgvector,
+    /// such as `postgresql://hanok@localhost/hanok`, which several processes share
+    #[arg(long, global = true, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    /// File with the password of that database (or set HANOK_STORE_PASSWORD)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) store_password_file: Option<String>,
     /// Where `pull` puts models
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) models_dir: Option<String>,
@@ -179,8 +187,20 @@ pub(crate) struct PullArgs {
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
     /// Files and folders
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present_any = ["commit", "publish_rules"], value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Read only this part of the files, such as `2/8`, into a segment in the folder that `--to` names; takes nothing in
+    #[arg(long, value_name = "I/N", requires = "to", conflicts_with_all = ["retry", "report"])]
+    pub(crate) shard: Option<Shard>,
+    /// Where segments are made; all parts of one run share it
+    #[arg(long, value_name = "FOLDER", requires = "shard")]
+    pub(crate) to: Option<PathBuf>,
+    /// Take in all segments in this folder, or nothing
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["paths", "shard", "retry", "report"])]
+    pub(crate) commit: Option<PathBuf>,
+    /// Make the rules of this data directory (`access.toml`, `validity.toml`) those of all who share the database
+    #[arg(long)]
+    pub(crate) publish_rules: bool,
     /// Leave the vectors for later (`serve` makes them in the background)
     #[arg(long)]
     pub(crate) no_vectors: bool,

@@ -18,6 +18,7 @@ pub(crate) mod read;
 pub(crate) mod reindex;
 pub(crate) mod search;
 pub(crate) mod serve;
+mod shards;
 pub(crate) mod sync;
 pub(crate) mod synth;
 pub(crate) mod trial;

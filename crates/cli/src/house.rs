@@ -10,7 +10,7 @@ use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
 use knowledge::ocr::Ocr;
 use knowledge::read::Passwords;
-use knowledge::{Access, AsOf, Embed, ReadOptions, Reader, Store, StoreError, StoreStatus};
+use knowledge::{Access, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Store, StoreError, StoreStatus};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AsOfJson, AskJson, AskStreamEvent, DateJson, TurnJson};
@@ -154,20 +154,56 @@ fn not_asked(error: AskError) -> Failure {
 
 /// Opens the store of the data directory.
 pub(crate) fn open(settings: &Settings, access: Access) -> Result<Store> {
+    let options = read_options(settings, access)?;
+    let store = try_open(settings, access)?.map_err(not_stored)?;
+    store.configure(options);
+    Ok(store)
+}
+
+/// Like [`open`], with what the store says where it cannot be opened.
+pub(crate) fn try_open(
+    settings: &Settings,
+    access: Access,
+) -> Result<std::result::Result<Store, StoreError>> {
+    Ok(match database(settings)? {
+        None => Store::open(&settings.data_dir, access),
+        Some(address) => Store::open_postgres(&settings.data_dir, access, address),
+    })
+}
+
+/// The database that the settings name, if any, with its password from the environment or a file.
+fn database(settings: &Settings) -> Result<Option<PostgresAddress>> {
+    let Some(url) = &settings.store else {
+        return Ok(None);
+    };
+    let from_file = match &settings.store_password_file {
+        Some(path) => Some(stdx::fs::read_to_string(path).or_environment()?),
+        None => None,
+    };
+    let from_file = from_file
+        .as_deref()
+        .map(|text| text.trim_end_matches(['\r', '\n']));
+    let password = settings.environment.var("HANOK_STORE_PASSWORD").or(from_file);
+    PostgresAddress::parse(url, password).map(Some).map_err(|what| {
+        Failure::misuse(format!("the setting `store` cannot be used: {what}")).hint(
+            "`store = \"embedded\"` keeps documents in the data directory; docs/postgresql.md says more",
+        )
+    })
+}
+
+/// How documents are read.
+pub(crate) fn read_options(settings: &Settings, access: Access) -> Result<ReadOptions> {
     // Only who takes documents in recognises text.
     let ocr = match (&settings.ocr, access) {
         (Some(languages), Access::Write) => Some(Ocr::installed(languages).or_environment()?),
         _ => None,
     };
-    let options = ReadOptions {
+    Ok(ReadOptions {
         worker_exe: this_program(),
         passwords: passwords(settings)?,
         ocr,
         ..ReadOptions::default()
-    };
-    let store = Store::open(&settings.data_dir, access).map_err(not_stored)?;
-    store.configure(options);
-    Ok(store)
+    })
 }
 
 /// This program, to be started again as the reader of hostile formats. Where the system has a name for "the program that

@@ -35,8 +35,10 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 23] = [
+pub(crate) const KEYS: [Key; 25] = [
     text("data_dir"),
+    text("store"),
+    text("store_password_file"),
     text("models_dir"),
     text("model"),
     text("embedder"),
@@ -128,6 +130,10 @@ pub(crate) struct Raw {
 pub(crate) struct Settings {
     /// Documents and index.
     pub(crate) data_dir: PathBuf,
+    /// Address of a PostgreSQL database with the documents; `None` keeps them in the data directory.
+    pub(crate) store: Option<String>,
+    /// File with that database's password.
+    pub(crate) store_password_file: Option<PathBuf>,
     /// Where `pull` puts models.
     pub(crate) models_dir: PathBuf,
     /// Language model as given; `None` takes the best one that is there.
@@ -189,6 +195,9 @@ const SYNC_EVERY_DEFAULT: Duration = Duration::from_mins(15);
 /// Longer intervals are as good as none.
 const SYNC_EVERY_S_MAX: u64 = 365 * 86_400;
 
+/// Documents are kept in the data directory.
+const EMBEDDED: &str = "embedded";
+
 /// The only mission there is.
 const DEFAULT_MISSION: &str = "default";
 
@@ -228,6 +237,8 @@ impl Settings {
         let context: usize = parsed(get("context"), "a number of tokens")?.unwrap_or(0);
         Ok(Self {
             data_dir: folder(get("data_dir"), environment, file, "")?,
+            store: get("store").value.clone().filter(|store| store != EMBEDDED),
+            store_password_file: file_of(get("store_password_file"), environment, file),
             models_dir: folder(get("models_dir"), environment, file, "models")?,
             model: get("model").value.clone(),
             embedder: get("embedder").value.clone(),
@@ -267,6 +278,7 @@ impl Settings {
                     "kv_cache" => Some("f16".to_owned()),
                     "refusals" => Some("words".to_owned()),
                     "threads" | "context" => Some("0".to_owned()),
+                    "store" => Some(EMBEDDED.to_owned()),
                     "mission" => Some(DEFAULT_MISSION.to_owned()),
                     "address" => Some(self.address.to_string()),
                     "port" => Some(self.port.to_string()),
@@ -305,6 +317,8 @@ fn layer(key: Key, args: &SettingArgs, environment: &Environment, file: Option<&
 fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
     match key.name {
         "data_dir" => args.data_dir.as_deref(),
+        "store" => args.store.as_deref(),
+        "store_password_file" => args.store_password_file.as_deref(),
         "models_dir" => args.models_dir.as_deref(),
         "model" => args.model.as_deref(),
         "embedder" => args.embedder.as_deref(),

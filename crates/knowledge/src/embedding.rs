@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use crate::catalog::{Passages, StoredPassage};
-use crate::dense::encode;
+use crate::catalog::StoredPassage;
 use crate::error::StoreError;
+use crate::shelf::Made;
 use crate::store::{Store, held};
 use crate::types::{Embed, EmbedKind, EmbedderId};
 
@@ -42,39 +42,27 @@ impl Store {
     /// Embeds up to `limit` passages that have no vector of this embedder yet; returns how many remain.
     ///
     /// # Errors
-    /// [`StoreError::OtherEmbedder`] where another one's vectors answer: [`Store::reindex`] puts this one's in their place;
-    /// when the store cannot be written.
+    /// [`StoreError::OtherEmbedder`] where another one's vectors answer: [`Store::reindex`] puts this one's in their place
+    /// (in PostgreSQL this does it, passage by passage); when the store cannot be written.
     pub fn embed_pending(&self, embedder: &dyn Embed, limit: usize) -> Result<usize, StoreError> {
-        let id = identity(embedder);
         self.check_embedder(embedder)?;
-        let source = source_of(embedder);
-        let row = match self.catalog.embedder_in_force()? {
-            Some(present) if present.id == id && present.source == source => present.row,
-            _ => self.write(|store, writer| {
-                let connection = writer.connect(&store.catalog)?;
-                store.catalog.record_embedder(connection, &id, &source, true)
-            })?,
-        };
+        let shelf = self.shelf();
+        let known = shelf.use_embedder(&identity(embedder), &source_of(embedder))?;
+        let row = known.row;
         let mut done = 0;
         while done < limit {
             let after = self.embedded_up_to(row);
-            let batch =
-                self.catalog
-                    .without_vector(Passages::Present, row, after, BATCH.min(limit - done))?;
+            let batch = shelf.without_vector(row, after, BATCH.min(limit - done))?;
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let vectors = self.vectors(Passages::Present, embedder, row, &batch)?;
-            self.write(|store, writer| {
-                store
-                    .catalog
-                    .put_vectors(writer.connect(&store.catalog)?, row, &vectors)
-            })?;
+            let near = shelf.stored_passages(&ids_beside(&batch))?;
+            let vectors = self.vectors(embedder, row, &batch, near);
+            shelf.put_vectors(known, &vectors)?;
             *held(&self.embedded_up_to) = (row, last);
             done += batch.len();
         }
-        self.catalog
-            .without_vector_count(Passages::Present, row, self.embedded_up_to(row))
+        shelf.without_vector_count(row, self.embedded_up_to(row))
     }
 
     /// Everything up to this passage has a vector or was tried by this process.
@@ -83,20 +71,17 @@ impl Store {
         if embedder == row { passage } else { 0 }
     }
 
-    /// Encoded vectors; a passage for which the embedder gives no finite vector of its width is left out.
+    /// Vectors, made with the passages `near` by [`ids_beside`]; none for a passage for which the embedder gives no finite
+    /// vector of its width.
     pub(crate) fn vectors(
         &self,
-        place: Passages,
         embedder: &dyn Embed,
         row: i64,
         batch: &[StoredPassage],
-    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        near: Vec<StoredPassage>,
+    ) -> Vec<Made> {
         let dim = embedder.id().dim;
-        let mut near: BTreeMap<u64, StoredPassage> = BTreeMap::new();
-        let ids: Vec<u64> = batch.iter().flat_map(|p| beside(p.passage_id)).collect();
-        for passage in self.catalog.stored_passages(place, &ids)? {
-            near.insert(passage.passage_id, passage);
-        }
+        let mut near: BTreeMap<u64, StoredPassage> = near.into_iter().map(|p| (p.passage_id, p)).collect();
         near.retain(|_, passage| batch.iter().any(|p| is_near(p, passage)));
         let mut own = held(&self.own_vectors);
         if own.embedder != row {
@@ -118,19 +103,25 @@ impl Store {
             own.vectors
                 .insert(passage.passage_id, is_usable.then_some(vector));
         }
-        let vectors = batch.iter().filter_map(|passage| {
+        let vectors = batch.iter().map(|passage| {
             let vector_of = |id| own.vectors.get(&id)?.as_deref();
             let around = beside(passage.passage_id)
                 .filter(|id| near.get(id).is_some_and(|other| is_near(passage, other)))
                 .filter_map(vector_of)
                 .collect();
-            Some((
-                passage.passage_id,
-                encode(&joined(vector_of(passage.passage_id)?, around)),
-            ))
+            let vector = vector_of(passage.passage_id).map(|vector| joined(vector, around));
+            (passage.passage_id, vector)
         });
-        Ok(vectors.collect())
+        vectors.collect()
     }
+}
+
+/// The passages whose own vectors those of `batch` are made of.
+pub(crate) fn ids_beside(batch: &[StoredPassage]) -> Vec<u64> {
+    let mut ids: Vec<u64> = batch.iter().flat_map(|p| beside(p.passage_id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// What an embedder is loaded from, as it is remembered.

@@ -250,6 +250,48 @@ pub enum StoreError {
         /// SQLite's reason.
         source: rusqlite::Error,
     },
+    /// A segment of a bulk ingestion that cannot be used; nothing was taken in.
+    #[error("`{}`: {what}; nothing was taken in", path.display())]
+    BadSegment {
+        /// The segment, or the file of it.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// This data directory's rules are others than those by which the shared documents stand.
+    #[error(
+        "`{}` says otherwise than the rules in the PostgreSQL database {place}, by which all who share it go; remove the \
+         file to take those, or make this one theirs with `hanok ingest --publish-rules`; nothing is taken in until then",
+        path.display()
+    )]
+    RulesDiffer {
+        /// The file here.
+        path: PathBuf,
+        /// Server and database.
+        place: String,
+    },
+    /// PostgreSQL failed or refused.
+    #[error("cannot {doing} in the PostgreSQL database {place}: {what}")]
+    Postgres {
+        /// What was attempted.
+        doing: &'static str,
+        /// Server and database.
+        place: String,
+        /// The reason given.
+        what: String,
+    },
+    /// What only an embedded store can do.
+    #[error(
+        "documents are kept in the PostgreSQL database {place}, where this program does not {doing}: {instead}"
+    )]
+    NotInPostgres {
+        /// What was asked for.
+        doing: &'static str,
+        /// Server and database.
+        place: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// The lexical index failed.
     #[error(
         "cannot {doing} in the word index `{}`; it is rebuilt when the store is next opened for writing \
@@ -285,6 +327,9 @@ impl StoreError {
                 | Self::BackupExists { .. }
                 | Self::BadBackup { .. }
                 | Self::NotEmpty { .. }
+                | Self::NotInPostgres { .. }
+                | Self::BadSegment { .. }
+                | Self::RulesDiffer { .. }
         )
     }
 

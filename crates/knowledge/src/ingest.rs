@@ -9,14 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use stdx::clock::{Stopwatch, unix_ms};
-use stdx::fs;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::access::{self, Audience, SOURCES};
 use crate::attempt::{BACK_OFF, DEATHS_MAX, Failure, Known, ReadFile, read_whole, set_aside, version_of};
 use crate::catalog::{NewDocument, Origin, QueueEntry, Stat, StoredDocument};
 use crate::error::StoreError;
-use crate::failpoint::{FailPoint, pass};
 use crate::mirror::Addresses;
 use crate::prepare::prepare_pages;
 use crate::store::{Store, held, id_of_file, id_of_source};
@@ -55,6 +53,8 @@ pub(crate) struct Run<'a> {
     addresses: Addresses,
     /// Files to try again when the others are done.
     later: Vec<QueueEntry>,
+    /// Files that were this process's own for a while.
+    tried: BTreeSet<Vec<u8>>,
     /// Whether there is another round for them.
     may_wait: bool,
     /// New places of files that were moved.
@@ -66,6 +66,7 @@ impl<'a> Run<'a> {
         store: &Store,
         on_event: &'a mut dyn FnMut(IngestEvent) -> Go,
     ) -> Result<Self, StoreError> {
+        store.shelf().agree_on_rules(&store.dir)?;
         Ok(Self {
             report: IngestReport::default(),
             on_event,
@@ -74,6 +75,7 @@ impl<'a> Run<'a> {
             validity: validity::Rules::load(&store.dir)?,
             addresses: Addresses::of(&store.dir),
             later: Vec::new(),
+            tried: BTreeSet::new(),
             may_wait: false,
             moved: BTreeSet::new(),
         })
@@ -139,11 +141,7 @@ impl Store {
         let mut run = Run::new(self, on_event)?;
         self.refresh_standings(&mut run.rules, &run.validity)?;
         if self.read_options().ocr.is_some() {
-            self.write(|store, writer| {
-                store
-                    .catalog
-                    .queue_for_recognition(writer.connect(&store.catalog)?)
-            })?;
+            self.shelf().queue_for_recognition()?;
         }
         self.plan(paths, &mut run)?;
         self.drain(&mut run)?;
@@ -173,21 +171,12 @@ impl Store {
             origin: Origin::Upload,
             file_bytes: bytes.len() as u64,
         };
-        self.write(|store, writer| {
-            // Queued first: cut off in between, the file that is kept is the one that was taken in.
-            fs::create_dir_all(store.uploads()).map_err(StoreError::file)?;
-            let connection = writer.connect(&store.catalog)?;
-            store.catalog.enqueue(connection, std::slice::from_ref(&entry))?;
-            pass(FailPoint::UploadQueued);
-            fs::write_atomic(store.uploads().join(&name), bytes).map_err(StoreError::file)?;
-            pass(FailPoint::UploadKept);
-            Ok(())
-        })?;
         let mut nothing = |_| Go::On;
         let mut run = Run::new(self, &mut nothing)?;
+        self.shelf()
+            .keep_upload(&entry, &self.uploads().join(&name), bytes)?;
         self.one(&entry, &mut run)?;
-        self.write(Self::flush)?;
-        *held(&self.read_only) = None;
+        self.shelf().flush()?;
         if let Some(failed) = run.report.failed.pop() {
             return Err(StoreError::Refused {
                 name,
@@ -223,7 +212,7 @@ impl Store {
         let mut unchanged: Vec<(String, u64)> = Vec::new();
         let mut entries = Vec::new();
         let mut aside = Vec::new();
-        let known_aside = self.catalog.all_aside(DEATHS_MAX)?;
+        let known_aside = self.shelf().all_aside(DEATHS_MAX)?;
         for (path, stat) in &walk.files {
             match self.entry_if_changed(path, stat)? {
                 Some(entry) => {
@@ -256,12 +245,8 @@ impl Store {
         gone.dedup();
         // Before anything is queued: read under its new path, it would be another document.
         self.follow_moved(entries, &mut gone, run)?;
-        self.write(|store, writer| {
-            store.catalog.enqueue(writer.connect(&store.catalog)?, entries)?;
-            pass(FailPoint::FilesQueued);
-            Ok(())
-        })?;
-        run.report.removed = self.erase_ids(&gone)?;
+        self.shelf().enqueue(entries)?;
+        run.report.removed = self.shelf().erase(&gone)?;
         Ok(())
     }
 
@@ -272,7 +257,7 @@ impl Store {
         stat: &Stat,
     ) -> Result<Option<QueueEntry>, StoreError> {
         let (origin, path_bytes) = self.identity(path);
-        let known = self.catalog.by_path(&path_bytes)?;
+        let known = self.shelf().by_path(&path_bytes)?;
         Ok(if known.is_some_and(|known| known.stat == *stat) {
             None
         } else {
@@ -287,11 +272,11 @@ impl Store {
     /// The documents of a path and of all below it, with the places of their files.
     pub(crate) fn known_at(&self, path: &Path) -> Result<Vec<(PathBuf, StoredDocument)>, StoreError> {
         let (origin, mut prefix) = self.identity(path);
-        let mut known: Vec<StoredDocument> = self.catalog.by_path(&prefix)?.into_iter().collect();
+        let mut known: Vec<StoredDocument> = self.shelf().by_path(&prefix)?.into_iter().collect();
         if !prefix.ends_with(b"/") {
             prefix.push(b'/');
         }
-        known.extend(self.catalog.below(origin, &prefix)?);
+        known.extend(self.shelf().below(origin, &prefix)?);
         let placed = known
             .into_iter()
             .map(|document| (self.place(origin, &document.path_bytes), document));
@@ -325,7 +310,7 @@ impl Store {
         aside: Vec<(String, u64, String)>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
-        let queue = self.catalog.queue()?;
+        let queue = self.shelf().queue()?;
         let bytes = queue
             .iter()
             .map(|e| e.file_bytes)
@@ -353,7 +338,20 @@ impl Store {
     /// Works through the queue. Files that cannot be read for a reason that may pass are tried again at the end, after
     /// growing pauses.
     pub(crate) fn drain(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
-        run.later = self.catalog.queue()?;
+        loop {
+            let mut left = self.shelf().queue()?;
+            left.retain(|entry| !run.tried.contains(&entry.path_bytes));
+            let n_before = run.tried.len();
+            run.later = left;
+            self.drain_once(run)?;
+            // What another process was at may wait again by now: it may have ended.
+            if run.stop || run.tried.len() == n_before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn drain_once(&self, run: &mut Run<'_>) -> Result<(), StoreError> {
         for round in 0..=BACK_OFF.len() {
             run.may_wait = round < BACK_OFF.len();
             for entry in std::mem::take(&mut run.later) {
@@ -362,8 +360,7 @@ impl Store {
                 }
                 self.one(&entry, run)?;
             }
-            self.write(Self::flush)?;
-            *held(&self.read_only) = None;
+            self.shelf().flush()?;
             if run.stop || run.later.is_empty() {
                 break;
             }
@@ -372,23 +369,33 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in one queued file.
+    /// Takes in one queued file, unless another process is at it.
     fn one(&self, entry: &QueueEntry, run: &mut Run<'_>) -> Result<(), StoreError> {
         let path = self.place(entry.origin, &entry.path_bytes);
-        let shown = run.shown(entry.origin, &path, &entry.path_bytes);
+        if !self.shelf().claim(entry, &path)? {
+            return Ok(());
+        }
+        run.tried.insert(entry.path_bytes.clone());
+        let result = self.claimed(entry, &path, run);
+        self.shelf().release()?;
+        result
+    }
+
+    fn claimed(&self, entry: &QueueEntry, path: &Path, run: &mut Run<'_>) -> Result<(), StoreError> {
+        let shown = run.shown(entry.origin, path, &entry.path_bytes);
         run.tell(IngestEvent::Reading { path: shown.clone() });
         if run.stop {
             return Ok(());
         }
         let (audience, ruled) = match entry.origin {
-            Origin::File | Origin::Source => (run.rules.of_file(&path), run.validity.of_file(&path)),
+            Origin::File | Origin::Source => (run.rules.of_file(path), run.validity.of_file(path)),
             Origin::Upload => (
                 run.rules.of_upload(&entry.path_bytes),
                 run.validity.of_upload(&entry.path_bytes),
             ),
         };
         let named = Named {
-            path: &path,
+            path,
             shown: &shown,
             audience: &audience,
             ruled: &ruled,
@@ -429,8 +436,8 @@ impl Store {
         named: &Named<'_>,
         may_wait: bool,
     ) -> Result<Result<ReadFile, Outcome>, StoreError> {
-        let document = self.catalog.by_path(&entry.path_bytes)?;
-        let aside = self.catalog.aside(&entry.path_bytes)?;
+        let document = self.shelf().by_path(&entry.path_bytes)?;
+        let aside = self.shelf().aside(&entry.path_bytes)?;
         let known = Known {
             document: document.as_ref(),
             aside: aside
@@ -449,25 +456,14 @@ impl Store {
                 version,
                 stat,
             } => {
-                let tries = self.write(|store, writer| {
-                    let connection = writer.connect(&store.catalog)?;
-                    store
-                        .catalog
-                        .put_aside(connection, entry, &version, stat, &reason)
-                })?;
+                let tries = self.shelf().put_aside(entry, &version, stat, &reason)?;
                 let is_last = tries >= DEATHS_MAX;
                 (if is_last { set_aside(&reason) } else { reason }, false)
             }
             Failure::Passing(reason) | Failure::Lasting(reason) => (reason, false),
             Failure::SetAside(reason) => (reason, true),
         };
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            let (path, readers) = (named.shown, named.audience);
-            store.catalog.fail(connection, entry, path, &reason, readers)?;
-            pass(FailPoint::FileDequeued);
-            Ok(())
-        })?;
+        self.shelf().fail(entry, named.shown, &reason, named.audience)?;
         Ok(Err(if is_aside {
             Outcome::SetAside(reason)
         } else {
@@ -482,11 +478,11 @@ impl Store {
         read: &ReadFile,
         named: &Named<'_>,
     ) -> Result<Outcome, StoreError> {
-        let known = self.catalog.by_path(&entry.path_bytes)?;
+        let known = self.shelf().by_path(&entry.path_bytes)?;
         let is_known = known.is_some();
         let document_id = match known {
             Some(known) => known.document_id,
-            None => self.new_id(entry, named.shown)?,
+            None => self.new_id(entry.origin, &entry.path_bytes, named.shown)?,
         };
         let new = NewDocument {
             document_id: &document_id,
@@ -499,39 +495,38 @@ impl Store {
             ruled: named.ruled,
             now_ms: unix_ms(),
         };
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            let Some(prepared) = &read.prepared else {
-                store.catalog.touch(connection, &new)?;
-                pass(FailPoint::FileTouched);
-                return Ok(Outcome::Unchanged);
-            };
-            let seq = store.catalog.put(connection, &new, prepared)?;
-            pass(FailPoint::DocumentCommitted);
-            store.index(writer, &[(document_id.clone(), seq)])?;
-            let size = Size {
-                passages: prepared.passages.len(),
-                pages: prepared.n_pages.unwrap_or(0) as usize,
-            };
-            Ok(if is_known {
-                Outcome::Changed(size)
-            } else {
-                Outcome::Added(size)
-            })
+        let Some(prepared) = &read.prepared else {
+            self.shelf().touch(&new)?;
+            return Ok(Outcome::Unchanged);
+        };
+        self.shelf().put(&new, prepared)?;
+        let size = Size {
+            passages: prepared.passages.len(),
+            pages: prepared.n_pages.unwrap_or(0) as usize,
+        };
+        Ok(if is_known {
+            Outcome::Changed(size)
+        } else {
+            Outcome::Added(size)
         })
     }
 
     /// The id of a new document: by its path, unless a document that once lay there has it.
-    fn new_id(&self, entry: &QueueEntry, shown: &str) -> Result<String, StoreError> {
-        let mut path_bytes = entry.path_bytes.clone();
+    pub(crate) fn new_id(
+        &self,
+        origin: Origin,
+        path_bytes: &[u8],
+        shown: &str,
+    ) -> Result<String, StoreError> {
+        let mut path_bytes = path_bytes.to_vec();
         let mut name = shown.to_owned();
         loop {
-            let id = match entry.origin {
+            let id = match origin {
                 Origin::File => id_of_file(&path_bytes),
                 Origin::Upload => Self::upload_id(&name),
                 Origin::Source => id_of_source(&path_bytes),
             };
-            if !self.catalog.has_document(&id)? {
+            if !self.shelf().has_document(&id)? {
                 return Ok(id);
             }
             // No path has a zero in it.
@@ -540,12 +535,20 @@ impl Store {
         }
     }
 
+    /// Makes the rules of this data directory those of all who share its documents; they hold with the next ingest.
+    ///
+    /// # Errors
+    /// When nothing can be written.
+    pub fn publish_rules(&self) -> Result<(), StoreError> {
+        self.shelf().publish_rules(&self.dir)
+    }
+
     /// Forgets that files were set aside, so that the next ingest tries them again.
     ///
     /// # Errors
     /// When nothing can be written.
     pub fn retry_set_aside(&self) -> Result<(), StoreError> {
-        self.write(|store, writer| store.catalog.clear_aside(writer.connect(&store.catalog)?))
+        self.shelf().clear_aside()
     }
 }
 
@@ -619,16 +622,11 @@ impl Store {
             ruled: &Ruled::default(),
             now_ms: unix_ms(),
         };
-        self.write(|store, writer| {
-            let seq = store
-                .catalog
-                .put(writer.connect(&store.catalog)?, &new, &prepared)?;
-            store.index(writer, &[(document_id.clone(), seq)])
-        })
+        self.shelf().put(&new, &prepared)
     }
 
     /// Makes everything that [`Store::ingest_pages`] took in searchable.
     pub(crate) fn finish_pages(&self) -> Result<(), StoreError> {
-        self.write(Self::flush)
+        self.shelf().flush()
     }
 }

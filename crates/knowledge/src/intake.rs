@@ -62,12 +62,8 @@ impl Store {
                 .into_owned(),
             bytes: fs::metadata(arrived).map_err(StoreError::file)?.len(),
         };
-        let id = self.write(|store, writer| {
-            fs::sync_parent(arrived).map_err(StoreError::file)?;
-            let id = store.catalog.put_intake(writer.connect(&store.catalog)?, &row)?;
-            pass(FailPoint::IntakeRecorded);
-            Ok(id)
-        })?;
+        fs::sync_parent(arrived).map_err(StoreError::file)?;
+        let id = self.shelf().put_intake(&row)?;
         if let Err(error) = self.put_in_uploads(&row) {
             self.forget_accepted(id)?;
             return Err(error);
@@ -99,7 +95,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn accepted_before(&self) -> Result<Vec<Accepted>, StoreError> {
-        let rows = self.catalog.intakes()?;
+        let rows = self.shelf().intakes()?;
         let known: BTreeSet<PathBuf> = rows
             .iter()
             .map(|row| self.arrivals().join(&row.arrived))
@@ -129,10 +125,6 @@ impl Store {
     /// # Errors
     /// When nothing can be written.
     pub fn forget_accepted(&self, id: i64) -> Result<(), StoreError> {
-        self.write(|store, writer| {
-            store.catalog.drop_intake(writer.connect(&store.catalog)?, id)?;
-            pass(FailPoint::IntakeForgotten);
-            Ok(())
-        })
+        self.shelf().drop_intake(id)
     }
 }

@@ -137,7 +137,12 @@ impl Store {
 
     /// The database as of one transaction, without the log.
     fn copy_database(&self, to: &Path) -> Result<(), StoreError> {
-        self.catalog.copy_to(to)?;
+        self.embedded(
+            "back up",
+            "use the tools of the database (`pg_dump`), which have it all",
+        )?
+        .catalog
+        .copy_to(to)?;
         let file = fs::open(to).map_err(outside)?;
         file.sync_all()
             .map_err(|error| outside(fs::FsError::new("sync", to, error)))

@@ -18,36 +18,27 @@ use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
 use crate::exact::Article;
 use crate::failpoint::{FailPoint, pass};
-use crate::question::{Question, Sought};
+use crate::question::Question;
 use crate::suggest::Typed;
 
 mod classes;
 mod closeness;
 mod phrase;
+pub(crate) mod rank;
 mod score;
 mod shadow;
 mod skim;
 mod titled;
 
 use classes::Classes;
-use score::{Scored, Scorer, Terms};
+use rank::{AROUND_BOOST, EXACT_BOOST, HEADING_BOOST, TITLE_BOOST, Terms, rarest};
+use score::{Scored, Scorer};
 pub(crate) use shadow::Shadow;
 
 /// Memory in which entries are gathered before they are written as a segment.
 const WRITER_BYTES: usize = 48 << 20;
-/// More different terms of one question are not looked up: the rarest are kept.
-const TERMS_MAX: usize = 256;
 /// Checksums of an index up to this size are compared when it is opened for writing.
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
-/// A short passage is precise to cite but holds few of a question's words; what stands right before and after it on
-/// its page tells which of several similar passages is meant. A term there counts this much of one in the passage.
-const AROUND_BOOST: f32 = 2.0;
-/// A term in the title or a heading counts this much of one in the text.
-const TITLE_BOOST: f32 = 0.1;
-const HEADING_BOOST: f32 = 0.3;
-/// A date, an amount, a clause or a part number that the passage names in whatever spelling: as much as a word, which
-/// counts in the passage and in what stands around it.
-const EXACT_BOOST: f32 = 1.0 + AROUND_BOOST;
 
 #[derive(Clone, Copy)]
 struct Fields {
@@ -346,7 +337,7 @@ impl Lexical {
             let classes = lexical.classes.of(&searcher, &fields)?;
             let scorer = Scorer::new(&searcher, classes, allowed, &fields);
             let question = Question {
-                terms: rarest(question.terms, &scorer, lexical.fields.text)?,
+                terms: rarest(question.terms, |term| scorer.frequency(lexical.fields.text, term))?,
                 ..question
             };
             scorer.best(&question, lexical.fields.text, limit.max(1))
@@ -404,20 +395,6 @@ impl Fields {
     }
 }
 
-/// The question's terms; of too many the rarest that occur at all.
-fn rarest(terms: Vec<Sought>, scorer: &Scorer<'_>, field: Field) -> tantivy::Result<Vec<Sought>> {
-    if terms.len() <= TERMS_MAX {
-        return Ok(terms);
-    }
-    let mut counted = Vec::with_capacity(terms.len());
-    for term in terms {
-        counted.push((scorer.frequency(field, &term.text)?, term));
-    }
-    counted.sort_by(|(n, a), (m, b)| (*n == 0, n, &a.text).cmp(&(*m == 0, m, &b.text)));
-    counted.truncate(TERMS_MAX);
-    Ok(counted.into_iter().map(|(_, term)| term).collect())
-}
-
 /// What folders of word indexes are called, with a number behind it from the second on.
 const FOLDER: &str = "lexical";
 /// Tantivy's commit record.
@@ -466,11 +443,8 @@ impl LexicalWriter {
     fn add_all(&mut self, passages: &[StoredPassage]) -> Result<(), StoreError> {
         let mut article = Article::default();
         for (i, passage) in passages.iter().enumerate() {
-            let near = i.saturating_sub(1)..passages.len().min(i + 2);
-            let around: Vec<&str> = passages[near]
-                .iter()
-                .filter(|p| p.page == passage.page)
-                .map(|p| p.text.as_str())
+            let around: Vec<&str> = around(i, passages.len(), |at| passages[at].page)
+                .map(|at| passages[at].text.as_str())
                 .collect();
             let headings: Vec<&str> = passage.headings.lines().collect();
             let exact = article.terms_of_passage(&headings, &passage.text);
@@ -515,6 +489,17 @@ impl LexicalWriter {
             tracing::warn!(%error, "segments of the word index were not merged");
         }
     }
+}
+
+/// The passages whose text is looked at with that of passage `i` of `n`: itself and what stands right beside it on its
+/// page.
+pub(crate) fn around(
+    i: usize,
+    n: usize,
+    page_of: impl Fn(usize) -> Option<u32>,
+) -> impl Iterator<Item = usize> {
+    let page = page_of(i);
+    (i.saturating_sub(1)..n.min(i + 2)).filter(move |&at| page_of(at) == page)
 }
 
 pub(crate) fn remove_if_there(dir: &Path) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use stdx::fs;
 use stdx::hash::sha256_file;
 
 use crate::attempt::VERSION_DIGITS;
-use crate::catalog::{Gone, Moved, MovedTo, Origin, QueueEntry, Standing};
+use crate::catalog::{Catalog, Gone, Moved, MovedTo, Origin, QueueEntry, Standing};
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 use crate::ingest::Run;
@@ -26,11 +26,15 @@ impl Store {
         gone: &mut Vec<String>,
         run: &mut Run<'_>,
     ) -> Result<(), StoreError> {
-        let pairs = self.moved(entries, gone)?;
+        // In PostgreSQL a file at another place is another document.
+        let Some(here) = self.here() else {
+            return Ok(());
+        };
+        let pairs = self.moved(&here.catalog, entries, gone)?;
         if pairs.is_empty() {
             return Ok(());
         }
-        let own = self.catalog.standings()?.into_iter();
+        let own = here.catalog.standings()?.into_iter();
         let mut own: BTreeMap<String, Stated> = own
             .filter(|known| known.is_intact)
             .map(|known| (known.document_id, known.stated.unwrap_or_default()))
@@ -51,7 +55,7 @@ impl Store {
                     own,
                 },
             };
-            self.write(|store, writer| {
+            here.write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 let seq = store.catalog.move_document(connection, &to)?;
                 pass(FailPoint::DocumentMoved);
@@ -66,17 +70,14 @@ impl Store {
     /// Documents whose file was surely moved, with its new place.
     fn moved<'a>(
         &self,
+        catalog: &Catalog,
         entries: &'a [QueueEntry],
         gone: &[String],
     ) -> Result<Vec<(String, &'a QueueEntry)>, StoreError> {
         let mut by_version: BTreeMap<(Vec<u8>, String), Vec<Gone>> = BTreeMap::new();
         let mut sizes: BTreeSet<u64> = BTreeSet::new();
         for id in gone {
-            if let Some(gone) = self
-                .catalog
-                .gone(id)?
-                .filter(|gone| gone.origin != Origin::Upload)
-            {
+            if let Some(gone) = catalog.gone(id)?.filter(|gone| gone.origin != Origin::Upload) {
                 sizes.insert(gone.bytes);
                 let key = (gone.origin.name().as_bytes().to_vec(), gone.version.clone());
                 by_version.entry(key).or_default().push(gone);
@@ -84,7 +85,7 @@ impl Store {
         }
         let mut new: BTreeMap<(Vec<u8>, String), Vec<&QueueEntry>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| sizes.contains(&entry.file_bytes)) {
-            if self.catalog.by_path(&entry.path_bytes)?.is_some() {
+            if catalog.by_path(&entry.path_bytes)?.is_some() {
                 continue;
             }
             // One that cannot be read is nobody's new place.
@@ -97,7 +98,7 @@ impl Store {
         let mut pairs = Vec::new();
         for (key, gone) in by_version {
             if let ([gone], Some([entry])) = (gone.as_slice(), new.get(&key).map(Vec::as_slice))
-                && self.catalog.n_of_version(&key.1)? == 1
+                && catalog.n_of_version(&key.1)? == 1
             {
                 pairs.push((gone.document_id.clone(), *entry));
             }
@@ -112,6 +113,9 @@ impl Store {
         unsettled: &[PathBuf],
         gone: &mut Vec<String>,
     ) -> Result<Vec<PathBuf>, StoreError> {
+        let Some(here) = self.here() else {
+            return Ok(Vec::new());
+        };
         let sizes: BTreeSet<u64> = unsettled
             .iter()
             .filter_map(|path| fs::metadata(path).ok())
@@ -120,7 +124,7 @@ impl Store {
         let mut waiting = Vec::new();
         let mut decided = Vec::with_capacity(gone.len());
         for id in std::mem::take(gone) {
-            match self.catalog.gone(&id)? {
+            match here.catalog.gone(&id)? {
                 Some(gone) if sizes.contains(&gone.bytes) => {
                     waiting.push(self.place(gone.origin, &gone.path_bytes));
                 }

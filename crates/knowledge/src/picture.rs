@@ -51,7 +51,7 @@ impl View<'_> {
         for page in touched.take(MARKED_PAGES_MAX) {
             let words = self
                 .store
-                .catalog
+                .shelf()
                 .page_words(document_id, &stored.version, page.page)?;
             marks.extend(words.map(|words| words.marks(&span)));
         }
@@ -73,7 +73,7 @@ impl View<'_> {
         let Some(stored) = self.stored_pages(document_id, version)? else {
             return Ok(None);
         };
-        self.store.catalog.page_words(document_id, &stored.version, page)
+        self.store.shelf().page_words(document_id, &stored.version, page)
     }
 
     /// Whether a page of a document can be drawn at all: the name of the version, for a PDF file with such a page.
@@ -137,7 +137,7 @@ impl View<'_> {
         document_id: &str,
         version: Option<&str>,
     ) -> Result<Option<StoredPages>, StoreError> {
-        self.store.catalog.pages(document_id, version, &self.readable)
+        self.store.shelf().pages(document_id, version, &self.readable)
     }
 }
 

@@ -241,7 +241,7 @@ impl View<'_> {
         let mut statements = Statements::default();
         let mut unreadable: Vec<Unreadable> = Vec::new();
         self.store
-            .catalog
+            .shelf()
             .each_document(&self.readable, &mut |document| {
                 let holds = document.validity.holds_on(today);
                 if holds {
@@ -250,7 +250,7 @@ impl View<'_> {
                 }
                 walked.push(walk(document, holds));
             })?;
-        let failed = self.store.catalog.failures(&self.readable)?;
+        let failed = self.store.shelf().failures(&self.readable)?;
         let failed = failed.into_iter().map(|failure| Unreadable {
             path: failure.path,
             reason: failure.reason,

@@ -9,16 +9,15 @@
 mod build;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use stdx::clock::Stopwatch;
 use stdx::fs;
 
 use crate::catalog::{Building, PresentEmbedder};
+use crate::embedded::Embedded;
 use crate::embedding;
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
-use crate::lexical::{Lexical, Verify, folder, folders, remove_if_there};
 use crate::store::{Store, held};
 use crate::types::{
     Access, Embed, EmbedderId, Go, ReindexNeed, ReindexProgress, ReindexReport, ReindexStage,
@@ -38,18 +37,22 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn reindex_need(&self, embedder: Option<&dyn Embed>) -> Result<ReindexNeed, StoreError> {
-        let present = self.catalog.embedder_in_force()?;
+        // In PostgreSQL whoever opens the tables for writing brings them up to date, and an ingest the passages and vectors.
+        let Some(here) = self.here() else {
+            return Ok(ReindexNeed::default());
+        };
+        let present = here.catalog.embedder_in_force()?;
         let cutter = self.read_options().cut.cutter();
-        let passages = self.catalog.cut_otherwise(cutter)? > 0;
-        let lexical = self.lexical();
+        let passages = here.catalog.cut_otherwise(cutter)? > 0;
+        let lexical = here.lexical();
         let mut need = ReindexNeed {
             words: passages || lexical.other_analyser().is_some(),
             passages,
             vectors: embedder.is_some_and(|embedder| is_replaced(present.as_ref(), embedder)),
-            leftovers: self.catalog.has_leftovers()?,
+            leftovers: here.catalog.has_leftovers()?,
             bytes: 0,
         };
-        let (_, n_chars, n_passages) = self.catalog.extent()?;
+        let (_, n_chars, n_passages) = here.catalog.extent()?;
         if need.words {
             // Merging needs the room of what is merged once more.
             need.bytes += 2 * lexical.bytes().max(n_chars);
@@ -79,6 +82,7 @@ impl Store {
                 dir: self.dir.clone(),
             });
         }
+        let here = self.indexed_here()?;
         let _one_at_a_time = held(&self.reindexing);
         let mut teller = Teller {
             store: self,
@@ -93,7 +97,7 @@ impl Store {
         if result.as_ref().is_err_and(StoreError::is_no_space) {
             // What answers and what is taken in need the room more.
             self.give_up_reindex()?;
-            *held(&self.read_only) = None;
+            *held(&here.read_only) = None;
         }
         result
     }
@@ -115,7 +119,7 @@ impl Store {
                 report.passages = need.passages;
                 report.vectors = work.building.embedder != 0;
             }
-        } else if self.catalog.building()?.is_some() {
+        } else if self.indexed_here()?.catalog.building()?.is_some() {
             // What made it necessary is no more.
             self.give_up_reindex()?;
         }
@@ -132,7 +136,8 @@ impl Store {
         need: &ReindexNeed,
         embedder: Option<&'a dyn Embed>,
     ) -> Result<Work<'a>, StoreError> {
-        let present = self.catalog.embedder_in_force()?;
+        let here = self.indexed_here()?;
+        let present = here.catalog.embedder_in_force()?;
         let makes_vectors = need.vectors || need.passages && present.as_ref().is_some_and(|p| p.has_vectors);
         let embedder = match (makes_vectors, embedder, &present) {
             (false, ..) => None,
@@ -145,7 +150,7 @@ impl Store {
             }
         };
         let row = match embedder {
-            Some(embedder) => self.write(|store, writer| {
+            Some(embedder) => here.write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 let source = embedding::source_of(embedder);
                 store
@@ -155,20 +160,20 @@ impl Store {
             None => 0,
         };
         let wanted = Building {
-            index_folder: i64::from(need.words) * (self.catalog.index_folder()? + 1),
+            index_folder: i64::from(need.words) * (here.catalog.index_folder()? + 1),
             cutter: need.passages.then(|| self.read_options().cut.cutter()),
             cut_to: 0,
             embedder: row,
         };
-        let begun = self.catalog.building()?;
+        let begun = here.catalog.building()?;
         let building = match begun {
             Some(begun) if (Building { cut_to: 0, ..begun }) == wanted => begun,
             _ => {
                 self.check_room(need)?;
                 self.give_up_reindex()?;
-                while self.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))? {
+                while here.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))? {
                 }
-                self.write(|store, writer| {
+                here.write(|store, writer| {
                     store
                         .catalog
                         .begin_building(writer.connect(&store.catalog)?, &wanted)
@@ -186,6 +191,19 @@ impl Store {
         })
     }
 
+    /// Whether a new index can be made here beside the present one; what PostgreSQL holds is brought up to date otherwise.
+    pub fn makes_indexes(&self) -> bool {
+        self.here().is_some()
+    }
+
+    /// The files in which a new index is made beside the present one.
+    fn indexed_here(&self) -> Result<&Embedded, StoreError> {
+        self.embedded(
+            "make an index anew",
+            "words are brought up to date when the store is opened for writing, passages and vectors by `hanok ingest`",
+        )
+    }
+
     fn check_room(&self, need: &ReindexNeed) -> Result<(), StoreError> {
         let free = fs::free_bytes(&self.dir)?;
         if free >= need.bytes.saturating_add(SPARE_BYTES) {
@@ -200,35 +218,22 @@ impl Store {
 
     /// Takes back what was made of a new index.
     fn give_up_reindex(&self) -> Result<(), StoreError> {
-        self.write(|store, writer| store.catalog.give_up_building(writer.connect(&store.catalog)?))?;
-        self.sweep_folders()
-    }
-
-    /// Removes folders of word indexes that neither answer nor are being made.
-    pub(crate) fn sweep_folders(&self) -> Result<(), StoreError> {
-        let present = folder(&self.dir, self.catalog.index_folder()?);
-        let building = self
-            .catalog
-            .building()?
-            .map(|b| folder(&self.dir, b.index_folder));
-        for found in folders(&self.dir) {
-            if found != present && Some(&found) != building.as_ref() {
-                remove_if_there(&found)?;
-            }
-        }
-        Ok(())
+        let here = self.indexed_here()?;
+        here.write(|store, writer| store.catalog.give_up_building(writer.connect(&store.catalog)?))?;
+        here.sweep_folders()
     }
 
     /// Clears away what answers no more; false if it was told to stop.
     fn clear_leftovers(&self, teller: &mut Teller<'_>) -> Result<bool, StoreError> {
-        self.sweep_folders()?;
-        if !self.catalog.has_leftovers()? {
+        let here = self.indexed_here()?;
+        here.sweep_folders()?;
+        if !here.catalog.has_leftovers()? {
             return Ok(true);
         }
         teller.begin(ReindexStage::Clearing, 0, 0);
         while !teller.stop {
             let more =
-                self.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))?;
+                here.write(|store, writer| store.catalog.clear_some(writer.connect(&store.catalog)?))?;
             pass(FailPoint::LeftoversCleared);
             if !more {
                 return Ok(true);
@@ -238,37 +243,25 @@ impl Store {
         Ok(false)
     }
 
-    /// The word index in use by now; another process may have put a new one in its place.
-    pub(crate) fn reopened(&self, current: &Arc<Lexical>) -> Option<Arc<Lexical>> {
-        let number = self.catalog.index_folder().ok()?;
-        let dir = folder(&self.dir, number);
-        if current.dir() == dir {
-            return None;
-        }
-        let fresh = Lexical::open(&dir, &self.catalog, Verify::No)?;
-        Some(self.set_lexical(fresh))
-    }
-
-    /// Where the word index is.
-    pub(crate) fn lexical_dir(&self) -> Result<PathBuf, StoreError> {
-        Ok(folder(&self.dir, self.catalog.index_folder()?))
-    }
-
     /// The embedder whose vectors answer, with what it was loaded from; `None` where there are no vectors.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn embedder_in_force(&self) -> Result<Option<(EmbedderId, PathBuf)>, StoreError> {
-        let present = self.catalog.embedder_in_force()?.filter(|p| p.has_vectors);
+        let present = self.shelf().embedder_in_force()?.filter(|p| p.has_vectors);
         Ok(present.map(|p| (p.id, PathBuf::from(&p.source))))
     }
 
-    /// Refuses an embedder whose vectors are not those that answer.
+    /// Refuses an embedder whose vectors are not those that answer; in PostgreSQL none, for there the vectors of one take
+    /// the place of another's passage by passage.
     ///
     /// # Errors
     /// [`StoreError::OtherEmbedder`]; when the database cannot be read.
     pub fn check_embedder(&self, embedder: &dyn Embed) -> Result<(), StoreError> {
-        let present = self.catalog.embedder_in_force()?;
+        let Some(here) = self.here() else {
+            return Ok(());
+        };
+        let present = here.catalog.embedder_in_force()?;
         if is_replaced(present.as_ref(), embedder) {
             return Err(StoreError::OtherEmbedder {
                 dir: self.dir.clone(),

@@ -8,14 +8,10 @@ use stdx::fs;
 use crate::access::{self, Audience};
 use crate::catalog::{Known, Moved, Origin, Standing};
 use crate::error::StoreError;
-use crate::failpoint::{FailPoint, pass};
 use crate::prepare::speaks_of_itself;
 use crate::store::Store;
 use crate::validity::{self, Stated};
 use crate::walk::Walk;
-
-/// Documents that are changed in one transaction.
-const TOGETHER_MAX: usize = 256;
 
 impl Store {
     /// Lets documents and failures stand as it is stated now. A file that cannot be seen keeps its readers: so does its
@@ -27,7 +23,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut moved: Vec<Moved> = Vec::new();
         // A damaged row stays as it is, for a new checksum would hide that; `verify` has it read again.
-        let known = self.catalog.standings()?.into_iter();
+        let known = self.shelf().standings()?.into_iter();
         for known in known.filter(|known| known.is_intact) {
             let (audience, ruled) = match known.origin {
                 Origin::Upload => (
@@ -67,7 +63,7 @@ impl Store {
         if !speaks_of_itself(&known.format) {
             return Ok(Stated::default());
         }
-        let text = self.catalog.present_text(&known.document_id)?;
+        let text = self.shelf().present_text(&known.document_id)?;
         Ok(text.map(|text| validity::of_text(&text)).unwrap_or_default())
     }
 
@@ -75,23 +71,14 @@ impl Store {
         if moved.is_empty() {
             return Ok(());
         }
-        self.write(|store, writer| {
-            for some in moved.chunks(TOGETHER_MAX) {
-                let marks = store
-                    .catalog
-                    .set_standings(writer.connect(&store.catalog)?, some)?;
-                pass(FailPoint::AudienceCommitted);
-                store.index(writer, &marks)?;
-            }
-            store.flush(writer)
-        })
+        self.shelf().set_standings(moved)
     }
 
     /// Who may read a file may know that it failed.
     fn move_failures(&self, access: &mut access::Rules) -> Result<(), StoreError> {
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
         let readers: Vec<(Vec<u8>, Option<Audience>)> = self
-            .catalog
+            .shelf()
             .failures(&everyone)?
             .into_iter()
             .filter_map(|failure| {
@@ -111,9 +98,9 @@ impl Store {
 
     /// Files that failed, lay in a folder that was walked, and are not there any more.
     pub(crate) fn forget_failures(&self, walk: &Walk) -> Result<(), StoreError> {
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
         let gone: Vec<(Vec<u8>, Option<Audience>)> = self
-            .catalog
+            .shelf()
             .failures(&everyone)?
             .into_iter()
             .filter(|failure| {
@@ -129,12 +116,7 @@ impl Store {
         if readers.is_empty() {
             return Ok(());
         }
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            readers.iter().try_for_each(|(path, audience)| {
-                store.catalog.set_failure(connection, path, audience.as_ref())
-            })
-        })
+        self.shelf().set_failures(readers)
     }
 
     /// What is said of rules that concern no document and no file that failed, one sentence each: most likely their path is
@@ -161,9 +143,9 @@ impl Store {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let everyone = self.catalog.audiences_of(&crate::Reader::keeper())?;
-        let failed = self.catalog.failures(&everyone)?;
-        let known = self.catalog.standings()?;
+        let everyone = self.shelf().audiences(&crate::Reader::keeper(), None)?;
+        let failed = self.shelf().failures(&everyone)?;
+        let known = self.shelf().standings()?;
         let known = known.iter().map(|known| (known.origin, &known.path_bytes));
         let failed = failed.iter().map(|failure| (failure.origin, &failure.path_bytes));
         // Sorted by their components, everything below a path follows it.

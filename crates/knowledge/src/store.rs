@@ -1,12 +1,12 @@
-//! The store: one data directory with its catalog, word index, vectors and uploads.
+//! The store: one data directory with its uploads and rules, and what is kept of its documents there or elsewhere.
 //!
 //! Taking in stands in [`crate::ingest`], searching and reading in [`crate::view`]; here are opening and removing.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stdx::clock::Today;
 use stdx::fs;
@@ -14,42 +14,32 @@ use stdx::hash::short_id;
 use stdx::lock::{FileLock, LockError};
 
 use crate::access::Reader;
-use crate::catalog::{Catalog, Origin, Stat};
-use crate::dense::{Dense, Graphs};
+use crate::catalog::{Origin, Stat};
+use crate::embedded::Embedded;
 use crate::embedding::OwnVectors;
 use crate::error::StoreError;
-use crate::lexical::{Lexical, Verify, folder, folders};
+use crate::pg::{Postgres, PostgresAddress};
 use crate::prepare::ReadOptions;
 use crate::quality::Refusals;
+use crate::shelf::Shelf;
 use crate::types::{Access, DocumentInfo, ReindexProgress};
 use crate::validity::AsOf;
 use crate::view::View;
-use crate::writer::Writer;
 
 /// The documents of one data directory.
 pub struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) access: Access,
-    pub(crate) catalog: Catalog,
-    pub(crate) lexical: RwLock<Arc<Lexical>>,
-    dense: RwLock<Option<Dense>>,
-    pub(crate) graphs: Graphs,
-    pub(crate) writer: Mutex<Writer>,
+    kept: Kept,
     /// One ingest at a time; searches do not wait for it.
     pub(crate) ingesting: Mutex<()>,
     /// One new index at a time; ingests do not wait for it.
     pub(crate) reindexing: Mutex<()>,
     /// How far it is.
     pub(crate) reindex_progress: Mutex<Option<ReindexProgress>>,
-    /// Why nothing can be written now.
-    pub(crate) read_only: Mutex<Option<String>>,
-    /// What was written when the disk failed, and why; nothing has been written since.
-    pub(crate) disk_failed: Mutex<Option<(PathBuf, String)>>,
     /// Passages up to this id have a vector of this embedder.
     pub(crate) embedded_up_to: Mutex<(i64, u64)>,
     pub(crate) own_vectors: Mutex<OwnVectors>,
-    /// The index on disk turned out to be damaged; the one in memory stays.
-    pub(crate) disk_index_bad: AtomicBool,
     /// Raised whenever a folder is remembered or forgotten.
     pub(crate) folders_changed: AtomicU64,
     /// The file of rules when the audiences of all documents were last looked at.
@@ -59,6 +49,14 @@ pub struct Store {
     /// What is remembered of refused questions.
     pub(crate) refusals: Mutex<Refusals>,
     lock: Option<Mutex<FileLock>>,
+}
+
+/// Where what is known of the documents is kept.
+enum Kept {
+    /// In the data directory.
+    Here(Box<Embedded>),
+    /// In a database that others share.
+    There(Box<Postgres>),
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,60 +74,98 @@ impl Store {
             Access::Read => None,
             Access::Write => Some(Mutex::new(lock(dir)?)),
         };
-        let database = dir.join("hanok.sqlite");
-        let exists = fs::metadata(&database).is_ok_and(|file| file.len() > 0);
-        if !exists && folders(dir).iter().any(|folder| Lexical::is_in(folder)) {
-            return Err(StoreError::Damaged {
-                path: database,
-                what: "it is missing or empty, but its word index is there".to_owned(),
-            });
-        }
-        if access == Access::Read && !exists {
-            return Err(StoreError::NotAStore { dir: dir.to_owned() });
-        }
-        let dir = fs::canonicalize(dir)?;
-        let catalog = Catalog::new(dir.join("hanok.sqlite"));
-        let mut writer = Writer::default();
-        let mut read_only = None;
-        if access == Access::Write {
-            match writer.connect(&catalog).map(drop) {
-                Err(error) if error.is_no_space() && exists => read_only = Some(error.to_string()),
-                other => other?,
-            }
-        }
-        catalog.check()?;
-        let lexical = open_lexical(&folder(&dir, catalog.index_folder()?), access, &catalog)?;
-        let graphs = Graphs::new(&dir, access == Access::Write);
-        let store = Self {
+        let embedded = Embedded::open(dir, access)?;
+        let dir = embedded.dir.clone();
+        Ok(Self::with(dir, access, Kept::Here(Box::new(embedded)), lock))
+    }
+
+    fn with(dir: PathBuf, access: Access, kept: Kept, lock: Option<Mutex<FileLock>>) -> Self {
+        Self {
             dir,
             access,
-            catalog,
-            lexical: RwLock::new(Arc::new(lexical)),
-            dense: RwLock::new(None),
-            graphs,
-            writer: Mutex::new(writer),
+            kept,
             ingesting: Mutex::new(()),
             reindexing: Mutex::new(()),
             reindex_progress: Mutex::new(None),
-            read_only: Mutex::new(read_only),
-            disk_failed: Mutex::new(None),
             embedded_up_to: Mutex::new((0, 0)),
             own_vectors: Mutex::default(),
-            disk_index_bad: AtomicBool::new(false),
             folders_changed: AtomicU64::new(0),
             rules_seen: Mutex::new([None; 2]),
             read_options: Mutex::new(ReadOptions::default()),
             today: Today::default(),
             refusals: Mutex::new(Refusals::default()),
             lock,
-        };
-        if access == Access::Write {
-            match store.finish_index().and_then(|()| store.sweep_folders()) {
-                Err(error) if error.is_no_space() => {}
-                other => other?,
-            }
         }
-        Ok(store)
+    }
+
+    /// What is known of the documents, wherever it is kept.
+    pub(crate) fn shelf(&self) -> &dyn Shelf {
+        match &self.kept {
+            Kept::Here(embedded) => embedded.as_ref(),
+            Kept::There(postgres) => postgres.as_ref(),
+        }
+    }
+
+    /// The files of the data directory, for what only they can do.
+    pub(crate) fn embedded(
+        &self,
+        doing: &'static str,
+        instead: &'static str,
+    ) -> Result<&Embedded, StoreError> {
+        match &self.kept {
+            Kept::Here(embedded) => Ok(embedded),
+            Kept::There(postgres) => Err(StoreError::NotInPostgres {
+                doing,
+                place: postgres.shown().to_owned(),
+                instead,
+            }),
+        }
+    }
+
+    /// The files of the data directory, if the documents are kept there.
+    pub(crate) fn here(&self) -> Option<&Embedded> {
+        match &self.kept {
+            Kept::Here(embedded) => Some(embedded),
+            Kept::There(..) => None,
+        }
+    }
+
+    /// The files of the data directory.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> &Embedded {
+        self.here().unwrap()
+    }
+
+    /// The same, to be set up otherwise.
+    #[cfg(test)]
+    pub(crate) fn files_mut(&mut self) -> &mut Embedded {
+        match &mut self.kept {
+            Kept::Here(embedded) => embedded,
+            Kept::There(..) => panic!("documents are kept elsewhere"),
+        }
+    }
+
+    /// Whether no graph of vectors is missing or being made: until then, vectors are scanned, which takes longer.
+    pub fn vectors_are_settled(&self) -> bool {
+        self.here().is_none_or(Embedded::vectors_are_settled)
+    }
+
+    /// Opens (with [`Access::Write`]: creates) the store whose documents are in a PostgreSQL database that other
+    /// processes share; uploads, mirrors and rules are in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Postgres`] for a server that cannot be reached or refuses, [`StoreError::NotAStore`] when there is
+    /// nothing to read, [`StoreError::NewerSchema`] and [`StoreError::OlderSchema`] for tables of another version.
+    pub fn open_postgres(dir: &Path, access: Access, address: PostgresAddress) -> Result<Self, StoreError> {
+        if access == Access::Write {
+            fs::create_dir_all(dir).map_err(StoreError::file)?;
+        }
+        let dir = fs::canonicalize(dir).or_else(|error| match access {
+            Access::Read => Ok(dir.to_owned()),
+            Access::Write => Err(StoreError::file(error)),
+        })?;
+        let postgres = Postgres::open(&dir, access, address)?;
+        Ok(Self::with(dir, access, Kept::There(Box::new(postgres)), None))
     }
 
     /// Writes a line about this process into the lock, for whoever finds the store in use.
@@ -155,63 +191,6 @@ impl Store {
     /// The data directory, absolute.
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    pub(crate) fn lexical(&self) -> Arc<Lexical> {
-        let current = Arc::clone(&self.lexical.read().unwrap_or_else(PoisonError::into_inner));
-        // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
-        let may_be_back =
-            self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
-        if may_be_back && let Some(fresh) = Lexical::open(current.dir(), &self.catalog, Verify::No) {
-            return self.set_lexical(fresh);
-        }
-        if self.access == Access::Read
-            && let Some(fresh) = self.reopened(&current)
-        {
-            return fresh;
-        }
-        current
-    }
-
-    pub(crate) fn set_lexical(&self, lexical: Lexical) -> Arc<Lexical> {
-        let fresh = Arc::new(lexical);
-        *self.lexical.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
-        fresh
-    }
-
-    /// Asks the vectors of an embedder, as they are now.
-    pub(crate) fn with_dense<T>(
-        &self,
-        embedder: i64,
-        dim: usize,
-        ask: impl FnOnce(&Dense) -> T,
-    ) -> Result<T, StoreError> {
-        let shared = self.dense.read().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.as_ref().filter(|dense| dense.is_of(embedder, dim));
-        if let Some(dense) = known
-            && !dense.is_stale(&self.catalog)?
-        {
-            return Ok(ask(dense));
-        }
-        drop(shared);
-        let mut own = self.dense.write().unwrap_or_else(PoisonError::into_inner);
-        let dense = match &mut *own {
-            Some(dense) if dense.is_of(embedder, dim) => dense,
-            other => other.insert(Dense::new(&self.catalog, embedder, dim, self.graphs.clone())?),
-        };
-        dense.refresh(&self.catalog)?;
-        Ok(ask(dense))
-    }
-
-    /// Lets the vectors in memory go; they are loaded again when they are asked.
-    pub(crate) fn forget_dense(&self) {
-        *self.dense.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Whether no graph of vectors is missing or being made: until then, vectors are scanned, which takes longer.
-    pub fn vectors_are_settled(&self) -> bool {
-        let shared = self.dense.read().unwrap_or_else(PoisonError::into_inner);
-        shared.as_ref().is_none_or(Dense::is_settled)
     }
 
     /// The day on which it is asked what holds today.
@@ -260,10 +239,10 @@ impl Store {
             .or_else(|_| std::path::absolute(path).map_err(|e| fs::FsError::new("find", path, e)))?;
         let ids: BTreeSet<String> = {
             let mut prefix = absolute.as_os_str().as_bytes().to_vec();
-            let exact = self.catalog.by_path(&prefix)?;
+            let exact = self.shelf().by_path(&prefix)?;
             prefix.push(b'/');
-            let below = self.catalog.below(Origin::File, &prefix)?;
-            let upload = self.catalog.by_path(path.as_os_str().as_bytes())?;
+            let below = self.shelf().below(Origin::File, &prefix)?;
+            let upload = self.shelf().by_path(path.as_os_str().as_bytes())?;
             exact
                 .into_iter()
                 .chain(below)
@@ -280,13 +259,13 @@ impl Store {
     }
 
     fn all_documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        let all = self.catalog.audiences_of(&Reader::keeper())?;
-        self.catalog.documents(&all)
+        let all = self.shelf().audiences(&Reader::keeper(), None)?;
+        self.shelf().documents(&all)
     }
 
     fn erase(&self, documents: &[DocumentInfo]) -> Result<usize, StoreError> {
         let ids: Vec<String> = documents.iter().map(|d| d.document_id.clone()).collect();
-        let n = self.erase_ids(&ids)?;
+        let n = self.shelf().erase(&ids)?;
         for document in documents
             .iter()
             .filter(|d| d.document_id == Self::upload_id(&d.path))
@@ -307,7 +286,7 @@ impl Store {
         let Ok(path) = fs::canonicalize(path) else {
             return Ok(None);
         };
-        let known = self.catalog.by_path(path.as_os_str().as_bytes())?;
+        let known = self.shelf().by_path(path.as_os_str().as_bytes())?;
         Ok(known.map(|known| known.document_id))
     }
 
@@ -318,14 +297,6 @@ impl Store {
 
     pub(crate) fn uploads(&self) -> PathBuf {
         self.dir.join("uploads")
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if self.access == Access::Write && held(&self.disk_failed).is_none() {
-            held(&self.writer).finish(&self.catalog);
-        }
     }
 }
 
@@ -347,18 +318,4 @@ fn lock(dir: &Path) -> Result<FileLock, StoreError> {
         },
         LockError::Fs(error) => StoreError::file(error),
     })
-}
-
-fn open_lexical(dir: &Path, access: Access, catalog: &Catalog) -> Result<Lexical, StoreError> {
-    if let Some(lexical) = Lexical::open(dir, catalog, Verify::Small) {
-        return Ok(lexical);
-    }
-    if access == Access::Read {
-        return Lexical::in_memory(dir, catalog);
-    }
-    tracing::info!(dir = %dir.display(), "making the word index from the catalog");
-    match Lexical::rebuild(dir, catalog) {
-        Err(error) if error.is_no_space() => Lexical::in_memory(dir, catalog),
-        other => other,
-    }
 }

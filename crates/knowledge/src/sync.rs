@@ -56,7 +56,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn folders(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let folders = self.catalog.folders()?;
+        let folders = self.shelf().folders()?;
         Ok(folders
             .iter()
             .map(|folder| PathBuf::from(OsStr::from_bytes(folder)))
@@ -71,12 +71,7 @@ impl Store {
         // It may be gone already; then its path is taken as it was named.
         let absolute = fs::canonicalize(folder)
             .or_else(|_| std::path::absolute(folder).map_err(|e| fs::FsError::new("find", folder, e)))?;
-        let forgotten = self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            store
-                .catalog
-                .drop_folder(connection, absolute.as_os_str().as_bytes())
-        })?;
+        let forgotten = self.shelf().drop_folder(absolute.as_os_str().as_bytes())?;
         self.folders_changed.fetch_add(1, Relaxed);
         Ok(forgotten)
     }
@@ -91,11 +86,7 @@ impl Store {
         if folders.is_empty() {
             return Ok(());
         }
-        let n_new = self.write(|store, writer| {
-            store
-                .catalog
-                .put_folders(writer.connect(&store.catalog)?, &folders)
-        })?;
+        let n_new = self.shelf().put_folders(&folders)?;
         if n_new > 0 {
             self.folders_changed.fetch_add(1, Relaxed);
         }
@@ -141,7 +132,7 @@ impl Store {
                 None => run.report.unchanged += 1,
                 Some(entry) if changed_within(stat, rest) => {
                     unsettled.push(path.clone());
-                    if self.catalog.by_path(&entry.path_bytes)?.is_none() {
+                    if self.shelf().by_path(&entry.path_bytes)?.is_none() {
                         new.push(path.clone());
                     }
                 }

@@ -90,12 +90,20 @@ pub struct TrialReport {
 /// # Errors
 /// [`StoreError::BadTrial`] for files in another layout; whatever keeps a store from working.
 pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialReport, StoreError> {
+    let folder = Folder::new()?;
+    retrieval_in(&Store::open(&folder.0, Access::Write)?, trial, embedder)
+}
+
+/// Runs a trial in an empty store.
+pub(crate) fn retrieval_in(
+    store: &Store,
+    trial: &Trial,
+    embedder: Option<&dyn Embed>,
+) -> Result<TrialReport, StoreError> {
     let pages: Vec<Page> = data::read(&trial.pages)?;
     let questions: Vec<Question> = data::read(&trial.questions)?;
     data::check(trial, &pages, &questions)?;
-    let folder = Folder::new()?;
     let watch = Stopwatch::start();
-    let store = Store::open(&folder.0, Access::Write)?;
     for (document, pages) in by_document(&pages) {
         store.ingest_pages(document, &pages)?;
     }

@@ -45,13 +45,13 @@ impl View<'_> {
     /// # Errors
     /// When the database cannot be read.
     pub fn unread(&self) -> Result<Vec<Unread>, StoreError> {
-        let catalog = &self.store.catalog;
-        let aside: BTreeSet<Vec<u8>> = catalog
+        let shelf = self.store.shelf();
+        let aside: BTreeSet<Vec<u8>> = shelf
             .all_aside(DEATHS_MAX)?
             .into_iter()
             .map(|aside| aside.path_bytes)
             .collect();
-        let failed = catalog.failures(&self.readable)?.into_iter();
+        let failed = shelf.failures(&self.readable)?.into_iter();
         let mut unread: Vec<Unread> = failed
             .map(|failure| Unread {
                 place: self.store.place(failure.origin, &failure.path_bytes),
@@ -62,7 +62,7 @@ impl View<'_> {
                 pages: Vec::new(),
             })
             .collect();
-        for paged in catalog.paged("pdf", &self.readable)? {
+        for paged in shelf.paged("pdf", &self.readable)? {
             let pages = empty_pages("pdf", paged.n_pages, &paged.pages);
             if !pages.is_empty() {
                 unread.push(Unread {
@@ -91,13 +91,10 @@ impl Store {
             .place
             .strip_prefix(self.uploads())
             .map(|name| name.as_os_str().as_encoded_bytes().to_vec());
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            store.catalog.drop_aside(connection, &path_bytes)?;
-            match upload {
-                Ok(name) => store.catalog.drop_aside(connection, &name),
-                Err(_) => Ok(()),
-            }
-        })
+        self.shelf().drop_aside(&path_bytes)?;
+        match upload {
+            Ok(name) => self.shelf().drop_aside(&name),
+            Err(_) => Ok(()),
+        }
     }
 }

@@ -12,9 +12,10 @@ use rusqlite::Connection;
 use stdx::fs;
 use stdx::hash::sha256_file;
 
-use crate::catalog::{bad_vectors, meta};
+use crate::catalog::{Catalog, bad_vectors, meta};
 use crate::checksum::Summed;
 use crate::dense::kept;
+use crate::embedded::Embedded;
 use crate::error::StoreError;
 use crate::lexical::Lexical;
 use crate::store::Store;
@@ -80,34 +81,64 @@ impl Store {
     /// When the database cannot be read at all, or mending cannot write.
     pub fn verify(&self, mend: bool) -> Result<VerifyReport, StoreError> {
         let _one_at_a_time = crate::store::held(&self.ingesting);
+        let embedded = self.embedded(
+            "verify",
+            "the server checks its pages itself; `pg_amcheck` looks at all of them",
+        )?;
         if self.access == Access::Write {
-            self.finish_index()?;
+            embedded.finish_index()?;
         }
         let mut report = VerifyReport::default();
-        self.catalog
+        embedded
+            .catalog
             .read("verify", |connection| check_database(connection, &mut report))?;
-        self.check_uploads(&mut report)?;
-        let known = self.catalog.read("list the passages", all_passages)?;
+        self.check_uploads(&embedded.catalog, &mut report)?;
+        let known = embedded.catalog.read("list the passages", all_passages)?;
         report.passages = known.len();
-        report.index_differs = self.index_differences(&known);
+        report.index_differs = embedded.index_differences(&known);
         let graphs = kept::damaged(&self.dir);
         report.graphs_bad = graphs.len();
         if mend && report.n_remembered > 0 {
-            self.write(|store, writer| store.catalog.drop_damaged(writer.connect(&store.catalog)?))?;
+            embedded.write(|store, writer| store.catalog.drop_damaged(writer.connect(&store.catalog)?))?;
             report.forgotten = report.n_remembered;
         }
         if mend && !report.hurt.is_empty() {
             let ids: Vec<String> = report.hurt.iter().cloned().collect();
-            report.requeued =
-                self.write(|store, writer| store.catalog.requeue(writer.connect(&store.catalog)?, &ids))?;
+            report.requeued = embedded
+                .write(|store, writer| store.catalog.requeue(writer.connect(&store.catalog)?, &ids))?;
         }
         if mend && !report.is_derived_right() {
-            self.mend(&report, &graphs)?;
+            embedded.mend(&report, &graphs)?;
+            *crate::store::held(&self.embedded_up_to) = (0, 0);
             report.mended = true;
         }
         Ok(report)
     }
 
+    /// The kept files of uploads are those that were taken in, but for one that waits to be read again.
+    fn check_uploads(&self, catalog: &Catalog, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let waiting = catalog.queue()?;
+        for (name, version) in catalog.uploads()? {
+            if waiting.iter().any(|entry| entry.path_bytes == name) {
+                continue;
+            }
+            let kept = self.uploads().join(OsStr::from_bytes(&name));
+            let shown = String::from_utf8_lossy(&name);
+            match sha256_file(&kept) {
+                Ok(found) if found.starts_with(&version) => {}
+                Ok(_) => report.fault(format!(
+                    "the kept file of `{shown}` is not the one that was handed over; its text is right, hand it over again"
+                )),
+                Err(error) => report.fault(format!(
+                    "the kept file of `{shown}` cannot be read ({error}); its text is right, hand it over again"
+                )),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Embedded {
     /// An index that cannot be read, or only in part, lacks everything.
     fn index_differences(&self, known: &BTreeMap<u64, u32>) -> usize {
         let lexical = self.lexical();
@@ -134,28 +165,6 @@ impl Store {
         n + missing.count() + extra.count()
     }
 
-    /// The kept files of uploads are those that were taken in, but for one that waits to be read again.
-    fn check_uploads(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
-        let waiting = self.catalog.queue()?;
-        for (name, version) in self.catalog.uploads()? {
-            if waiting.iter().any(|entry| entry.path_bytes == name) {
-                continue;
-            }
-            let kept = self.uploads().join(OsStr::from_bytes(&name));
-            let shown = String::from_utf8_lossy(&name);
-            match sha256_file(&kept) {
-                Ok(found) if found.starts_with(&version) => {}
-                Ok(_) => report.fault(format!(
-                    "the kept file of `{shown}` is not the one that was handed over; its text is right, hand it over again"
-                )),
-                Err(error) => report.fault(format!(
-                    "the kept file of `{shown}` cannot be read ({error}); its text is right, hand it over again"
-                )),
-            }
-        }
-        Ok(())
-    }
-
     fn mend(&self, report: &VerifyReport, graphs: &[PathBuf]) -> Result<(), StoreError> {
         // A graph is made again by whoever searches next.
         graphs.iter().try_for_each(fs::remove_file)?;
@@ -164,7 +173,6 @@ impl Store {
         }
         if report.vectors_bad > 0 {
             self.write(|store, writer| store.catalog.drop_bad_vectors(writer.connect(&store.catalog)?))?;
-            *crate::store::held(&self.embedded_up_to) = (0, 0);
         }
         if report.index_differs > 0 {
             self.write(|store, writer| {

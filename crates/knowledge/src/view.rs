@@ -9,17 +9,17 @@ use std::ops::Range;
 
 use crate::access::Reader;
 use crate::alike::Seen;
-use crate::analyser::{ANALYSER_VERSION, Analyser};
+use crate::analyser::Analyser;
 use crate::attempt::DEATHS_MAX;
 use crate::catalog::{AudienceSet, Origin, PassageRow, Side};
-use crate::dense;
+use crate::embedding::identity;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::mirror::Addresses;
 use crate::store::{Store, held};
 use crate::suggest::Typed;
 use crate::types::{
-    Access, DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
+    DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
 };
 use crate::validity::{AsOf, Date};
 
@@ -57,8 +57,8 @@ impl<'a> View<'a> {
         let day = (!as_of.include_expired).then(|| as_of.day.unwrap_or(today));
         Ok(Self {
             store,
-            allowed: store.catalog.audiences_on(reader, day)?,
-            readable: store.catalog.audiences_of(reader)?,
+            allowed: store.shelf().audiences(reader, day)?,
+            readable: store.shelf().audiences(reader, None)?,
             reader: reader.clone(),
             today,
         })
@@ -81,24 +81,22 @@ impl<'a> View<'a> {
         mode: SearchMode,
         embedder: Option<&dyn Embed>,
     ) -> Result<Vec<Hit>, StoreError> {
-        for _ in 0..TRIES_MAX {
-            let generation = self.store.catalog.generation()?;
+        let shelf = self.store.shelf();
+        for n_before in 0..TRIES_MAX {
+            let generation = shelf.generation()?;
             let (hits, missing) = self.search_once(question, k, mode, embedder)?;
             // Of two indexes nothing is right together; of documents that were removed between the two questions the
             // index, asked again, knows it too.
-            let is_of_one = self.store.catalog.generation()? == generation;
-            if is_of_one && (missing == 0 || self.may_lag()?) {
+            let is_of_one = shelf.generation()? == generation;
+            // Where others write without end, the last try has to do.
+            let must_do = shelf.is_shared() && n_before + 1 == TRIES_MAX;
+            if is_of_one && (missing == 0 || must_do || shelf.may_lag()?) {
                 return Ok(hits);
             }
         }
         Err(StoreError::Diverged {
             dir: self.store.dir.clone(),
         })
-    }
-
-    /// Whether the index may name passages that are gone, without anything being wrong.
-    fn may_lag(&self) -> Result<bool, StoreError> {
-        Ok(self.store.lexical().is_in_memory() || !self.store.catalog.marks()?.is_empty())
     }
 
     /// The passages, and how many of those that the word index named are not in the database.
@@ -113,7 +111,9 @@ impl<'a> View<'a> {
         let depth = LIST_DEPTH.max(k.saturating_mul(2));
         let lexical = match mode {
             SearchMode::Dense => Vec::new(),
-            SearchMode::Lexical | SearchMode::Hybrid => self.search_lexical(question, depth)?,
+            SearchMode::Lexical | SearchMode::Hybrid => {
+                self.store.shelf().by_words(question, depth, &self.allowed)?
+            }
         };
         let dense = match (mode, embedder) {
             (SearchMode::Dense | SearchMode::Hybrid, Some(embedder)) => {
@@ -129,28 +129,6 @@ impl<'a> View<'a> {
         self.hits(&ranked, k, &lexical, &dense)
     }
 
-    fn search_lexical(&self, question: &str, depth: usize) -> Result<Vec<(u64, f32)>, StoreError> {
-        let lexical = self.store.lexical();
-        if let Some(found) = lexical
-            .other_analyser()
-            .filter(|_| self.store.access == Access::Read)
-        {
-            return Err(StoreError::OtherAnalyser {
-                dir: self.store.dir.clone(),
-                found: found.to_owned(),
-                known: ANALYSER_VERSION,
-            });
-        }
-        match lexical.search(question, depth, &self.allowed) {
-            Err(StoreError::Index { source, .. }) => {
-                tracing::warn!(%source, "the word index failed and is made anew");
-                self.store.heal_index()?;
-                self.store.lexical().search(question, depth, &self.allowed)
-            }
-            other => other,
-        }
-    }
-
     fn search_dense(
         &self,
         question: &str,
@@ -158,21 +136,16 @@ impl<'a> View<'a> {
         embedder: &dyn Embed,
         exactly: bool,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let dim = embedder.id().dim;
-        let catalog = &self.store.catalog;
+        let shelf = self.store.shelf();
         self.store.check_embedder(embedder)?;
-        let Some(present) = catalog.embedder_in_force()?.filter(|present| present.has_vectors) else {
+        let Some(known) = shelf.known_embedder(&identity(embedder))? else {
             return Ok(Vec::new());
         };
-        let row = present.row;
         let vectors = embedder.embed(EmbedKind::Query, &[question]);
-        let Some(vector) = vectors.first() else {
-            return Ok(Vec::new());
-        };
-        let near = self.store.with_dense(row, dim, |dense| {
-            dense.candidates(vector, depth, &self.allowed, exactly)
-        })?;
-        Ok(dense::nearest(vector, &catalog.vectors(row, &near)?, depth))
+        match vectors.first() {
+            Some(vector) => shelf.by_vector(known, vector, depth, &self.allowed, exactly),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The passages whose vectors are nearest to a question's, by vectors alone; with `exactly`, every vector is looked
@@ -209,7 +182,7 @@ impl<'a> View<'a> {
         // No more rows are read than it takes; copies further down are not told.
         for batch in ranked.chunks(k.max(1)) {
             let ids: Vec<u64> = batch.iter().map(|(id, _)| *id).collect();
-            let rows = self.store.catalog.passages(&ids)?;
+            let rows = self.store.shelf().passages(&ids)?;
             let mut rows: BTreeMap<u64, PassageRow> = rows.into_iter().map(|r| (r.passage_id, r)).collect();
             for &(id, score) in batch {
                 let lexical_score = score_in(lexical, id);
@@ -240,7 +213,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn neighbours(&self, passage_id: u64) -> Result<Neighbours, StoreError> {
-        let rows = self.store.catalog.beside(passage_id)?.into_iter();
+        let rows = self.store.shelf().beside(passage_id)?.into_iter();
         let mut neighbours = Neighbours::default();
         for (side, row) in rows.filter(|(_, row)| self.allowed.has(row.audience)) {
             let found = Some(self.hit(row, 0.0, None, None));
@@ -254,8 +227,8 @@ impl<'a> View<'a> {
 
     /// Passages by what is typed of a title or heading.
     pub(crate) fn passages_titled(&self, typed: &Typed, limit: usize) -> Result<Vec<PassageRow>, StoreError> {
-        let ids = self.store.lexical().titled(typed, limit, &self.allowed)?;
-        let rows = self.store.catalog.passages(&ids)?.into_iter();
+        let ids = self.store.shelf().titled(typed, limit, &self.allowed)?;
+        let rows = self.store.shelf().passages(&ids)?.into_iter();
         Ok(rows.filter(|row| self.allowed.has(row.audience)).collect())
     }
 
@@ -286,7 +259,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn documents(&self) -> Result<Vec<DocumentInfo>, StoreError> {
-        self.store.catalog.documents(&self.readable)
+        self.store.shelf().documents(&self.readable)
     }
 
     /// A document's text: the present version, or an older one by its name; `None` if there is none such.
@@ -298,7 +271,7 @@ impl<'a> View<'a> {
         document_id: &str,
         version: Option<&str>,
     ) -> Result<Option<DocumentText>, StoreError> {
-        self.store.catalog.document(document_id, version, &self.readable)
+        self.store.shelf().document(document_id, version, &self.readable)
     }
 
     /// Exactly the characters `span` of a document's text; `None` if there is no such document or version.
@@ -331,7 +304,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
-        let counts = self.store.catalog.counts(&self.allowed)?;
+        let counts = self.store.shelf().counts(&self.allowed)?;
         let set_aside = if self.reader.is_keeper() {
             self.set_aside()?
         } else {
@@ -343,13 +316,13 @@ impl<'a> View<'a> {
             vectors: counts.vectors,
             queued: if self.reader.is_keeper() { counts.queued } else { 0 },
             set_aside,
-            read_only: held(&self.store.read_only).clone(),
+            read_only: self.store.shelf().read_only(),
             reindex: (*held(&self.store.reindex_progress)).filter(|_| self.reader.is_keeper()),
         })
     }
 
     fn set_aside(&self) -> Result<Vec<SetAsideFile>, StoreError> {
-        let files = self.store.catalog.all_aside(DEATHS_MAX)?;
+        let files = self.store.shelf().all_aside(DEATHS_MAX)?;
         let mut addresses = Addresses::of(&self.store.dir);
         let shown = files.into_iter().map(|file| SetAsideFile {
             path: match file.origin {
@@ -373,7 +346,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When the index cannot be read.
     pub fn passage_frequency(&self, term: &str) -> Result<u64, StoreError> {
-        self.store.lexical().passage_frequency(term, &self.allowed)
+        self.store.shelf().passage_frequency(term, &self.allowed)
     }
 }
 

@@ -10,10 +10,11 @@ use stdx::clock::Stopwatch;
 use tantivy::TantivyError;
 
 use crate::catalog::{Catalog, Marks, empty_log_on_close};
+use crate::embedded::Embedded;
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 use crate::lexical::{Lexical, LexicalWriter};
-use crate::store::{Store, held};
+use crate::store::held;
 use crate::types::Access;
 
 /// The index commits after this many documents …
@@ -82,7 +83,7 @@ impl Writer {
     }
 }
 
-impl Store {
+impl Embedded {
     /// Runs `work` as the one writer. After an error the index writer is given up and begun anew the next time;
     /// a full disk is remembered as the reason why nothing can be written. After a failure of the disk nothing is
     /// written any more.

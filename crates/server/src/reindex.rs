@@ -106,7 +106,13 @@ fn make(
         patience.let_questions_go_first()
     };
     let embedder = assistant.wanted_embedder().map(AsRef::as_ref);
-    let report = assistant.store().reindex(embedder, &mut on_progress)?;
+    let store = assistant.store();
+    let report = if store.makes_indexes() {
+        store.reindex(embedder, &mut on_progress)?
+    } else {
+        // Its vectors take the place of others like any that are missing.
+        ReindexReport::default()
+    };
     patience.want_vectors();
     Ok(report)
 }

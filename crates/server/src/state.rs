@@ -176,7 +176,7 @@ impl App {
             Some(_) => Generation::Ready,
         };
         // A full disk is no reason not to serve.
-        if let Err(error) = assistant.store().remember_refusals(config.refusals) {
+        if let Err(error) = off_runtime(|| assistant.store().remember_refusals(config.refusals)) {
             tracing::warn!(
                 "refused questions are kept as before: {}",
                 crate::error::chain(&error)
@@ -245,4 +245,11 @@ impl App {
         status.embedder = self.assistant.embedder().map(|embedder| embedder.id().name);
         Ok(status)
     }
+}
+
+/// Runs `work` on a thread of its own and waits: the store may wait for a server itself, which cannot be done where a
+/// runtime runs.
+fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -7,6 +7,8 @@
 //!   skipped test then fails.
 //! - `HANOK_TEST_MODELS`: a folder with the model files.
 
+pub mod postgres;
+
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

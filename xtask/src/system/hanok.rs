@@ -25,6 +25,8 @@ pub(crate) struct Hanok {
     pub(crate) work: PathBuf,
     /// Data folder.
     pub(crate) data: PathBuf,
+    /// Address and password of the database with the documents, if they are in one.
+    store: Option<(String, String)>,
 }
 
 impl Hanok {
@@ -37,6 +39,7 @@ impl Hanok {
             models: models.map(Path::to_path_buf),
             work: work.to_path_buf(),
             data: work.join("data"),
+            store: None,
         })
     }
 
@@ -44,6 +47,14 @@ impl Hanok {
     pub(crate) fn with_data(&self, data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same with its documents in a database.
+    pub(crate) fn with_store(&self, address: &str, password: &str) -> Self {
+        Self {
+            store: Some((address.to_owned(), password.to_owned())),
             ..self.clone()
         }
     }
@@ -76,6 +87,11 @@ impl Hanok {
         // Without models the folder is an empty one: the machine's own must not help.
         let none = self.work.join("home/no-models");
         command.env("HANOK_MODELS_DIR", self.models.as_ref().unwrap_or(&none));
+        if let Some((address, password)) = &self.store {
+            command
+                .env("HANOK_STORE", address)
+                .env("HANOK_STORE_PASSWORD", password);
+        }
         command
     }
 

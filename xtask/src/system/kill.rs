@@ -12,7 +12,7 @@ use stdx::rng::Rng;
 use super::{Bench, Hanok};
 use crate::test::Outcome;
 
-const N_DOCUMENTS: usize = 40;
+pub(super) const N_DOCUMENTS: usize = 40;
 const N_ROUNDS: usize = 8;
 const N_ROUNDS_LONG: usize = 100;
 const QUESTIONS: &[&str] = &[
@@ -72,7 +72,7 @@ pub(super) fn run(bench: &Bench) -> Result<Outcome> {
 }
 
 /// Both data folders must answer alike: the same documents, the same passages for each question.
-fn compare(calm: &Hanok, killed: &Hanok, n_killed: usize) -> Result<()> {
+pub(super) fn compare(calm: &Hanok, killed: &Hanok, n_killed: usize) -> Result<()> {
     let (expected, found) = (documents(calm)?, documents(killed)?);
     ensure!(
         expected == found,
@@ -114,7 +114,7 @@ fn documents(hanok: &Hanok) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-fn write_reports(folder: &Path) -> Result<()> {
+pub(super) fn write_reports(folder: &Path) -> Result<()> {
     for i in 0..N_DOCUMENTS {
         let mut text = format!("# Report {i}\n");
         for fact in 0..300 {

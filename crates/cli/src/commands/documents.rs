@@ -159,8 +159,11 @@ struct RemoveJson<'a> {
 }
 
 /// What one may not read one may not remove, here as through a server.
-fn remove_here(document_id: &str, settings: &Settings) -> std::result::Result<bool, StoreError> {
-    let store = Store::open(&settings.data_dir, Access::Write)?;
+fn remove_here(
+    store: &Store,
+    document_id: &str,
+    settings: &Settings,
+) -> std::result::Result<bool, StoreError> {
     let is_seen = store
         .view(&settings.reader)?
         .document(document_id, None)?
@@ -176,7 +179,10 @@ pub(crate) fn remove(args: &RemoveArgs, settings: &Settings, json: bool) -> Resu
             Outcome::Remove(removed) => removed,
             other => return Err(house::unexpected(&other)),
         },
-        None => remove_here(&args.document, settings).map_err(house::not_stored)?,
+        None => {
+            let store = house::open(settings, Access::Write)?;
+            remove_here(&store, &args.document, settings).map_err(house::not_stored)?
+        }
     };
     if !removed {
         return Err(

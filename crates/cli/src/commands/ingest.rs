@@ -11,6 +11,7 @@ use serde::Serialize;
 use server::local::{Call, EventLine, Outcome};
 use server::wire::{FailedJson, FileJson, FileOutcomeJson, IngestJson, StageJson};
 
+use super::shards;
 use crate::args::IngestArgs;
 use crate::exit::{Code, Failure, Result, chain};
 use crate::print::{self, Counts, Progress};
@@ -24,6 +25,19 @@ const N_EMBEDDED_AT_ONCE: usize = 16;
 pub(crate) fn run(args: &IngestArgs, settings: &Settings, json: bool) -> Result<Code> {
     interrupt::install();
     let paths = absolute(&args.paths)?;
+    if let (Some(shard), Some(to)) = (args.shard, &args.to) {
+        return shards::make(shard, &paths, to, settings, json);
+    }
+    if let Some(from) = &args.commit {
+        return shards::commit(from, args, settings, json);
+    }
+    if args.publish_rules {
+        let store = house::open(settings, Access::Write)?;
+        store.publish_rules().map_err(house::not_stored)?;
+        if paths.is_empty() {
+            return finish(&take_in(&store, &[])?, json);
+        }
+    }
     let mut bar = Bar::with_report(args.report.as_deref())?;
     let call = Call::Ingest {
         paths: paths.clone(),
@@ -123,7 +137,7 @@ fn resume(store: &Store) -> Result<()> {
     interrupt::check("the rest stays queued; the same command, or `hanok serve`, goes on with it")
 }
 
-fn finish(report: &IngestJson, json: bool) -> Result<Code> {
+pub(super) fn finish(report: &IngestJson, json: bool) -> Result<Code> {
     for failed in &report.failed {
         print::stderr_line(&format!("not taken in: `{}`: {}", failed.path, failed.reason));
     }

@@ -39,6 +39,14 @@ pub(crate) fn backup(args: &BackupArgs, settings: &Settings, json: bool) -> Resu
 
 /// Runs `restore`.
 pub(crate) fn restore(args: &RestoreArgs, settings: &Settings, json: bool) -> Result<()> {
+    if settings.store.is_some() {
+        return Err(Failure::misuse(
+            "a backup is restored into a data directory, and `store` names a database",
+        )
+        .hint(
+            "restore it with `--store embedded`; a database is restored with its own tools (`pg_restore`)",
+        ));
+    }
     let from = Store::restore(&args.backup, &settings.data_dir).map_err(house::not_stored)?;
     // Opened once for writing: an older layout is brought up to date, the word index made.
     drop(house::open(settings, Access::Write)?);

@@ -81,15 +81,17 @@ fn sync_brings_folders_up_to_date_and_says_what_each_had() {
     let synced = home.run(&["sync", "--no-vectors", "--json"]);
     assert_eq!(synced.code, 0, "{}", synced.stderr);
     let report = synced.json();
-    assert_eq!(counts(&report), [2, 0, 1, 1], "{report}");
+    assert_eq!(counts(&report), [1, 0, 1, 0], "{report}");
+    assert_eq!(report["moved"], 1, "{report}");
     let [first, second] = report["sources"].as_array().unwrap().as_slice() else {
         panic!("{report}");
     };
     assert_eq!(
         (counts(first), counts(second)),
-        ([1, 0, 1, 0], [1, 0, 0, 1]),
+        ([1, 0, 1, 0], [0, 0, 0, 0]),
         "{report}"
     );
+    assert_eq!((&first["moved"], &second["moved"]), (&0.into(), &1.into()));
     assert_eq!(first["kind"], "folder");
     // Gone as a whole, nothing is removed and it is said by name.
     stdx::fs::rename(home.path("more"), home.path("away")).unwrap();

@@ -24,11 +24,12 @@ use crate::checksum;
 use crate::error::StoreError;
 use crate::schema;
 
+pub(crate) use aside::SetAside;
 pub(crate) use intake::IntakeRow;
 pub(crate) use moved::{Gone, MovedTo};
-pub(crate) use quality::{RefusalRow, StreamedDocument};
+pub(crate) use quality::{FailureRow, Paged, RefusalRow, StreamedDocument};
 pub(crate) use read::{
-    AudienceSet, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,
+    AudienceSet, Counts, PassageRow, Passages, Side, StoredDocument, StoredPages, StoredPassage, meta,
 };
 pub(crate) use reindex::{Building, Change, Cut, CutSource, PresentEmbedder};
 pub(crate) use standing::{Known, Moved, Standing};

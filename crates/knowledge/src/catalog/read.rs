@@ -94,8 +94,25 @@ pub(crate) struct AudienceSet(Vec<bool>);
 impl AudienceSet {
     /// By number.
     #[cfg(test)]
-    pub(crate) fn of(admitted: Vec<bool>) -> Self {
+    pub(crate) fn by_number(admitted: Vec<bool>) -> Self {
         Self(admitted)
+    }
+
+    /// The set of these.
+    pub(crate) fn of(audiences: &[u32]) -> Self {
+        let mut set = vec![false; audiences.iter().max().map_or(0, |last| *last as usize + 1)];
+        for audience in audiences {
+            set[*audience as usize] = true;
+        }
+        Self(set)
+    }
+
+    /// Those in it, as PostgreSQL numbers them.
+    pub(crate) fn numbers(&self) -> Vec<i32> {
+        let members = self.0.iter().enumerate().filter(|(_, is_in)| **is_in);
+        members
+            .filter_map(|(audience, _)| i32::try_from(audience).ok())
+            .collect()
     }
 
     /// Whether it holds this one. An audience that came later is not in it.
@@ -118,12 +135,7 @@ const DOCUMENT_COLUMNS: &str = "document_id, version, path, title, format, n_pag
      (SELECT valid_until FROM audiences a WHERE a.audience_id = documents.audience_id), owner, replaces";
 
 impl Catalog {
-    /// The audiences that admit a reader, whenever their documents hold.
-    pub(crate) fn audiences_of(&self, reader: &Reader) -> Result<AudienceSet, StoreError> {
-        self.audiences_on(reader, None)
-    }
-
-    /// The audiences that admit a reader and whose documents hold on that day.
+    /// The audiences that admit a reader and whose documents hold on that day; without one, whenever they hold.
     pub(crate) fn audiences_on(&self, reader: &Reader, day: Option<Date>) -> Result<AudienceSet, StoreError> {
         self.read("look up audiences", |connection| {
             let intact = Summed::Audiences.is_intact("a");

@@ -10,8 +10,8 @@ use super::{Catalog, Origin, Passages};
 use crate::checksum::{Summed, demand};
 use crate::error::StoreError;
 use crate::prepare::PreparedPassage;
-use crate::text::blocks::{self, Structure};
 use crate::text::PageSpan;
+use crate::text::blocks::{self, Structure};
 use crate::types::EmbedderId;
 
 /// Ids of passages of two indexes lie this far apart, so that none is ever used twice.

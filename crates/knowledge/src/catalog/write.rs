@@ -10,6 +10,7 @@ use crate::boxes;
 use crate::checksum::Summed;
 use crate::error::StoreError;
 use crate::prepare::{Prepared, PreparedPassage};
+use crate::shelf::NextShelved;
 use crate::text::blocks;
 use crate::types::EmbedderId;
 use crate::validity::Ruled;
@@ -122,21 +123,37 @@ impl Catalog {
         new: &NewDocument<'_>,
         prepared: &Prepared,
     ) -> Result<i64, StoreError> {
-        self.transact(connection, "write a document", |tx| {
-            put_document(tx, new, prepared)?;
-            put_version(tx, new, prepared)?;
-            put_page_words(tx, new, prepared)?;
-            super::notes::put(tx, (new.document_id, new.version), prepared)?;
-            // Passages that stay as they were keep their ids, and with them their vectors.
-            if !has_passages(tx, Passages::Present, new.document_id, &prepared.passages)? {
-                drop_passages(tx, new.document_id)?;
-                put_passages(tx, Passages::Present, new.document_id, &prepared.passages)?;
+        self.transact(connection, "write a document", |tx| put_whole(tx, new, prepared))
+    }
+
+    /// Writes all these documents or none; returns their marks.
+    pub(crate) fn put_all(
+        &self,
+        connection: &mut Connection,
+        next: &mut NextShelved<'_>,
+    ) -> Result<Marks, StoreError> {
+        let mut failed = None;
+        let written = self.transact(connection, "write documents", |tx| {
+            let mut marks = Marks::new();
+            loop {
+                match next() {
+                    Ok(Some(shelved)) => {
+                        let seq = put_whole(tx, &shelved.new_document(), &shelved.prepared)?;
+                        marks.push((shelved.document_id, seq));
+                    }
+                    Ok(None) => return Ok(marks),
+                    Err(error) => {
+                        failed = Some(error);
+                        // Whatever was written goes with the transaction.
+                        return Err(rusqlite::Error::QueryReturnedNoRows);
+                    }
+                }
             }
-            tx.prepare_cached("DELETE FROM set_aside WHERE path_bytes = ?1")?
-                .execute([new.path_bytes])?;
-            unqueue(tx, new.path_bytes)?;
-            mark(tx, new.document_id)
-        })
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => written,
+        }
     }
 
     /// Erases documents with all their versions; returns the marks of those that were there.
@@ -296,6 +313,23 @@ pub(super) fn mark(tx: &Transaction<'_>, document_id: &str) -> rusqlite::Result<
         params![document_id, seq],
     )?;
     Ok(seq)
+}
+
+/// Writes a document with all that belongs to it; returns its mark.
+fn put_whole(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<i64> {
+    put_document(tx, new, prepared)?;
+    put_version(tx, new, prepared)?;
+    put_page_words(tx, new, prepared)?;
+    super::notes::put(tx, (new.document_id, new.version), prepared)?;
+    // Passages that stay as they were keep their ids, and with them their vectors.
+    if !has_passages(tx, Passages::Present, new.document_id, &prepared.passages)? {
+        drop_passages(tx, new.document_id)?;
+        put_passages(tx, Passages::Present, new.document_id, &prepared.passages)?;
+    }
+    tx.prepare_cached("DELETE FROM set_aside WHERE path_bytes = ?1")?
+        .execute([new.path_bytes])?;
+    unqueue(tx, new.path_bytes)?;
+    mark(tx, new.document_id)
 }
 
 fn put_document(tx: &Transaction<'_>, new: &NewDocument<'_>, prepared: &Prepared) -> rusqlite::Result<()> {

@@ -9,11 +9,25 @@ use tantivy::postings::Postings as _;
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet as _, Term};
 
-use super::score::{Found, K1, Norms, Scorer};
+use super::rank::{Found, K1, Lists, Place, TEXT, half_in};
+use super::score::{Norms, Scorer};
 use crate::question::Question;
 
-/// Where a term of the question stands: its place in the passage, its number in the question.
-type Place = (u32, usize);
+/// Adds to each of these passages' scores what the closeness of the question's words is worth.
+pub(super) fn add<L: Lists>(
+    found: &mut [Found],
+    lists: &L,
+    question: &Question,
+    idf: &[f32],
+) -> Result<(), L::Error> {
+    let places = lists.places(found, question)?;
+    for (found, mut places) in found.iter_mut().zip(places) {
+        places.sort_unstable();
+        let half = half_in(lists, TEXT, found.segment, found.doc);
+        found.score += worth(&places, question, idf, half);
+    }
+    Ok(())
+}
 
 impl Scorer<'_> {
     /// Adds to each of these passages' scores what the closeness of the question's words is worth.

@@ -6,7 +6,8 @@ use tantivy::postings::{Postings as _, SegmentPostings};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocSet as _, TERMINATED, Term};
 
-use super::score::{Occurrences, Scorer};
+use super::rank::Occurrences;
+use super::score::Scorer;
 use crate::analyser;
 
 impl Scorer<'_> {

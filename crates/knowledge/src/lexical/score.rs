@@ -11,22 +11,10 @@ use tantivy::fieldnorm::FieldNormReader;
 use tantivy::schema::{Field, IndexRecordOption};
 
 use super::classes::{SegmentClasses, TermHere};
+use super::rank::{CLOSENESS_DEPTH, Found, K1, Terms, by_score, half, idf, terms};
 use super::skim::{self, Best, Lengths, List, Postings, skim};
 use crate::catalog::AudienceSet;
 use crate::question::Question;
-
-/// Term saturation and length normalisation, the usual values.
-pub(super) const K1: f32 = 1.2;
-const B: f32 = 0.75;
-/// How many of the best are looked at for how close together the question's words stand in them.
-const CLOSENESS_DEPTH: usize = 100;
-
-/// Which of a question's terms a field holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Terms {
-    Words,
-    Exact,
-}
 
 /// A field, what a term in it is worth, and whether finding one there suffices to be a hit.
 #[derive(Clone, Copy)]
@@ -36,18 +24,6 @@ pub(super) struct Scored {
     pub(super) is_own: bool,
     pub(super) terms: Terms,
 }
-
-/// A passage with its score, and its place in the index.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Found {
-    pub(super) segment: usize,
-    pub(super) doc: u32,
-    pub(super) passage: u64,
-    pub(super) score: f32,
-}
-
-/// Occurrences of a phrase: segment, document, count.
-pub(super) type Occurrences = Vec<(usize, u32, u32)>;
 
 /// A term in a field or a phrase, and what it is worth where it stands.
 struct Wanted {
@@ -240,29 +216,11 @@ impl<'a> Scorer<'a> {
     }
 
     pub(super) fn idf(&self, n_with: u64) -> f32 {
-        let (all, with) = (self.n_passages as f32, n_with as f32);
-        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
+        idf(self.n_passages, n_with)
     }
 }
 
-/// A question's terms of a field, with their weights.
-fn terms(question: &Question, which: Terms) -> Box<dyn Iterator<Item = (&str, f32)> + '_> {
-    match which {
-        Terms::Words => Box::new(question.terms.iter().map(|t| (t.text.as_str(), t.weight))),
-        Terms::Exact => Box::new(question.exact.iter().map(|(t, w)| (t.as_str(), *w))),
-    }
-}
-
-pub(super) fn by_score(a: &Found, b: &Found) -> std::cmp::Ordering {
-    b.score.total_cmp(&a.score).then(a.passage.cmp(&b.passage))
-}
-
-/// The count at which a term in a field of this length is worth half of what it can be.
-fn half(length: u32, average: f32) -> f32 {
-    K1 * (1.0 - B + B * length as f32 / average)
-}
-
-/// That of every length that the index tells apart.
+/// The count at which a term is worth half of what it can be, for every length that the index tells apart.
 fn halves(average: f32) -> [f32; 256] {
     std::array::from_fn(|id| half(FieldNormReader::id_to_fieldnorm(id as u8), average))
 }

@@ -12,7 +12,7 @@ use tantivy::fieldnorm::FieldNormReader;
 use tantivy::postings::BlockSegmentPostings;
 
 use super::classes::SegmentClasses;
-use super::score::{Found, by_score};
+use super::rank::{Found, by_score};
 
 /// Passages whose sums are held at a time: few enough for the nearest cache.
 pub(super) const WINDOW: u32 = 4_096;

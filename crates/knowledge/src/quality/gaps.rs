@@ -62,7 +62,7 @@ impl Store {
     /// When the store cannot be written.
     pub fn remember_refusals(&self, refusals: Refusals) -> Result<(), StoreError> {
         *held(&self.refusals) = refusals;
-        let known = self.catalog.refusals()?;
+        let known = self.shelf().refusals()?;
         let too_much = match refusals {
             Refusals::Off => !known.is_empty(),
             Refusals::Words => known.iter().any(|refusal| refusal.question.is_some()),
@@ -71,12 +71,7 @@ impl Store {
         if !too_much {
             return Ok(());
         }
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            store
-                .catalog
-                .forget_refusals(connection, refusals == Refusals::Off)
-        })
+        self.shelf().forget_refusals(refusals == Refusals::Off)
     }
 
     /// Remembers a refused question as far as is wanted. Does nothing for a question without words.
@@ -108,10 +103,7 @@ impl Store {
                 .map(|id| (*id).to_owned())
                 .collect(),
         };
-        self.write(|store, writer| {
-            let connection = writer.connect(&store.catalog)?;
-            store.catalog.put_refusal(connection, &row, KEPT_MAX)
-        })
+        self.shelf().put_refusal(&row, KEPT_MAX)
     }
 }
 
@@ -158,7 +150,7 @@ impl Group {
 impl View<'_> {
     /// Gaps, the ones most asked for first.
     pub(super) fn gaps(&self) -> Result<Findings<Gap>, StoreError> {
-        let rows = self.store.catalog.refusals()?;
+        let rows = self.store.shelf().refusals()?;
         let seen = rows
             .into_iter()
             .filter(|row| self.reader.sees_all_of(&row.groups));

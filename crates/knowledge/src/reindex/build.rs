@@ -8,6 +8,8 @@ use stdx::clock::Stopwatch;
 
 use crate::attempt::{Known, read_whole};
 use crate::catalog::{Building, Change, Cut, CutSource};
+use crate::embedded::encoded;
+use crate::embedding::ids_beside;
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 use crate::lexical::{Shadow, folder};
@@ -123,7 +125,10 @@ impl Store {
                 words.shadow.finish();
                 work.words = self.open_words(&work.building)?;
             }
-            if self.write(|store, writer| store.put_in_place(writer, work))? {
+            if self
+                .indexed_here()?
+                .write(|_, writer| self.put_in_place(writer, work))?
+            {
                 pass(FailPoint::ReindexSwapped);
                 *held(&self.embedded_up_to) = (0, 0);
                 return Ok(true);
@@ -133,20 +138,21 @@ impl Store {
 
     /// Cuts what has changed by now; what changes meanwhile has its turn later, so that this ends.
     fn cut_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
+        let here = self.indexed_here()?;
         if work.building.cutter.is_none() || teller.stop {
             return Ok(());
         }
-        let upto = self.catalog.index_seq()?;
-        let total = self.catalog.extent()?.0 as usize;
-        let mut left = self.catalog.n_changed_since(work.building.cut_to)?;
+        let upto = here.catalog.index_seq()?;
+        let total = here.catalog.extent()?.0 as usize;
+        let mut left = here.catalog.n_changed_since(work.building.cut_to)?;
         teller.begin(ReindexStage::Passages, total.saturating_sub(left), total);
         while !teller.stop {
-            let changes = self.catalog.changed_since(work.building.cut_to, upto, BATCH)?;
+            let changes = here.catalog.changed_since(work.building.cut_to, upto, BATCH)?;
             if changes.is_empty() {
                 break;
             }
             let cuts = self.cut(&changes, work)?;
-            self.write(|store, writer| store.put_cuts(writer, work, &changes, &cuts))?;
+            here.write(|_, writer| self.put_cuts(writer, work, &changes, &cuts))?;
             pass(FailPoint::NextPassagesWritten);
             left = left.saturating_sub(changes.len());
             teller.tell(total.saturating_sub(left), total);
@@ -161,9 +167,10 @@ impl Store {
         changes: &[Change],
         cuts: &[Cut],
     ) -> Result<(), StoreError> {
+        let here = self.indexed_here()?;
         let cut_to = changes.last().map_or(work.building.cut_to, |change| change.seq);
-        let connection = writer.connect(&self.catalog)?;
-        self.catalog
+        let connection = writer.connect(&here.catalog)?;
+        here.catalog
             .put_cuts(connection, cuts, cut_to, work.building.embedder)?;
         work.building.cut_to = cut_to;
         Ok(())
@@ -171,9 +178,10 @@ impl Store {
 
     /// Cuts the documents of some changes.
     fn cut(&self, changes: &[Change], work: &mut Work<'_>) -> Result<Vec<Cut>, StoreError> {
+        let here = self.indexed_here()?;
         let mut cuts = Vec::with_capacity(changes.len());
         for change in changes.iter().filter(|change| !change.is_gone) {
-            let Some(source) = self.catalog.cut_source(&change.document_id)? else {
+            let Some(source) = here.catalog.cut_source(&change.document_id)? else {
                 continue;
             };
             let anew = self.cut_one(&source, work.building.cutter);
@@ -182,7 +190,7 @@ impl Store {
                 as_now: anew.is_some(),
                 passages: match anew {
                     Some(passages) => passages,
-                    None => self.catalog.cut_before(&source.document_id)?,
+                    None => here.catalog.cut_before(&source.document_id)?,
                 },
                 document_id: source.document_id,
                 changed: source.changed,
@@ -194,8 +202,9 @@ impl Store {
     /// A document's passages by the present cutter; `None` if it was taken in before its blocks were kept and its file is
     /// not what it was.
     fn cut_one(&self, source: &CutSource, cutter: Option<i64>) -> Option<Vec<PreparedPassage>> {
+        let here = self.here()?;
         if cutter == Some(source.cutter) {
-            return self.catalog.cut_before(&source.document_id).ok();
+            return here.catalog.cut_before(&source.document_id).ok();
         }
         let options = self.read_options();
         let n_chars = source.text.chars().count();
@@ -225,15 +234,16 @@ impl Store {
 
     /// Indexes the words of what has changed by now, as [`Store::cut_all`] cuts.
     fn index_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
+        let here = self.indexed_here()?;
         let Some(words) = &mut work.words else {
             return Ok(());
         };
         if teller.stop {
             return Ok(());
         }
-        let upto = self.catalog.index_seq()?;
-        let total = self.catalog.extent()?.0 as usize;
-        let mut left = self.catalog.n_changed_since(words.at)?;
+        let upto = here.catalog.index_seq()?;
+        let total = here.catalog.extent()?.0 as usize;
+        let mut left = here.catalog.n_changed_since(words.at)?;
         teller.begin(ReindexStage::Words, total.saturating_sub(left), total);
         while !teller.stop {
             let n = self.index_some(words, &work.building, upto)?;
@@ -248,13 +258,14 @@ impl Store {
 
     /// Adds the next few documents to the new word index, up to a change; returns how many.
     fn index_some(&self, words: &mut Words, building: &Building, upto: i64) -> Result<usize, StoreError> {
+        let here = self.indexed_here()?;
         let upto = building.cutter.map_or(upto, |_| building.cut_to.min(upto));
-        let changes = self.catalog.changed_since(words.at, upto, BATCH)?;
+        let changes = here.catalog.changed_since(words.at, upto, BATCH)?;
         for change in &changes {
             if change.is_gone {
                 words.shadow.remove(&change.document_id);
             } else {
-                let passages = self
+                let passages = here
                     .catalog
                     .passages_in(building.passages(), &change.document_id)?;
                 words.shadow.replace(&change.document_id, &passages)?;
@@ -271,6 +282,7 @@ impl Store {
 
     /// Makes the vectors of passages that lack them by now.
     fn embed_all(&self, work: &mut Work<'_>, teller: &mut Teller<'_>) -> Result<(), StoreError> {
+        let here = self.indexed_here()?;
         let Some(embedder) = work.embedder else {
             return Ok(());
         };
@@ -278,20 +290,21 @@ impl Store {
             return Ok(());
         }
         let (place, row) = (work.building.passages(), work.building.embedder);
-        let mut left = self
+        let mut left = here
             .catalog
             .without_vector_count(place, row, work.embedded_up_to)?;
-        let total = left.max(self.catalog.n_passages(place)?);
+        let total = left.max(here.catalog.n_passages(place)?);
         teller.begin(ReindexStage::Vectors, total - left, total);
         while !teller.stop && left > 0 {
-            let batch = self
+            let batch = here
                 .catalog
                 .without_vector(place, row, work.embedded_up_to, VECTORS_AT_ONCE)?;
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let vectors = self.vectors(place, embedder, row, &batch)?;
-            self.write(|store, writer| {
+            let near = here.catalog.stored_passages(place, &ids_beside(&batch))?;
+            let vectors = encoded(&self.vectors(embedder, row, &batch, near));
+            here.write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 store.catalog.put_vectors(connection, row, &vectors)
             })?;
@@ -306,13 +319,14 @@ impl Store {
     /// Catches up with the last changes and puts the new index in place, while nobody else writes; false if too much has
     /// changed for that. Passages that came in the last moment get their vectors afterwards, like any others.
     fn put_in_place(&self, writer: &mut Writer, work: &mut Work<'_>) -> Result<bool, StoreError> {
+        let here = self.indexed_here()?;
         let cut_to = work.building.cutter.map_or(i64::MAX, |_| work.building.cut_to);
         let indexed_to = work.words.as_ref().map_or(i64::MAX, |words| words.at);
-        if self.catalog.n_changed_since(cut_to.min(indexed_to))? > REST_MAX {
+        if here.catalog.n_changed_since(cut_to.min(indexed_to))? > REST_MAX {
             return Ok(false);
         }
         if work.building.cutter.is_some() {
-            let changes = self
+            let changes = here
                 .catalog
                 .changed_since(work.building.cut_to, i64::MAX, REST_MAX)?;
             let cuts = self.cut(&changes, work)?;
@@ -321,7 +335,7 @@ impl Store {
         let mut fresh = None;
         if let Some(mut words) = work.words.take() {
             while self.index_some(&mut words, &work.building, i64::MAX)? > 0 {}
-            words.shadow.commit(self.catalog.index_seq()?)?;
+            words.shadow.commit(here.catalog.index_seq()?)?;
             fresh = Some(words.shadow.open_for_search()?);
             // Whatever the old one has not committed is in the new one.
             writer.abandon();
@@ -329,9 +343,9 @@ impl Store {
         pass(FailPoint::ReindexReady);
         // A search that comes now waits for the new index; one that has the old one sees that its passages are gone, and
         // begins again.
-        let mut present = self.lexical.write().unwrap_or_else(PoisonError::into_inner);
-        self.catalog
-            .swap(writer.connect(&self.catalog)?, &work.building)?;
+        let mut present = here.lexical.write().unwrap_or_else(PoisonError::into_inner);
+        here.catalog
+            .swap(writer.connect(&here.catalog)?, &work.building)?;
         if let Some(fresh) = fresh {
             *present = Arc::new(fresh);
         }

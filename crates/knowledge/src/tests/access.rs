@@ -13,7 +13,7 @@ use crate::quality::{Named, QualityOptions, QualityReport, RefusedQuestion};
 use crate::{Embed, EmbedKind, EmbedderId, Go, Reader, SearchMode, Store};
 
 const GROUPS: [&str; 3] = ["hr", "sales", "board"];
-const WORDS: [&str; 14] = [
+pub(super) const WORDS: [&str; 14] = [
     "계약",
     "해지",
     "위약금",
@@ -56,23 +56,36 @@ impl Embed for Bag {
 }
 
 /// A document: who may read it (a bit for each group; none for everyone), and its words.
-type Document = (u8, Vec<usize>);
+pub(super) type Document = (u8, Vec<usize>);
 
-fn document() -> impl Strategy<Value = Document> {
+pub(super) fn document() -> impl Strategy<Value = Document> {
     (0_u8..8, prop::collection::vec(0..WORDS.len(), 1..40))
 }
 
-fn reader(bits: u8) -> Reader {
+pub(super) fn reader(bits: u8) -> Reader {
     let groups = GROUPS.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
     Reader::of(groups.map(|(_, group)| *group))
 }
 
-fn may_read(reader: u8, document: &Document) -> bool {
+pub(super) fn may_read(reader: u8, document: &Document) -> bool {
     document.0 == 0 || document.0 & reader != 0
 }
 
 /// Writes documents into folders that state their groups, so that paths and ids are the same in both houses.
 fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool) -> Store {
+    let mut store = house.open();
+    // Vectors of nearly every audience go through a graph.
+    store.files_mut().graphs.min = 3;
+    fill_into(store, house, documents, keep)
+}
+
+/// The same into a store that is opened by now.
+pub(super) fn fill_into(
+    store: Store,
+    house: &House,
+    documents: &[Document],
+    keep: impl Fn(&Document) -> bool,
+) -> Store {
     for (i, document) in documents
         .iter()
         .enumerate()
@@ -113,9 +126,6 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
         let folder = house.documents.join(format!("for{}", document.0));
         fs::write(folder.join("noise.bin"), [0, 159, 146, 150, 255, 0, 7]).unwrap();
     }
-    let mut store = house.open();
-    // Vectors of nearly every audience go through a graph.
-    store.graphs.min = 3;
     house.ingest(&store);
     store.embed_pending(&Bag, usize::MAX).unwrap();
     settle(&store, &Bag);
@@ -141,7 +151,7 @@ fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool)
 
 /// Everything that a reader can ask, as text; what differs between any two houses by nature (folder names, ids of
 /// them, times) is left out.
-fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[String]) -> String {
+pub(super) fn all_answers(house: &House, store: &Store, reader: &Reader, questions: &[String]) -> String {
     let view = store.view(reader).unwrap();
     let root = fs::canonicalize(&house.documents).unwrap();
     let root = root.display().to_string();

@@ -189,7 +189,7 @@ impl Changing {
         let report = store.verify(false).unwrap();
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(seen(store).status().unwrap().queued, 0);
-        assert!(store.catalog.marks().unwrap().is_empty());
+        assert!(store.files().catalog.marks().unwrap().is_empty());
         let expected = (0..N_FILES).filter(|i| exists(*i, self.generation));
         let n_expected = expected.clone().count() + 4;
         assert_eq!(seen(store).documents().unwrap().len(), n_expected);
@@ -217,7 +217,7 @@ impl Changing {
         let hits = find(store, "canaryhandx");
         assert_eq!(names(&hits), [HANDED]);
         assert_eq!(hits[0].text, handed_text(self.generation));
-        assert!(store.catalog.intakes().unwrap().is_empty());
+        assert!(store.files().catalog.intakes().unwrap().is_empty());
         assert!(fs::read_dir(store.arrivals()).unwrap().is_empty());
         let hits = find(store, "canaryupx");
         assert_eq!(names(&hits), [UPLOAD]);

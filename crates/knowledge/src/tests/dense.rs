@@ -147,7 +147,7 @@ pub(super) fn settle(store: &Store, embedder: &dyn Embed) {
 fn many_files() -> (House, Store) {
     let house = House::new();
     let mut store = house.open();
-    store.graphs.min = 20;
+    store.files_mut().graphs.min = 20;
     for (i, letter) in ('a'..='z').enumerate() {
         house.write(&format!("{letter}.txt"), &letter.to_string().repeat(4 + i));
     }
@@ -198,7 +198,7 @@ fn a_graph_that_is_damaged_or_of_other_vectors_is_made_again() {
     bytes[100] ^= 1;
     fs::write(&file, &bytes).unwrap();
     let mut store = house.open();
-    store.graphs.min = 20;
+    store.files_mut().graphs.min = 20;
     assert_eq!(store.verify(false).unwrap().graphs_bad, 1);
     assert_eq!(dense(&store, "qqqq", &FIRST)[0], "q.txt");
     settle(&store, &FIRST);
@@ -273,6 +273,7 @@ fn vectors_made_in_another_way_are_another_embedders() {
     let ids = [1, 2, 3];
     // As a version before the present way of putting vectors together left them.
     store
+        .files()
         .write(|store, writer| {
             let connection = writer.connect(&store.catalog)?;
             let row = store.catalog.record_embedder(connection, &FIRST.id(), "", true)?;

@@ -205,6 +205,7 @@ fn with_everything_beside(house: &House) -> Store {
     };
     for _ in 0..3 {
         store
+            .files()
             .write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 store.catalog.put_aside(connection, &entry, "v", stat, "it dies")
@@ -246,14 +247,24 @@ fn damage_of_what_stands_beside_the_answers_is_found_and_mended() {
             report.faults
         );
         // What it says is not believed.
-        let everyone = store.catalog.audiences_of(&Reader::keeper()).unwrap();
+        let everyone = store
+            .files()
+            .catalog
+            .audiences_on(&Reader::keeper(), None)
+            .unwrap();
         let is_of = |table: &str| change.starts_with(&format!("UPDATE {table} "));
         assert_eq!(
-            store.catalog.failures(&everyone).unwrap().is_empty(),
+            store.files().catalog.failures(&everyone).unwrap().is_empty(),
             is_of("failures")
         );
-        assert_eq!(store.catalog.refusals().unwrap().is_empty(), is_of("refusals"));
-        assert_eq!(store.catalog.all_aside(3).unwrap().is_empty(), is_of("set_aside"));
+        assert_eq!(
+            store.files().catalog.refusals().unwrap().is_empty(),
+            is_of("refusals")
+        );
+        assert_eq!(
+            store.files().catalog.all_aside(3).unwrap().is_empty(),
+            is_of("set_aside")
+        );
         store.verify(true).unwrap();
         house.ingest(&store);
         let report = store.verify(false).unwrap();

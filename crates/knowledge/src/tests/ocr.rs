@@ -232,6 +232,7 @@ fn a_scan_that_is_not_recognised_is_listed_and_never_silently_empty() {
     // What is noted goes with the document.
     store.remove(&documents[0].document_id).unwrap();
     let n: i64 = store
+        .files()
         .catalog
         .read("count", |c| {
             c.query_row("SELECT count(*) FROM page_notes", [], |row| row.get(0))

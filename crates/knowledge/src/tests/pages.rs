@@ -131,7 +131,7 @@ fn uploads_have_pictures_and_removed_documents_leave_no_places() {
     let n_rows = || {
         let count =
             |c: &rusqlite::Connection| c.query_row("SELECT count(*) FROM page_words", [], |row| row.get(0));
-        store.catalog.read("count", count).unwrap()
+        store.files().catalog.read("count", count).unwrap()
     };
     let before: i64 = n_rows();
     assert_eq!(before, 2);

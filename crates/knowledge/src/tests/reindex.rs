@@ -151,7 +151,11 @@ fn documents_are_cut_anew_and_keep_what_stays_the_same() {
     store.configure(small_cuts());
     assert!(!store.reindex_need(Some(&FIRST)).unwrap().is_any());
     assert_eq!(
-        store.catalog.without_vector_count(Passages::Next, 1, 0).unwrap(),
+        store
+            .files()
+            .catalog
+            .without_vector_count(Passages::Next, 1, 0)
+            .unwrap(),
         0
     );
     // And back again: ids of passages are never used twice.
@@ -323,10 +327,10 @@ fn one_that_nobody_wants_any_more_is_given_up() {
     let store = house.open();
     let stopped = store.reindex(Some(&SECOND), &mut |_| Go::Stop).unwrap();
     assert!(stopped.stopped);
-    assert!(store.catalog.building().unwrap().is_some());
+    assert!(store.files().catalog.building().unwrap().is_some());
     // Back to the embedder that was.
     all(&store, &FIRST);
-    assert_eq!(store.catalog.building().unwrap(), None);
+    assert_eq!(store.files().catalog.building().unwrap(), None);
     check_all(&store, &FIRST);
     // Another want than the one that was begun.
     assert!(store.reindex(Some(&SECOND), &mut |_| Go::Stop).unwrap().stopped);
@@ -351,7 +355,7 @@ fn without_room_nothing_is_begun_and_the_need_is_said() {
         panic!("{error}");
     };
     assert!(need > free);
-    assert_eq!(store.catalog.building().unwrap(), None);
+    assert_eq!(store.files().catalog.building().unwrap(), None);
     assert_eq!(folders(&house), 1);
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use engine::{Engine, EngineConfig, Event, Request};
-use knowledge::{Access, Store};
+use knowledge::Access;
 use model::{Model, SamplingParams, TextEncoder};
 use server::local::Client;
 use stdx::fs;
@@ -108,7 +108,9 @@ fn configuration(settings: &Settings) -> Check {
     let unknown: Vec<&str> = settings
         .environment
         .ours()
-        .filter(|name| *name != "HANOK_CONFIG" && !name.starts_with("HANOK_TEST_"))
+        .filter(|name| {
+            !["HANOK_CONFIG", "HANOK_STORE_PASSWORD"].contains(name) && !name.starts_with("HANOK_TEST_")
+        })
         .filter(|name| !known.iter().any(|known| known == name))
         .collect();
     if !unknown.is_empty() {
@@ -187,10 +189,16 @@ fn free_bytes(dir: &Path) -> Option<u64> {
 
 fn documents(settings: &Settings) -> Check {
     let take_in = "`hanok ingest FOLDER` takes documents in; `hanok demo` shows it with public ones";
-    if fs::metadata(&settings.data_dir).is_err() {
+    if settings.store.is_none() && fs::metadata(&settings.data_dir).is_err() {
         return Check::missing("documents", "none yet", take_in);
     }
-    let status = match Store::open(&settings.data_dir, Access::Read).and_then(|store| house::status(&store)) {
+    let opened = match house::try_open(settings, Access::Read) {
+        Ok(opened) => opened,
+        Err(failure) => {
+            return Check::broken("documents", failure.to_string(), "put the setting right");
+        }
+    };
+    let status = match opened.and_then(|store| house::status(&store)) {
         Ok(status) => status,
         Err(knowledge::StoreError::NotAStore { .. }) => {
             return Check::missing("documents", "none yet", take_in);
@@ -238,8 +246,11 @@ fn documents(settings: &Settings) -> Check {
 /// Rules by path: one whose path is misspelt protects nothing.
 fn rules(settings: &Settings) -> Check {
     const NAME: &str = "rules";
-    let idle = Store::open(&settings.data_dir, Access::Read).and_then(|store| store.rules_of_nothing());
-    match idle {
+    let opened = match house::try_open(settings, Access::Read) {
+        Ok(opened) => opened,
+        Err(failure) => return Check::broken(NAME, failure.to_string(), "put the setting right"),
+    };
+    match opened.and_then(|store| store.rules_of_nothing()) {
         Ok(idle) if idle.is_empty() => Check::ok(NAME, "each rule by path concerns a document"),
         Ok(idle) => Check::broken(
             NAME,

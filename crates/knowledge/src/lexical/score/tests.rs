@@ -10,6 +10,7 @@ use tantivy::postings::Postings as _;
 use tantivy::{DocSet as _, Index, TERMINATED, Term};
 
 use super::super::classes::Classes;
+use super::super::rank::Occurrences;
 use super::super::{Fields, register, schema, writer};
 use super::*;
 use crate::catalog::StoredPassage;
@@ -130,7 +131,7 @@ proptest! {
         let (scored, classes) = (fields.scored(), Classes::default());
         for _ in 0..8 {
             let allowed: Vec<bool> = (0..=N_AUDIENCES).map(|_| rng.below(4) > 0).collect();
-            let allowed = AudienceSet::of(allowed);
+            let allowed = AudienceSet::by_number(allowed);
             let scorer = Scorer::new(&searcher, classes.of(&searcher, &scored).unwrap(), &allowed, &scored);
             let asked = words(&mut rng, 9);
             let quoted = format!("{} \"{} {}\"", words(&mut rng, 4), word(&mut rng), word(&mut rng));
