@@ -421,7 +421,8 @@ impl Embedders {
         }
         let before = TextEncoder::load(&source, settings.threads)
             .ok()
-            .filter(|encoder| encoder.sha256() == id.sha256 && encoder.dim() == id.dim);
+            .map(|encoder| Arc::new(Embedder::new(encoder, source)) as Arc<dyn Embed>)
+            .filter(|before| store.check_embedder(before.as_ref()).is_ok());
         tracing::info!(
             present = id.name,
             "another embedding model is configured: vectors are made anew in the background, and until they are there {}",
@@ -431,7 +432,7 @@ impl Embedders {
             }
         );
         Ok(Self {
-            present: before.map(|encoder| Arc::new(Embedder::new(encoder, source)) as Arc<dyn Embed>),
+            present: before,
             next: Some(Arc::clone(configured)),
         })
     }

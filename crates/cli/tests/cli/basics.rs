@@ -69,6 +69,8 @@ fn config_says_where_each_value_came_from() {
 configuration file: [HOME]/.config/hanok/config.toml
 
 data_dir      = [HOME]/.local/share/hanok  (default)
+store         = embedded  (default)
+store_password_file = (not set)  (default)
 models_dir    = [HOME]/.local/share/hanok/models  (default)
 model         = (not set)  (default)
 embedder      = (not set)  (default)

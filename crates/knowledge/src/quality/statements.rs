@@ -156,8 +156,8 @@ fn without_list_number(chars: &[char], sentence: Range<usize>, list: &[ListNumbe
     };
     let is_listed = list.iter().any(|other| other.value.abs_diff(last.value) == 1);
     let is_label = |c: &char| matches!(c, ':' | '：');
-    let is_between_labels = chars[..trimmed(last.at)].last().is_some_and(is_label)
-        && chars[last.after..].iter().any(is_label);
+    let is_between_labels =
+        chars[..trimmed(last.at)].last().is_some_and(is_label) && chars[last.after..].iter().any(is_label);
     if is_listed || is_between_labels {
         sentence.start..trimmed(last.at)
     } else {
