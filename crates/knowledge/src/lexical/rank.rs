@@ -5,6 +5,7 @@
 //! 2009, eq. 3.15, with the idf of Lucene, which is never negative.)
 
 use super::closeness;
+use super::skim::part;
 use crate::analyser;
 use crate::question::{Question, Sought};
 
@@ -193,9 +194,9 @@ pub(super) fn by_score(a: &Found, b: &Found) -> std::cmp::Ordering {
     b.score.total_cmp(&a.score).then(a.passage.cmp(&b.passage))
 }
 
-/// The scores of all passages while they are summed up.
+/// The scores of all passages while they are summed up, in the parts that [`super::skim`] adds: the order does not matter.
 struct Sums {
-    scores: Vec<Vec<f32>>,
+    scores: Vec<Vec<f64>>,
     is_hit: Vec<Vec<bool>>,
 }
 
@@ -210,9 +211,7 @@ impl Sums {
     fn add(&mut self, found: &Occurrences, worth: f32, half: impl Fn(usize, u32) -> f32, is_own: bool) {
         let worth = worth * (1.0 + K1);
         for &(segment, doc, count) in found {
-            let count = count as f32;
-            let saturated = count / (count + half(segment, doc));
-            self.scores[segment][doc as usize] += worth * saturated;
+            self.scores[segment][doc as usize] += part(worth, count, half(segment, doc));
             self.is_hit[segment][doc as usize] |= is_own;
         }
     }
@@ -225,7 +224,7 @@ impl Sums {
                     segment,
                     doc: doc as u32,
                     passage: lists.passage(segment, doc as u32),
-                    score: *score,
+                    score: *score as f32,
                 });
             }
         }
