@@ -182,7 +182,8 @@ impl App {
                 crate::error::chain(&error)
             );
         }
-        let jobs = Jobs::start(Arc::clone(&assistant)).map_err(AppError::Thread)?;
+        // It asks the store what had arrived before.
+        let jobs = off_runtime(|| Jobs::start(Arc::clone(&assistant))).map_err(AppError::Thread)?;
         let reindexer =
             Reindexer::start(Arc::clone(&assistant), jobs.patience()).map_err(AppError::Thread)?;
         let app = Self(Arc::new(Shared {
