@@ -35,23 +35,11 @@ pub(super) fn put_document(
         &[&new.document_id],
     )?;
     let before: Option<i64> = before.map(|row| row.try_get(0)).transpose()?;
-    let segment: i64 = client
-        .query_one("SELECT nextval('segment_numbers')", &[])?
-        .try_get(0)?;
-    put_words(client, segment, inverted)?;
-    put_passages(client, segment, &prepared.passages)?;
+    let segment = put_segment(client, inverted, &prepared.passages)?;
     if let Some(before) = before {
         if passages_of(client, before)? == prepared.passages {
             // Passages that stay as they were keep their vectors.
-            client.execute(
-                "UPDATE segments SET embedded_by = (SELECT embedded_by FROM segments WHERE segment_no = $2)
-                 WHERE segment_no = $1",
-                &[&segment, &before],
-            )?;
-            client.execute(
-                "UPDATE vectors SET segment_no = $1 WHERE segment_no = $2",
-                &[&segment, &before],
-            )?;
+            take_over_vectors(client, segment, before)?;
         }
         // The document's row names the segment, which goes first.
         client.execute(
@@ -90,6 +78,34 @@ fn put_words(client: &mut impl GenericClient, segment: i64, inverted: &Inverted)
         "INSERT INTO postings (segment_no, term, field, n_passages, counts, places)
          SELECT $1, * FROM unnest($2::text[], $3::smallint[], $4::integer[], $5::bytea[], $6::bytea[])",
         &[&segment, &terms, &fields, &n, &counts, &places],
+    )?;
+    Ok(())
+}
+
+/// Writes words and passages as a segment of a new number, which it returns.
+fn put_segment(
+    client: &mut impl GenericClient,
+    inverted: &Inverted,
+    passages: &[PreparedPassage],
+) -> Sql<i64> {
+    let segment: i64 = client
+        .query_one("SELECT nextval('segment_numbers')", &[])?
+        .try_get(0)?;
+    put_words(client, segment, inverted)?;
+    put_passages(client, segment, passages)?;
+    Ok(segment)
+}
+
+/// Gives the vectors of a segment to another one with the same passages.
+fn take_over_vectors(client: &mut impl GenericClient, segment: i64, before: i64) -> Sql<()> {
+    client.execute(
+        "UPDATE segments SET embedded_by = (SELECT embedded_by FROM segments WHERE segment_no = $2)
+         WHERE segment_no = $1",
+        &[&segment, &before],
+    )?;
+    client.execute(
+        "UPDATE vectors SET segment_no = $1 WHERE segment_no = $2",
+        &[&segment, &before],
     )?;
     Ok(())
 }
@@ -236,20 +252,8 @@ pub(super) fn rewrite_words(transaction: &mut Transaction<'_>, document_id: &str
     let (before, title): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
     let passages = passages_of(transaction, before)?;
     let inverted = inverted(&title, &passages);
-    let segment: i64 = transaction
-        .query_one("SELECT nextval('segment_numbers')", &[])?
-        .try_get(0)?;
-    put_words(transaction, segment, &inverted)?;
-    put_passages(transaction, segment, &passages)?;
-    transaction.execute(
-        "UPDATE segments SET embedded_by = (SELECT embedded_by FROM segments WHERE segment_no = $2)
-         WHERE segment_no = $1",
-        &[&segment, &before],
-    )?;
-    transaction.execute(
-        "UPDATE vectors SET segment_no = $1 WHERE segment_no = $2",
-        &[&segment, &before],
-    )?;
+    let segment = put_segment(transaction, &inverted, &passages)?;
+    take_over_vectors(transaction, segment, before)?;
     transaction.execute(
         "UPDATE documents SET segment_no = $2, n_terms = $3 WHERE document_id = $1",
         &[&document_id, &segment, &inverted.outline.totals()],
