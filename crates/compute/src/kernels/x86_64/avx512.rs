@@ -107,8 +107,8 @@ fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     for (cell, x) in group.as_chunks::<{ 18 * LANES }>().0.iter().zip(x) {
         ask_ahead::<T, _>(cell);
         let (d, w) = (halves(part(cell, 0)), nibbles(part(cell, 32)));
-        for (sum, x) in sums.iter_mut().zip(x) {
-            let dot = dot(&w, x, _mm512_set1_epi32(x.minus_eight));
+        let dots = dots::<T, 0, 8>(&w, x, |x| _mm512_set1_epi32(x.minus_eight));
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
             let scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scale));
             *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
         }
@@ -126,8 +126,8 @@ fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
             halves(part(cell, 32)),
             nibbles(part(cell, 64)),
         );
-        for (sum, x) in sums.iter_mut().zip(x) {
-            let dot = dot(&w, x, _mm512_setzero_si512());
+        let dots = dots::<T, 0, 8>(&w, x, |_| _mm512_setzero_si512());
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
             let scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scale));
             *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
             *sum = _mm512_fmadd_ps(m, _mm512_set1_ps(x.sum), *sum);
@@ -142,9 +142,11 @@ fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     for (cell, x) in group.as_chunks::<{ 34 * LANES }>().0.iter().zip(x) {
         ask_ahead::<T, _>(cell);
         let (d, w) = (halves(part(cell, 0)), bytes(part(cell, 32)));
-        for (sum, x) in sums.iter_mut().zip(x) {
-            // Stored weights are 128 too large, hence sixteen times the start value of nibbles.
-            let dot = dot(&w, x, _mm512_slli_epi32::<4>(_mm512_set1_epi32(x.minus_eight)));
+        // Stored weights are 128 too large, hence sixteen times the start value of nibbles.
+        let dots = dots::<T, 0, 8>(&w, x, |x| {
+            _mm512_slli_epi32::<4>(_mm512_set1_epi32(x.minus_eight))
+        });
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
             let scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scale));
             *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
         }
@@ -167,15 +169,41 @@ fn ask_ahead<const T: usize, const C: usize>(cell: &[u8; C]) {
     }
 }
 
-/// Quad `k` of the activations against the register that holds the same columns, `start` added.
+/// Quads `FROM..TO` of each token's activations against the registers that hold the same columns, added to what
+/// `start` gives for the token.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn dot(w: &[__m512i; 8], x: &ActBlock, start: __m512i) -> __m512i {
-    let mut dot = start;
-    for (w, x) in w.iter().zip(x.quads) {
-        dot = _mm512_dpbusd_epi32(dot, *w, _mm512_set1_epi32(x));
+pub(super) fn dots<const T: usize, const FROM: usize, const TO: usize>(
+    w: &[__m512i; 8],
+    x: &[ActBlock; T],
+    start: impl Fn(&ActBlock) -> __m512i,
+) -> [__m512i; T] {
+    let mut dots = [_mm512_setzero_si512(); T];
+    for (dot, x) in dots.iter_mut().zip(x) {
+        *dot = start(x);
     }
-    dot
+    for k in FROM..TO {
+        for (dot, x) in dots.iter_mut().zip(x) {
+            *dot = in_turn::<T>(_mm512_dpbusd_epi32(*dot, w[k], _mm512_set1_epi32(x.quads[k])));
+        }
+    }
+    dots
+}
+
+/// The same value, where a tile has many tokens: computed before the next one that goes through here. Left alone, the
+/// compiler takes token after token, and eight additions that wait for each other fill the processor's queue; taken in
+/// turn, those of eight tokens run beside each other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn in_turn<const T: usize>(mut sum: __m512i) -> __m512i {
+    if T > ASK_TOKENS_MAX {
+        // Not `pure`, which would let it be moved.
+        // SAFETY: no instruction is added; the register comes out as it went in.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(zmm_reg) sum, options(nomem, nostack, preserves_flags));
+        }
+    }
+    sum
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -308,10 +336,21 @@ fn quantise(x: &[f32; BLOCK]) -> ActBlock {
         let scaled = _mm512_mul_ps(v, inverse);
         _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(scaled, roof), floor))
     };
-    let (low, high) = (round(low), round(high));
-    let (first, second) = (_mm512_reduce_add_epi32(low), _mm512_reduce_add_epi32(high));
+    let packed = _mm256_set_m128i(
+        _mm512_cvtepi32_epi8(round(high)),
+        _mm512_cvtepi32_epi8(round(low)),
+    );
+    // The instruction adds eight unsigned bytes at a time: 128 more for each, taken away from the sum.
+    let eights = _mm256_sad_epu8(
+        _mm256_xor_si256(packed, _mm256_set1_epi8(i8::MIN)),
+        _mm256_setzero_si256(),
+    );
+    let sum = |eights: __m128i| _mm_extract_epi32::<0>(eights) + _mm_extract_epi32::<2>(eights) - 16 * 128;
+    let (first, second) = (
+        sum(_mm256_castsi256_si128(eights)),
+        sum(_mm256_extracti128_si256::<1>(eights)),
+    );
     let total = first + second;
-    let packed = _mm256_set_m128i(_mm512_cvtepi32_epi8(high), _mm512_cvtepi32_epi8(low));
     let mut quads = [0i32; 8];
     // SAFETY: `quads` has the 32 bytes that are stored.
     unsafe { _mm256_storeu_si256(quads.as_mut_ptr().cast(), packed) };

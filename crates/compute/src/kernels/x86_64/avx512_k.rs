@@ -11,11 +11,11 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{halves, load64, part, spill};
+use super::avx512::{dots, halves, load64, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
 use crate::kernels::{ActBlock, Sums};
 use crate::matrix::LANES;
-use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Steps, SuperBlock};
+use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, SuperBlock};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) fn native_q5_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
@@ -93,15 +93,14 @@ pub(super) fn float_q6_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T
 fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
+        let (steps, (d, e)) = (K::LAYOUT.steps(packed_steps::<K, C>(cell)), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
             fetch_ahead(cell, run);
             let w = levels::<K, C>(cell, run);
             let scale = _mm512_mul_ps(d, signed(&steps.scales[run]));
             let offset = _mm512_mul_ps(e, unsigned(&steps.offsets[run]));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let dot = dot_16(part(&w, 0), part(&x.quads, 0), _mm512_setzero_si512());
-                let dot = dot_16(part(&w, 4), part(&x.quads, 4), dot);
+            let dots = dots::<T, 0, 8>(&w, x, |_| _mm512_setzero_si512());
+            for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
                 let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x.scale));
                 *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
                 *sum = _mm512_fnmadd_ps(offset, _mm512_set1_ps(x.sum), *sum);
@@ -116,23 +115,20 @@ fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    let below = -i32::from(K::LAYOUT.zero);
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
-        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
+        let (steps, (d, e)) = (K::LAYOUT.steps(packed_steps::<K, C>(cell)), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
             fetch_ahead(cell, run);
             let w = levels::<K, C>(cell, run);
             let scales = [0, 1].map(|sub| _mm512_mul_ps(d, signed(&steps.scales[2 * run + sub])));
             let offsets = [0, 1].map(|sub| _mm512_mul_ps(e, unsigned(&steps.offsets[2 * run + sub])));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let halfsums = [x.first_sum(), x.second_sum()];
-                let dots = [0, 1].map(|sub| {
-                    let start = _mm512_set1_epi32(below * halfsums[sub]);
-                    _mm512_cvtepi32_ps(dot_16(part(&w, 4 * sub), part(&x.quads, 4 * sub), start))
-                });
-                let mut total = _mm512_mul_ps(dots[0], scales[0]);
-                total = _mm512_fmadd_ps(dots[1], scales[1], total);
+            let first = dots::<T, 0, 4>(&w, x, |x| below(K::LAYOUT.zero, x.half_sums, false));
+            let second = dots::<T, 4, 8>(&w, x, |x| below(K::LAYOUT.zero, x.half_sums, true));
+            for ((sum, x), (first, second)) in sums.iter_mut().zip(x).zip(first.into_iter().zip(second)) {
+                let mut total = _mm512_mul_ps(_mm512_cvtepi32_ps(first), scales[0]);
+                total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), scales[1], total);
                 if K::LAYOUT.e.is_some() {
+                    let halfsums = [x.first_sum(), x.second_sum()];
                     total = _mm512_fnmadd_ps(offsets[0], _mm512_set1_ps(halfsums[0] as f32), total);
                     total = _mm512_fnmadd_ps(offsets[1], _mm512_set1_ps(halfsums[1] as f32), total);
                 }
@@ -143,15 +139,22 @@ fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
     spill(sums)
 }
 
-/// Sixteen columns of levels times activations, `start` added.
+/// What makes levels above `zero`, a power of two, count from there: minus `zero` times the sum of the half of a block
+/// that stands in the `upper` or lower half of a word. Shifted, since what multiplies has enough to do.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn dot_16(w: &[__m512i; 4], x: &[i32; 4], start: __m512i) -> __m512i {
-    let mut dot = start;
-    for (w, x) in w.iter().zip(x) {
-        dot = _mm512_dpbusd_epi32(dot, *w, _mm512_set1_epi32(*x));
+fn below(zero: u8, half_sums: i32, upper: bool) -> __m512i {
+    let none = _mm512_setzero_si512();
+    if zero == 0 {
+        return none;
     }
-    dot
+    let (both, bits) = (_mm512_set1_epi32(half_sums), zero.ilog2().cast_signed());
+    let times_zero = if upper {
+        _mm512_sllv_epi32(_mm512_srai_epi32::<16>(both), _mm512_set1_epi32(bits))
+    } else {
+        _mm512_srav_epi32(_mm512_slli_epi32::<16>(both), _mm512_set1_epi32(16 - bits))
+    };
+    _mm512_sub_epi32(none, times_zero)
 }
 
 #[inline]
@@ -165,7 +168,7 @@ fn float_super<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &
         .iter()
         .zip(x.as_chunks::<SUPER_BLOCK>().0)
     {
-        let (steps, (d, e)) = (steps::<K, C>(cell), units::<K, C>(cell));
+        let (steps, (d, e)) = (K::LAYOUT.steps(packed_steps::<K, C>(cell)), units::<K, C>(cell));
         for (run, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
             let w = levels::<K, C>(cell, run);
             let mut block = [_mm512_setzero_ps(); T];
@@ -214,11 +217,16 @@ fn native_fives<const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]
     let mut sums = [_mm512_setzero_ps(); T];
     for (cell, x) in group.as_chunks::<C>().0.iter().zip(x) {
         let (d, w, m) = (halves(part(cell, 0)), fives(cell), offset_of_fives(cell));
-        for (sum, x) in sums.iter_mut().zip(x) {
-            // Levels of q5_0 are 16 too large, twice the start value of nibbles.
-            let start = if m.is_none() { 2 * x.minus_eight } else { 0 };
-            let dot = dot_16(part(&w, 0), part(&x.quads, 0), _mm512_set1_epi32(start));
-            let dot = dot_16(part(&w, 4), part(&x.quads, 4), dot);
+        // Levels of q5_0 are 16 too large, twice the start value of nibbles.
+        let twice = |x: &ActBlock| _mm512_slli_epi32::<1>(_mm512_set1_epi32(x.minus_eight));
+        let dots = dots::<T, 0, 8>(&w, x, |x| {
+            if m.is_none() {
+                twice(x)
+            } else {
+                _mm512_setzero_si512()
+            }
+        });
+        for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
             let scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scale));
             *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
             if let Some(m) = m {
@@ -292,12 +300,12 @@ fn fetch_ahead<const C: usize>(cell: &[u8; C], share: usize) {
     }
 }
 
-/// The integer scales and offsets of the sixteen rows.
+/// The integer scales and offsets of the sixteen rows as they are stored. Their unpacking is compiled into each kernel:
+/// called once for every 256 columns, it cost a tenth of the time, with all sums moved to memory and back.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn steps<K: SuperBlock, const C: usize>(cell: &[u8; C]) -> Steps<LANES> {
+fn packed_steps<K: SuperBlock, const C: usize>(cell: &[u8; C]) -> &[[u8; LANES]] {
     let (at, len) = K::LAYOUT.scales;
-    K::LAYOUT.steps(cell[at * LANES..(at + len) * LANES].as_chunks().0)
+    cell[at * LANES..(at + len) * LANES].as_chunks().0
 }
 
 /// What scales and offsets are multiples of.
