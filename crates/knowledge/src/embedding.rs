@@ -54,7 +54,8 @@ impl Store {
             let after = self.embedded_up_to(row);
             let batch = shelf.without_vector(row, after, BATCH.min(limit - done))?;
             let Some(last) = batch.last().map(|p| p.passage_id) else {
-                break;
+                // What is still counted is damaged.
+                return Ok(0);
             };
             let near = shelf.stored_passages(&ids_beside(&batch))?;
             let vectors = self.vectors(embedder, row, &batch, near);

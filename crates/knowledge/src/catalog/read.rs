@@ -505,7 +505,11 @@ impl Catalog {
         ids: &[u64],
     ) -> Result<Vec<StoredPassage>, StoreError> {
         self.read("read passages to embed", |connection| {
-            let sql = format!("{} WHERE p.passage_id = ?1", stored_passages(place));
+            let sql = format!(
+                "{} WHERE p.passage_id = ?1 AND {}",
+                stored_passages(place),
+                intact()
+            );
             let mut query = connection.prepare_cached(&sql)?;
             let mut rows = Vec::with_capacity(ids.len());
             for &id in ids {
@@ -515,7 +519,8 @@ impl Catalog {
         })
     }
 
-    /// Passages after `after` that have no vector of `embedder`.
+    /// Passages after `after` that have no vector of `embedder`. Those that are not as they were written are left out: one
+    /// of them must not keep all others from getting theirs, and `verify` tells of it.
     pub(crate) fn without_vector(
         &self,
         place: Passages,
@@ -528,8 +533,9 @@ impl Catalog {
                 .prepare_cached(&format!(
                     "{} LEFT JOIN vectors v
                          ON v.passage_id = p.passage_id AND v.embedder_id = ?1
-                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL ORDER BY p.passage_id LIMIT ?3",
-                    stored_passages(place)
+                     WHERE p.passage_id > ?2 AND v.passage_id IS NULL AND {} ORDER BY p.passage_id LIMIT ?3",
+                    stored_passages(place),
+                    intact()
                 ))?
                 .query_map(
                     params![embedder, as_i64(after), as_i64(limit as u64)],
@@ -569,11 +575,19 @@ const STORED_COLUMNS: &str =
 /// Passages as [`stored_passage`] takes them.
 fn stored_passages(place: Passages) -> String {
     format!(
-        "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page, d.audience_id, {} AND {}
+        "SELECT p.passage_id, p.document_id, d.title, p.heading_path, p.text, p.page, d.audience_id, {}
          FROM {} p JOIN documents d ON d.document_id = p.document_id",
-        Summed::Passages.is_intact("p"),
-        Summed::Documents.is_intact("d"),
+        intact(),
         place.table()
+    )
+}
+
+/// Whether a passage `p` and its document `d` are as they were written.
+fn intact() -> String {
+    format!(
+        "{} AND {}",
+        Summed::Passages.is_intact("p"),
+        Summed::Documents.is_intact("d")
     )
 }
 

@@ -59,6 +59,27 @@ fn three_files() -> (House, Store) {
 }
 
 #[test]
+fn a_damaged_passage_does_not_keep_the_others_from_getting_vectors() {
+    for damaged in ["a.txt", "b.txt", "c.txt"] {
+        let (house, store) = three_files();
+        let connection = rusqlite::Connection::open(house.data.join("hanok.sqlite")).unwrap();
+        let sql = "UPDATE passages SET text = text || '!' WHERE document_id =
+                     (SELECT document_id FROM documents WHERE path LIKE '%' || ?1)";
+        assert_eq!(connection.execute(sql, [damaged]).unwrap(), 1);
+        // One at a time: the damaged one is first, beside another or last.
+        for _ in 0..3 {
+            store.embed_pending(&FIRST, 1).unwrap();
+        }
+        assert_eq!(store.embed_pending(&FIRST, 1).unwrap(), 0, "{damaged}");
+        let n: i64 = connection
+            .query_row("SELECT count(*) FROM vectors", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(n, 2, "{damaged}");
+        assert!(store.verify(false).unwrap().n_faults > 0);
+    }
+}
+
+#[test]
 fn vectors_are_made_in_steps_and_searched() {
     let (_house, store) = three_files();
     assert_eq!(dense(&store, "bbb", &FIRST), Vec::<String>::new());
