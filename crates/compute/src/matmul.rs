@@ -368,17 +368,12 @@ fn quantise_plain(
     Some(input.x)
 }
 
-/// The tiles of `n` tokens: as many of [`TILE_MAX`] as fit, then smaller powers of two.
+/// The tiles of `n` tokens: as many of [`TILE_MAX`] as fit, then one with the rest. Most experts see few tokens, and their
+/// weights are what takes the time: they are read once for all of them.
 fn tiles(n: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        if start == n {
-            return None;
-        }
-        let len = TILE_MAX.min(1 << (n - start).ilog2());
-        start += len;
-        Some(start - len..start)
-    })
+    (0..n)
+        .step_by(TILE_MAX)
+        .map(move |start| start..(start + TILE_MAX).min(n))
 }
 
 /// Activations of one job, as they are given.
@@ -465,7 +460,11 @@ fn multiply(
                 match tile.len() {
                     1 => group.multiply::<1>(token, out),
                     2 => group.multiply::<2>(token, out),
+                    3 => group.multiply::<3>(token, out),
                     4 => group.multiply::<4>(token, out),
+                    5 => group.multiply::<5>(token, out),
+                    6 => group.multiply::<6>(token, out),
+                    7 => group.multiply::<7>(token, out),
                     _ => group.multiply::<TILE_MAX>(token, out),
                 }
             }

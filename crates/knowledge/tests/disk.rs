@@ -85,6 +85,7 @@ fn kind(error: &StoreError, other: u8) -> u8 {
 
 fn write_everything(home: &Path, store: &Store) -> Result<(), StoreError> {
     store.ingest(&[home.join("documents")], &mut |_| Go::On)?;
+    store.reindex(None, &mut |_| Go::On)?;
     store.ingest_upload("note.txt", b"canaryupx")?;
     store.verify(true)?;
     store.backup(&home.join("backup"))?;
@@ -112,12 +113,29 @@ impl House {
         let store = house.open();
         house.ingest(&store);
         drop(store);
+        house.age_index();
         fs::remove_file(house.home.join("documents/gone.txt")).expect("a file of ours");
         for i in 0..N_FILES {
             let body = format!("본문 {i} ").repeat(400);
             house.write(&format!("{i}.txt"), &format!("canary{i}x {body}"));
         }
         house
+    }
+
+    /// Makes the word index look as if another analyser had made it, so that the child makes a new one.
+    fn age_index(&self) {
+        let mut aged = 0;
+        for entry in walk(&self.home.join("data")) {
+            if entry.ends_with("meta.json") {
+                let text = fs::read_to_string(&entry).expect("a manifest of ours");
+                let (before, name) = text
+                    .split_once("analyser ")
+                    .expect("the manifest names its analyser");
+                fs::write(&entry, format!("{before}analyser 0{name}")).expect("room for a test");
+                aged += 1;
+            }
+        }
+        assert_eq!(aged, 1, "one word index");
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -141,6 +159,8 @@ impl House {
     fn check(&self, what: &str) {
         let store = self.open();
         self.ingest(&store);
+        let report = store.reindex(None, &mut |_| Go::On).expect("work goes on");
+        assert!(!report.stopped, "{what}");
         store
             .ingest_upload("note.txt", b"canaryupx")
             .expect("work goes on");
@@ -199,6 +219,19 @@ impl House {
         let text = String::from_utf8_lossy(&fs::read(&seen).expect("strace writes its log")).into_owned();
         (code.unwrap_or(u8::MAX), text)
     }
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in fs::read_dir(folder).expect("a folder of ours") {
+        if path.is_dir() {
+            files.extend(walk(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
 }
 
 /// Whether calls can be made to fail here.

@@ -16,13 +16,16 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx512;
-use crate::kernels::{ActBlock, Sums};
+use crate::kernels::{ActBlock, Sums, TILE_MAX};
 use crate::matrix::LANES;
 
 use super::avx512_k;
 
-/// Tiles of at most so many tokens ask for memory ahead of its use.
-const ASK_TOKENS_MAX: usize = 2;
+/// Tiles of at most so many tokens ask for memory ahead of its use: whatever is no full tile may be all that an expert
+/// has to do.
+const ASK_TOKENS_MAX: usize = TILE_MAX - 1;
+/// Tiles of so many tokens have enough chains of sums to do one beside the other.
+const IN_TURN_FROM: usize = 3;
 /// How far ahead of its use memory is asked for.
 const AHEAD_BYTES: usize = 2048;
 
@@ -196,7 +199,7 @@ pub(super) fn dots<const T: usize, const FROM: usize, const TO: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn in_turn<const T: usize>(mut sum: __m512i) -> __m512i {
-    if T > ASK_TOKENS_MAX {
+    if T >= IN_TURN_FROM {
         // Not `pure`, which would let it be moved.
         // SAFETY: no instruction is added; the register comes out as it went in.
         unsafe {
