@@ -8,6 +8,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use knowledge::dictionary::{Dictionary, DictionaryFiles};
 use knowledge::passage::{CutOptions, cut};
 use knowledge::read::{BlockKind, Limits, RawDocument, read_document};
 use knowledge::text::normalise;
@@ -38,6 +39,7 @@ pub fn targets() -> Vec<Target> {
         ("read_csv", csv, CSV.as_bytes().to_vec()),
         ("read_code", code, CODE.as_bytes().to_vec()),
         ("read_text", text, encoding_of_old_korea()),
+        ("mecab_dictionary", mecab_dictionary, small_dictionary()),
         ("access_rules", access_rules, ACCESS.as_bytes().to_vec()),
     ]
 }
@@ -474,6 +476,77 @@ pub fn text(bytes: &[u8]) -> bool {
 /// "계약서를 검토한 결과" in EUC-KR, with a line of ASCII.
 fn encoding_of_old_korea() -> Vec<u8> {
     b"\xb0\xe8\xbe\xe0\xbc\xad\xb8\xa6 \xb0\xcb\xc5\xe4\xc7\xd1 \xb0\xe1\xb0\xfa\n\nplain words\n".to_vec()
+}
+
+/// Characters of which a dictionary's bytes here say what they are; the others are like them, over and over.
+const N_CHARS_SAID: usize = 128;
+
+/// A dictionary in MeCab's format: the lengths of the first four files in two bytes each, then all five. The tables of
+/// words get their length right, the kinds of characters are made whole.
+pub fn mecab_dictionary(bytes: &[u8]) -> bool {
+    let Some((lengths, mut rest)) = bytes.split_first_chunk::<8>() else {
+        return false;
+    };
+    let (lengths, _) = lengths.as_chunks::<2>();
+    let mut files = lengths.iter().map(|length| {
+        let (file, behind) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+        rest = behind;
+        file.to_vec()
+    });
+    let mut next = || files.next().unwrap_or_default();
+    let (mut words, mut unknown, mut characters, costs) = (next(), next(), next(), next());
+    drop(files);
+    for table in [&mut words, &mut unknown] {
+        let magic = testkit::mecab::MAGIC ^ table.len() as u32;
+        if let Some(first) = table.first_chunk_mut::<4>() {
+            *first = magic.to_le_bytes();
+        }
+    }
+    let of_chars = characters.split_off(characters.len().saturating_sub(N_CHARS_SAID * 4));
+    characters.extend(of_chars.iter().cycle().take(0xffff * 4));
+    let files = DictionaryFiles {
+        words,
+        unknown,
+        characters,
+        costs,
+        manner: rest.to_vec(),
+    };
+    let Ok(dictionary) = Dictionary::from_files(files) else {
+        return false;
+    };
+    for text in [
+        "계약서를 해지하였다 abc 12",
+        "위약금은 위약금",
+        " \u{1F3E0}\u{0}\u{FFFF}",
+    ] {
+        let mut end = 0;
+        for morpheme in dictionary.morphemes(text) {
+            assert!(
+                end <= morpheme.start && morpheme.start < morpheme.end,
+                "words that overlap"
+            );
+            assert!(
+                text.get(morpheme.start..morpheme.end).is_some(),
+                "half a character"
+            );
+            end = morpheme.end;
+        }
+    }
+    true
+}
+
+fn small_dictionary() -> Vec<u8> {
+    let [words, unknown, mut characters, costs, manner] =
+        testkit::mecab::Mecab::korean().files().map(|(_, bytes)| bytes);
+    characters.truncate(characters.len() - (0xffff - N_CHARS_SAID) * 4);
+    let files = [words, unknown, characters, costs];
+    let mut bytes: Vec<u8> = files
+        .iter()
+        .flat_map(|file| (file.len() as u16).to_le_bytes())
+        .collect();
+    bytes.extend(files.concat());
+    bytes.extend(manner);
+    bytes
 }
 
 /// What a caller says it is allowed.

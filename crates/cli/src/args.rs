@@ -108,6 +108,10 @@ pub(crate) struct SettingArgs {
     /// languages of it, such as `eng+deu`
     #[arg(long, global = true, value_name = "LANGUAGES", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub(crate) ocr: Option<String>,
+    /// Folder of a dictionary in MeCab's format, such as that of the package python-mecab-ko-dic: morphemes of Korean are
+    /// indexed beside pairs of characters; `none` for none
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) dictionary: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `warn,server=info`
     #[arg(long, global = true, value_name = "FILTER")]
     pub(crate) log: Option<String>,

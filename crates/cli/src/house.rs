@@ -8,9 +8,12 @@ use std::thread::JoinHandle;
 
 use assistant::{Ask, AskError, Assistant, Wanted};
 use engine::{Engine, EngineConfig, SpillConfig};
+use knowledge::dictionary::Dictionary;
 use knowledge::ocr::Ocr;
 use knowledge::read::Passwords;
-use knowledge::{Access, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Store, StoreError, StoreStatus};
+use knowledge::{
+    Access, Analysis, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Store, StoreError, StoreStatus,
+};
 use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AsOfJson, AskJson, AskStreamEvent, DateJson, TurnJson};
@@ -166,9 +169,28 @@ pub(crate) fn try_open(
     access: Access,
 ) -> Result<std::result::Result<Store, StoreError>> {
     Ok(match database(settings)? {
-        None => Store::open(&settings.data_dir, access),
+        None => Store::open_with(&settings.data_dir, access, analysis(settings)?),
+        Some(_) if settings.dictionary.is_some() => {
+            return Err(
+                Failure::misuse("documents are kept in PostgreSQL, where words are indexed without a dictionary").hint(
+                    "leave the setting `dictionary` out (`--dictionary none`), or keep documents in the data directory",
+                ),
+            );
+        }
         Some(address) => Store::open_postgres(&settings.data_dir, access, address),
     })
+}
+
+/// How words are indexed: with the dictionary that the settings name, if they name one.
+pub(crate) fn analysis(settings: &Settings) -> Result<Analysis> {
+    let Some(folder) = &settings.dictionary else {
+        return Ok(Analysis::default());
+    };
+    let dictionary = Dictionary::open(folder).map_err(|error| {
+        Failure::environment(chain(&error))
+            .hint("name the folder in which `sys.dic` is, or leave the setting `dictionary` out")
+    })?;
+    Ok(Analysis::with_dictionary(dictionary))
 }
 
 /// The database that the settings name, if any, with its password from the environment or a file.

@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 25] = [
+pub(crate) const KEYS: [Key; 26] = [
     text("data_dir"),
     text("store"),
     text("store_password_file"),
@@ -60,6 +60,7 @@ pub(crate) const KEYS: [Key; 25] = [
     text("refusals"),
     text("pdf_passwords"),
     text("ocr"),
+    text("dictionary"),
     text("log"),
 ];
 
@@ -176,6 +177,8 @@ pub(crate) struct Settings {
     pub(crate) pdf_passwords: Option<PathBuf>,
     /// Languages in which text in pictures is recognised; `None` for not at all.
     pub(crate) ocr: Option<String>,
+    /// Folder of the dictionary by which morphemes are indexed; `None` for none.
+    pub(crate) dictionary: Option<PathBuf>,
     /// Log filter, if one was given.
     pub(crate) log: Option<String>,
     /// Where the configuration file was looked for, and whether it is there.
@@ -197,6 +200,9 @@ const SYNC_EVERY_S_MAX: u64 = 365 * 86_400;
 
 /// Documents are kept in the data directory.
 const EMBEDDED: &str = "embedded";
+
+/// Words are indexed without a dictionary.
+const NO_DICTIONARY: &str = "none";
 
 /// The only mission there is.
 const DEFAULT_MISSION: &str = "default";
@@ -261,6 +267,7 @@ impl Settings {
             refusals: refusals(get("refusals"))?,
             pdf_passwords: file_of(get("pdf_passwords"), environment, file),
             ocr: ocr(get("ocr")),
+            dictionary: dictionary(get("dictionary"), environment, file),
             log: get("log").value.clone(),
             file: (file.to_owned(), false),
             raw: Vec::new(),
@@ -283,6 +290,7 @@ impl Settings {
                     "address" => Some(self.address.to_string()),
                     "port" => Some(self.port.to_string()),
                     "watch" | "ocr" => Some("off".to_owned()),
+                    "dictionary" => Some(NO_DICTIONARY.to_owned()),
                     "sync_every" => Some("15min".to_owned()),
                     _ => None,
                 };
@@ -340,6 +348,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "refusals" => args.refusals.as_deref(),
         "pdf_passwords" => args.pdf_passwords.as_deref(),
         "ocr" => args.ocr.as_deref(),
+        "dictionary" => args.dictionary.as_deref(),
         "log" => args.log.as_deref(),
         _ => None,
     }
@@ -411,6 +420,11 @@ fn ocr(raw: &Raw) -> Option<String> {
         Some("on") => Some(knowledge::ocr::LANGUAGES.to_owned()),
         Some(languages) => Some(languages.to_owned()),
     }
+}
+
+/// A folder; `none` overrides one that stands elsewhere.
+fn dictionary(raw: &Raw, environment: &Environment, file: &Path) -> Option<PathBuf> {
+    file_of(raw, environment, file).filter(|_| raw.value.as_deref() != Some(NO_DICTIONARY))
 }
 
 /// How often; at most once a second.

@@ -67,6 +67,13 @@ impl Analyser {
         Self::terms_of_chars(&fold(text))
     }
 
+    /// A word that is one term: a Latin one as its stem, any other as it is; `None` if nothing is left of it.
+    pub(crate) fn whole(word: &str) -> Option<String> {
+        let chars: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
+        let text = stem(&chars, &Stemmer::create(Algorithm::English));
+        (!text.is_empty()).then_some(text)
+    }
+
     /// All terms of text that [`fold`] has gone over.
     pub(crate) fn terms_of_chars(chars: &[char]) -> Vec<Term> {
         let mut out = Output {
@@ -211,10 +218,7 @@ impl Tokenizer for Analyser {
                 text: term.text,
                 position_length: 1,
             }));
-        Tokens {
-            tokens: &mut self.tokens,
-            next: 0,
-        }
+        Tokens::new(&mut self.tokens)
     }
 }
 
@@ -222,6 +226,12 @@ impl Tokenizer for Analyser {
 pub(crate) struct Tokens<'a> {
     tokens: &'a mut [Token],
     next: usize,
+}
+
+impl<'a> Tokens<'a> {
+    pub(crate) fn new(tokens: &'a mut [Token]) -> Self {
+        Self { tokens, next: 0 }
+    }
 }
 
 impl TokenStream for Tokens<'_> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use stdx::fs;
 
 use crate::access::{Audience, Reader};
-use crate::analyser::ANALYSER_VERSION;
+use crate::analysis::Analysis;
 use crate::boxes::PageWords;
 use crate::catalog::{
     AudienceSet, Catalog, Counts, FailureRow, IntakeRow, Known, Moved, NewDocument, Origin, Paged,
@@ -33,6 +33,8 @@ pub(crate) struct Embedded {
     pub(crate) dir: PathBuf,
     pub(crate) access: Access,
     pub(crate) catalog: Catalog,
+    /// How text becomes terms of the word index.
+    pub(crate) analysis: Arc<Analysis>,
     pub(crate) lexical: RwLock<Arc<Lexical>>,
     dense: RwLock<Option<Dense>>,
     pub(crate) graphs: Graphs,
@@ -47,7 +49,7 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     /// Opens (with [`Access::Write`]: creates) what is in `dir`, which is locked by now.
-    pub(crate) fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
+    pub(crate) fn open(dir: &Path, access: Access, analysis: Arc<Analysis>) -> Result<Self, StoreError> {
         let database = dir.join("hanok.sqlite");
         let exists = fs::metadata(&database).is_ok_and(|file| file.len() > 0);
         if !exists && folders(dir).iter().any(|folder| Lexical::is_in(folder)) {
@@ -70,12 +72,18 @@ impl Embedded {
             }
         }
         catalog.check()?;
-        let lexical = open_lexical(&folder(&dir, catalog.index_folder()?), access, &catalog)?;
+        let lexical = open_lexical(
+            &folder(&dir, catalog.index_folder()?),
+            access,
+            &catalog,
+            &analysis,
+        )?;
         let graphs = Graphs::new(&dir, access == Access::Write);
         let embedded = Self {
             dir,
             access,
             catalog,
+            analysis,
             lexical: RwLock::new(Arc::new(lexical)),
             dense: RwLock::new(None),
             graphs,
@@ -98,7 +106,7 @@ impl Embedded {
         // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
         let may_be_back =
             self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
-        if may_be_back && let Some(fresh) = Lexical::open(current.dir(), &self.catalog, Verify::No) {
+        if may_be_back && let Some(fresh) = self.opened(current.dir()) {
             return self.set_lexical(fresh);
         }
         if self.access == Access::Read
@@ -122,8 +130,12 @@ impl Embedded {
         if current.dir() == dir {
             return None;
         }
-        let fresh = Lexical::open(&dir, &self.catalog, Verify::No)?;
+        let fresh = self.opened(&dir)?;
         Some(self.set_lexical(fresh))
+    }
+
+    fn opened(&self, dir: &Path) -> Option<Lexical> {
+        Lexical::open(dir, &self.catalog, Verify::No, &self.analysis)
     }
 
     /// Where the word index is.
@@ -270,7 +282,7 @@ impl Finds for Embedded {
             return Err(StoreError::OtherAnalyser {
                 dir: self.dir.clone(),
                 found: found.to_owned(),
-                known: ANALYSER_VERSION,
+                known: self.analysis.name().to_owned(),
             });
         }
         match lexical.search(question, limit, allowed) {
@@ -620,16 +632,21 @@ pub(crate) fn encoded(vectors: &[Made]) -> Vec<(u64, Vec<u8>)> {
     made.map(|(id, vector)| (id, encode(vector))).collect()
 }
 
-fn open_lexical(dir: &Path, access: Access, catalog: &Catalog) -> Result<Lexical, StoreError> {
-    if let Some(lexical) = Lexical::open(dir, catalog, Verify::Small) {
+fn open_lexical(
+    dir: &Path,
+    access: Access,
+    catalog: &Catalog,
+    analysis: &Arc<Analysis>,
+) -> Result<Lexical, StoreError> {
+    if let Some(lexical) = Lexical::open(dir, catalog, Verify::Small, analysis) {
         return Ok(lexical);
     }
     if access == Access::Read {
-        return Lexical::in_memory(dir, catalog);
+        return Lexical::in_memory(dir, catalog, analysis);
     }
     tracing::info!(dir = %dir.display(), "making the word index from the catalog");
-    match Lexical::rebuild(dir, catalog) {
-        Err(error) if error.is_no_space() => Lexical::in_memory(dir, catalog),
+    match Lexical::rebuild(dir, catalog, analysis) {
+        Err(error) if error.is_no_space() => Lexical::in_memory(dir, catalog, analysis),
         other => other,
     }
 }

@@ -139,11 +139,11 @@ pub enum StoreError {
         /// The data directory.
         dir: PathBuf,
     },
-    /// The word index was made by another analyser than this program's.
+    /// The word index was made by another analyser than this program's, or with another dictionary than the one at hand.
     #[error(
-        "the word index of `{}` was made by another version of the analyser ({found}; this program has {known}), so that it \
-         would not find everything; run `hanok knowledge reindex`, or start `hanok serve`, which makes it anew while the \
-         present one answers",
+        "the word index of `{}` was made by another analyser or dictionary ({found}; in force is {known}), so that it would \
+         not find everything: name the dictionary that made it with `--dictionary`, or run `hanok knowledge reindex`, or \
+         start `hanok serve`, which makes it anew while the present one answers",
         dir.display()
     )]
     OtherAnalyser {
@@ -152,7 +152,7 @@ pub enum StoreError {
         /// Who made it.
         found: String,
         /// Who would make it now.
-        known: u32,
+        known: String,
     },
     /// The vectors were made by another embedder than the one at hand.
     #[error(

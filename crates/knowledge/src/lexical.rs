@@ -1,10 +1,11 @@
 //! The word index (tantivy): BM25 over passages and what stands around them, with their titles and headings.
 //!
-//! Derived from the catalog and never the truth: missing, damaged or made by another analyser, it is made again.
+//! Derived from the catalog and never the truth: missing, damaged or made by another analyser, it is made again. An index by
+//! another analysis than the present one (see [`crate::analysis`]) answers as far as both agree until it is made again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stdx::fs;
 use tantivy::schema::{
@@ -13,7 +14,8 @@ use tantivy::schema::{
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term};
 
-use crate::analyser::{ANALYSER_NAME, ANALYSER_VERSION, Analyser};
+use crate::analyser::{ANALYSER_NAME, Analyser};
+use crate::analysis::{Analysis, MORPHEMES_NAME, MorphemeTokenizer, has_morphemes};
 use crate::catalog::{AudienceSet, Catalog, StoredPassage};
 use crate::error::StoreError;
 use crate::exact::Article;
@@ -31,7 +33,7 @@ mod skim;
 mod titled;
 
 use classes::Classes;
-use rank::{AROUND_BOOST, EXACT_BOOST, HEADING_BOOST, TITLE_BOOST, Terms, rarest};
+use rank::{AROUND_BOOST, EXACT_BOOST, HEADING_BOOST, MORPHEME_BOOST, TITLE_BOOST, Terms, rarest};
 use score::{Scored, Scorer};
 pub(crate) use shadow::Shadow;
 
@@ -51,6 +53,16 @@ struct Fields {
     text: Field,
     /// What the passage names exactly, under one name however it is written.
     exact: Field,
+    /// Where a dictionary is in force.
+    morphemes: Option<MorphemeFields>,
+}
+
+/// The same texts once more, as morphemes.
+#[derive(Clone, Copy)]
+struct MorphemeFields {
+    title: Field,
+    headings: Field,
+    text: Field,
 }
 
 /// The index, open for searching.
@@ -58,6 +70,8 @@ pub(crate) struct Lexical {
     dir: PathBuf,
     /// Who made its terms.
     analyser: String,
+    /// Who makes terms now.
+    analysis: Arc<Analysis>,
     index: Index,
     reader: IndexReader,
     fields: Fields,
@@ -85,14 +99,15 @@ pub(crate) enum Verify {
     Small,
 }
 
-fn schema() -> (Schema, Fields) {
+/// What an index by an analysis of this name holds.
+fn schema(analyser: &str) -> (Schema, Fields) {
     let text = |tokenizer, recorded| {
         let indexing = TextFieldIndexing::default().set_tokenizer(tokenizer);
         TextOptions::default().set_indexing_options(indexing.set_index_option(recorded))
     };
     let words = || text(ANALYSER_NAME, IndexRecordOption::WithFreqs);
     let mut builder = Schema::builder();
-    let fields = Fields {
+    let mut fields = Fields {
         passage: builder.add_u64_field("passage", FAST | INDEXED),
         audience: builder.add_u64_field("audience", FAST),
         document: builder.add_text_field("document", STRING),
@@ -104,19 +119,25 @@ fn schema() -> (Schema, Fields) {
             text(ANALYSER_NAME, IndexRecordOption::WithFreqsAndPositions),
         ),
         exact: builder.add_text_field("exact", text("raw", IndexRecordOption::WithFreqs)),
+        morphemes: None,
     };
+    if has_morphemes(analyser) {
+        let morphemes = || text(MORPHEMES_NAME, IndexRecordOption::WithFreqs);
+        fields.morphemes = Some(MorphemeFields {
+            title: builder.add_text_field("title_morphemes", morphemes()),
+            headings: builder.add_text_field("headings_morphemes", morphemes()),
+            text: builder.add_text_field("text_morphemes", morphemes()),
+        });
+    }
     (builder.build(), fields)
 }
 
-fn register(index: &Index) {
-    index
-        .tokenizers()
-        .register(ANALYSER_NAME, TextAnalyzer::from(Analyser::new()));
-}
-
-/// Who makes terms now.
-fn present_analyser() -> String {
-    ANALYSER_VERSION.to_string()
+/// Gives an index by an analysis of this name what makes terms of what is added now.
+fn register(index: &Index, analyser: &str, analysis: &Arc<Analysis>) {
+    let tokenizers = index.tokenizers();
+    tokenizers.register(ANALYSER_NAME, TextAnalyzer::from(Analyser::new()));
+    let same = (analyser == analysis.name()).then(|| Arc::clone(analysis));
+    tokenizers.register(MORPHEMES_NAME, TextAnalyzer::from(MorphemeTokenizer::new(same)));
 }
 
 /// What a commit says about who made its terms, and how far it follows the catalog.
@@ -151,12 +172,19 @@ pub(crate) fn folders(data: &Path) -> Vec<PathBuf> {
 
 impl Lexical {
     /// Opens the index in `dir` as it is; `None` if it must be made again.
-    pub(crate) fn open(dir: &Path, catalog: &Catalog, verify: Verify) -> Option<Self> {
+    pub(crate) fn open(
+        dir: &Path,
+        catalog: &Catalog,
+        verify: Verify,
+        analysis: &Arc<Analysis>,
+    ) -> Option<Self> {
         // A new store, or a restored one: nothing to warn of.
         if !Self::is_in(dir) {
             return None;
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::try_open(dir, catalog, verify)));
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            Self::try_open(dir, catalog, verify, analysis)
+        }));
         match opened {
             Ok(Ok(lexical)) => Some(lexical),
             Ok(Err(reason)) => {
@@ -175,15 +203,21 @@ impl Lexical {
         fs::metadata(dir.join(MANIFEST)).is_ok()
     }
 
-    fn try_open(dir: &Path, catalog: &Catalog, verify: Verify) -> Result<Self, String> {
+    fn try_open(
+        dir: &Path,
+        catalog: &Catalog,
+        verify: Verify,
+        analysis: &Arc<Analysis>,
+    ) -> Result<Self, String> {
         let say = |error: TantivyError| error.to_string();
         let index = Index::open_in_dir(dir).map_err(say)?;
-        let (schema, fields) = schema();
+        let other = || "it was made by another version".to_owned();
         let found = index.load_metas().map_err(say)?.payload;
-        let found = found.as_deref().and_then(parse_payload);
-        let (Some((analyser, seq)), true) = (found, index.schema() == schema) else {
-            return Err("it was made by another version".to_owned());
-        };
+        let (analyser, seq) = found.as_deref().and_then(parse_payload).ok_or_else(other)?;
+        let (schema, fields) = schema(analyser);
+        if index.schema() != schema {
+            return Err(other());
+        }
         // Its number is read first: the catalog is always written before the index.
         if seq > catalog.index_seq().map_err(|error| error.to_string())? {
             return Err("it knows of changes that the database does not have".to_owned());
@@ -191,11 +225,17 @@ impl Lexical {
         if verify == Verify::Small && folder_bytes(dir) <= VERIFIED_BYTES_MAX {
             check_files(&index)?;
         }
-        Self::with_index(index, fields, dir, analyser.to_owned()).map_err(say)
+        Self::with_index(index, fields, dir, analyser, analysis).map_err(say)
     }
 
-    fn with_index(index: Index, fields: Fields, dir: &Path, analyser: String) -> tantivy::Result<Self> {
-        register(&index);
+    fn with_index(
+        index: Index,
+        fields: Fields,
+        dir: &Path,
+        analyser: &str,
+        analysis: &Arc<Analysis>,
+    ) -> tantivy::Result<Self> {
+        register(&index, analyser, analysis);
         let seen = fs::read(dir.join(MANIFEST)).ok().map(Mutex::new);
         let reader = index
             .reader_builder()
@@ -203,7 +243,8 @@ impl Lexical {
             .try_into()?;
         Ok(Self {
             dir: dir.to_owned(),
-            analyser,
+            analyser: analyser.to_owned(),
+            analysis: Arc::clone(analysis),
             index,
             reader,
             fields,
@@ -219,15 +260,19 @@ impl Lexical {
     }
 
     /// Makes the index in `dir` anew from the catalog: beside the old one, then in its place.
-    pub(crate) fn rebuild(dir: &Path, catalog: &Catalog) -> Result<Self, StoreError> {
+    pub(crate) fn rebuild(
+        dir: &Path,
+        catalog: &Catalog,
+        analysis: &Arc<Analysis>,
+    ) -> Result<Self, StoreError> {
         let fresh = dir.with_extension("new");
         remove_if_there(&fresh)?;
         fs::create_dir_all(&fresh).map_err(StoreError::file)?;
         let fail = |error| StoreError::index("rebuild", dir, error);
-        let (schema, fields) = schema();
+        let (schema, fields) = schema(analysis.name());
         let index = Index::create_in_dir(&fresh, schema).map_err(fail)?;
-        register(&index);
-        fill(&index, fields, &fresh, catalog)?;
+        register(&index, analysis.name(), analysis);
+        fill(&index, fields, &fresh, catalog, analysis)?;
         drop(index);
         pass(FailPoint::IndexFilled);
         remove_if_there(dir)?;
@@ -236,16 +281,20 @@ impl Lexical {
         fs::sync_parent(dir).map_err(StoreError::file)?;
         pass(FailPoint::IndexSwapped);
         let index = Index::open_in_dir(dir).map_err(fail)?;
-        Self::with_index(index, fields, dir, present_analyser()).map_err(fail)
+        Self::with_index(index, fields, dir, analysis.name(), analysis).map_err(fail)
     }
 
     /// An index of the catalog in memory, for when the one on disk cannot be used or made.
-    pub(crate) fn in_memory(dir: &Path, catalog: &Catalog) -> Result<Self, StoreError> {
+    pub(crate) fn in_memory(
+        dir: &Path,
+        catalog: &Catalog,
+        analysis: &Arc<Analysis>,
+    ) -> Result<Self, StoreError> {
         let fail = |error| StoreError::index("build in memory", dir, error);
-        let (schema, fields) = schema();
+        let (schema, fields) = schema(analysis.name());
         let index = Index::create_in_ram(schema);
-        register(&index);
-        fill(&index, fields, dir, catalog)?;
+        register(&index, analysis.name(), analysis);
+        fill(&index, fields, dir, catalog, analysis)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -253,7 +302,8 @@ impl Lexical {
             .map_err(fail)?;
         Ok(Self {
             dir: dir.to_owned(),
-            analyser: present_analyser(),
+            analyser: analysis.name().to_owned(),
+            analysis: Arc::clone(analysis),
             index,
             reader,
             fields,
@@ -273,7 +323,12 @@ impl Lexical {
 
     /// Who made its terms, if it is not who makes them now: what is asked may be cut otherwise than what it knows.
     pub(crate) fn other_analyser(&self) -> Option<&str> {
-        (self.analyser != present_analyser()).then_some(&self.analyser)
+        (self.analyser != self.analysis.name()).then_some(&self.analyser)
+    }
+
+    /// The fields that are asked: morphemes only of an index that the present dictionary made.
+    fn scored(&self) -> Vec<Scored> {
+        self.fields.scored(self.analyser == self.analysis.name())
     }
 
     /// Its size on the disk.
@@ -284,7 +339,8 @@ impl Lexical {
     /// The writer. Files that a killed process left uncommitted are cleared away first: their names would be used
     /// again.
     pub(crate) fn writer(&self) -> Result<LexicalWriter, StoreError> {
-        let writer = writer(&self.index, self.fields, &self.dir, &self.analyser)?;
+        let analyser = self.analysis.name_when_added_to(&self.analyser);
+        let writer = writer(&self.index, self.fields, &self.dir, &analyser)?;
         let cleared = writer.writer.garbage_collect_files().wait();
         cleared.map_err(|error| StoreError::index("clear up", &self.dir, error))?;
         Ok(writer)
@@ -309,7 +365,7 @@ impl Lexical {
     /// Every passage with its audience, as the index has them.
     pub(crate) fn contents(&self) -> Result<Vec<(u64, u32)>, StoreError> {
         self.guarded("read through", |lexical| {
-            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let (searcher, fields) = (lexical.searcher(), lexical.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
             Ok(classes.iter().flat_map(|segment| segment.contents()).collect())
         })
@@ -318,7 +374,7 @@ impl Lexical {
     /// In how many texts of permitted passages a term occurs.
     pub(crate) fn passage_frequency(&self, term: &str, allowed: &AudienceSet) -> Result<u64, StoreError> {
         self.guarded("look up a word", |lexical| {
-            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let (searcher, fields) = (lexical.searcher(), lexical.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
             Scorer::new(&searcher, classes, allowed, &fields).frequency(lexical.fields.text, term)
         })
@@ -331,9 +387,9 @@ impl Lexical {
         limit: usize,
         allowed: &AudienceSet,
     ) -> Result<Vec<(u64, f32)>, StoreError> {
-        let question = Question::parse(question);
+        let question = Question::parse_with(question, &self.analysis);
         self.guarded("search", |lexical| {
-            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let (searcher, fields) = (lexical.searcher(), lexical.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
             let scorer = Scorer::new(&searcher, classes, allowed, &fields);
             let question = Question {
@@ -352,7 +408,7 @@ impl Lexical {
         allowed: &AudienceSet,
     ) -> Result<Vec<u64>, StoreError> {
         self.guarded("look up titles", |lexical| {
-            let (searcher, fields) = (lexical.searcher(), lexical.fields.scored());
+            let (searcher, fields) = (lexical.searcher(), lexical.scored());
             let classes = lexical.classes.of(&searcher, &fields)?;
             let scorer = Scorer::new(&searcher, classes, allowed, &fields);
             scorer.titled(&[lexical.fields.title, lexical.fields.headings], typed, limit)
@@ -373,14 +429,14 @@ impl Lexical {
 
 impl Fields {
     /// Any of the words must stand in the passage, its title or its headings; those around it only add to it.
-    fn scored(&self) -> [Scored; 5] {
+    fn scored(&self, with_morphemes: bool) -> Vec<Scored> {
         let words = |field, boost, is_own| Scored {
             field,
             boost,
             is_own,
             terms: Terms::Words,
         };
-        [
+        let mut scored = vec![
             words(self.text, 1.0, true),
             words(self.title, TITLE_BOOST, true),
             words(self.headings, HEADING_BOOST, true),
@@ -391,7 +447,21 @@ impl Fields {
                 is_own: true,
                 terms: Terms::Exact,
             },
-        ]
+        ];
+        if let Some(morphemes) = self.morphemes.filter(|_| with_morphemes) {
+            let fields = [
+                (morphemes.text, 1.0),
+                (morphemes.title, TITLE_BOOST),
+                (morphemes.headings, HEADING_BOOST),
+            ];
+            scored.extend(fields.map(|(field, boost)| Scored {
+                field,
+                boost: boost * MORPHEME_BOOST,
+                is_own: true,
+                terms: Terms::Morphemes,
+            }));
+        }
+        scored
     }
 }
 
@@ -416,9 +486,15 @@ fn writer(index: &Index, fields: Fields, dir: &Path, analyser: &str) -> Result<L
 }
 
 /// Adds everything in the catalog and commits.
-fn fill(index: &Index, fields: Fields, dir: &Path, catalog: &Catalog) -> Result<(), StoreError> {
+fn fill(
+    index: &Index,
+    fields: Fields,
+    dir: &Path,
+    catalog: &Catalog,
+    analysis: &Analysis,
+) -> Result<(), StoreError> {
     let seq = catalog.index_seq()?;
-    let mut writer = writer(index, fields, dir, &present_analyser())?;
+    let mut writer = writer(index, fields, dir, analysis.name())?;
     for id in catalog.document_ids()? {
         writer.add_all(&catalog.passages_of(&id)?)?;
     }
@@ -462,6 +538,11 @@ impl LexicalWriter {
         entry.add_text(self.fields.headings, &passage.headings);
         entry.add_text(self.fields.around, around);
         entry.add_text(self.fields.text, &passage.text);
+        if let Some(morphemes) = self.fields.morphemes {
+            entry.add_text(morphemes.title, &passage.title);
+            entry.add_text(morphemes.headings, &passage.headings);
+            entry.add_text(morphemes.text, &passage.text);
+        }
         for term in exact {
             entry.add_text(self.fields.exact, term);
         }

@@ -5,11 +5,13 @@
 pub mod access;
 mod alike;
 mod analyser;
+mod analysis;
 mod attempt;
 mod boxes;
 mod catalog;
 mod checksum;
 mod dense;
+pub mod dictionary;
 pub mod edition;
 mod embedded;
 mod embedding;
@@ -56,6 +58,7 @@ pub mod watch;
 mod writer;
 
 pub use access::{Audience, Reader};
+pub use analysis::Analysis;
 pub use boxes::{PageMarks, PageWords, Rect};
 pub use error::StoreError;
 pub use intake::Accepted;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::analyser::{self, Analyser, Class, class, fold};
+use crate::analysis::Analysis;
 use crate::exact;
 
 /// Longer questions are cut: the rest would only cost time.
@@ -46,6 +47,8 @@ const ASKING_KO: &str = "\
     대하여 관해 관해서 관한 관하여 따라 따른 따르면 통해 통한 위해 위해서 위한 있나요 있는 있는지 \
     있을까요 있습니까 없나요 되나요 하나요 합니까 설명 설명해 설명해줘 설명해주세요 알려 알려줘 \
     알려주세요 주세요 해주세요 그리고 또는 또한 경우";
+/// Morphemes that belong to the asking, or to no subject.
+const ASKING_MORPHEMES: &str = "하 되 있 없 알리 설명 대하 관하 따르 위하 통하 의하 어떻 어떠하 그렇 경우";
 /// English words that carry no subject, as the analyser gives them.
 const ASKING_EN: &str = "\
     a an the and or of in on at to for from by with about as is are was were be been do doe did can \
@@ -66,6 +69,9 @@ const PHRASES_MAX: usize = 4;
 /// So are the words of a phrase behind these.
 const PHRASE_TERMS_MAX: usize = 32;
 
+/// More different morphemes of one question are not looked up.
+const MORPHEMES_MAX: usize = 256;
+
 /// A term of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sought {
@@ -82,6 +88,8 @@ pub(crate) struct Question {
     pub(crate) terms: Vec<Sought>,
     /// Terms of the index of exact names (see [`crate::exact`]), with their weights.
     pub(crate) exact: Vec<(String, f32)>,
+    /// Morphemes, with their weights; none without a dictionary.
+    pub(crate) morphemes: Vec<(String, f32)>,
     /// Phrases in quotation marks: their terms with the distance of each from the first.
     pub(crate) phrases: Vec<Vec<analyser::Term>>,
 }
@@ -118,6 +126,34 @@ impl Question {
         question.phrases = phrases(&cut);
         question
     }
+
+    /// The same with the morphemes of an analysis that has a dictionary.
+    pub(crate) fn parse_with(text: &str, analysis: &Analysis) -> Self {
+        let mut question = Self::parse(text);
+        if analysis.has_morphemes() {
+            let cut: String = text.chars().take(CHARS_MAX).collect();
+            question.morphemes = morphemes(&fold(&cut), analysis);
+        }
+        question
+    }
+}
+
+/// The morphemes of a question between the clauses that it names: those are looked up as what they are.
+fn morphemes(chars: &[char], analysis: &Analysis) -> Vec<(String, f32)> {
+    let mut between: Vec<char> = chars.to_vec();
+    for clause in exact::clauses_in(chars) {
+        between[clause].fill(' ');
+    }
+    let between: String = between.into_iter().collect();
+    let found = analysis.morphemes_of_folded(&between).into_iter().map(|text| {
+        let lists = [ASKING_MORPHEMES, ASKING_KO, ASKING_EN];
+        let is_asking = lists.iter().any(|list| is_listed(list, &text));
+        let weight = if is_asking { ASKING_WEIGHT } else { 1.0 };
+        (text, weight)
+    });
+    let mut found = different(found.collect());
+    found.truncate(MORPHEMES_MAX);
+    found
 }
 
 /// Each term once, with its greatest weight, in the order of the question.

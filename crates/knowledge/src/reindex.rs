@@ -54,8 +54,10 @@ impl Store {
         };
         let (_, n_chars, n_passages) = here.catalog.extent()?;
         if need.words {
+            // A morpheme for each few characters, where there is a dictionary.
+            let morphemes = u64::from(here.analysis.has_morphemes()) * n_chars;
             // Merging needs the room of what is merged once more.
-            need.bytes += 2 * lexical.bytes().max(n_chars);
+            need.bytes += 2 * (lexical.bytes().max(n_chars) + morphemes);
         }
         if need.passages {
             need.bytes += n_chars * CHAR_BYTES + n_passages * ROW_BYTES;

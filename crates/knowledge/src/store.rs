@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stdx::clock::Today;
 use stdx::fs;
@@ -14,6 +14,7 @@ use stdx::hash::short_id;
 use stdx::lock::{FileLock, LockError};
 
 use crate::access::Reader;
+use crate::analysis::Analysis;
 use crate::catalog::{Origin, Stat};
 use crate::embedded::Embedded;
 use crate::embedding::OwnVectors;
@@ -70,11 +71,20 @@ impl Store {
     /// [`StoreError::NotAStore`] when there is nothing to read, [`StoreError::Held`] when another process writes,
     /// [`StoreError::NewerSchema`] and [`StoreError::Damaged`] for a database that cannot be used.
     pub fn open(dir: &Path, access: Access) -> Result<Self, StoreError> {
+        Self::open_with(dir, access, Analysis::default())
+    }
+
+    /// The same, with how text becomes terms of the word index. An index that was made otherwise answers on as far as both
+    /// agree, or refuses, until it is made anew: see [`Store::reindex`].
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_with(dir: &Path, access: Access, analysis: Analysis) -> Result<Self, StoreError> {
         let lock = match access {
             Access::Read => None,
             Access::Write => Some(Mutex::new(lock(dir)?)),
         };
-        let embedded = Embedded::open(dir, access)?;
+        let embedded = Embedded::open(dir, access, Arc::new(analysis))?;
         let dir = embedded.dir.clone();
         Ok(Self::with(dir, access, Kept::Here(Box::new(embedded)), lock))
     }

@@ -15,6 +15,7 @@ use stdx::{fs, rng};
 
 use crate::Store;
 use crate::access::Reader;
+use crate::analysis::Analysis;
 use crate::error::StoreError;
 use crate::types::{Access, Embed, SearchMode};
 use crate::validity::AsOf;
@@ -85,13 +86,18 @@ pub struct TrialReport {
     pub p50_ms: f64,
 }
 
-/// Runs a trial. `embedder` is needed for the dense mode; hybrid without one is lexical.
+/// Runs a trial in a store of this analysis. `embedder` is needed for the dense mode; hybrid without one is lexical.
 ///
 /// # Errors
 /// [`StoreError::BadTrial`] for files in another layout; whatever keeps a store from working.
-pub fn retrieval(trial: &Trial, embedder: Option<&dyn Embed>) -> Result<TrialReport, StoreError> {
+pub fn retrieval(
+    trial: &Trial,
+    embedder: Option<&dyn Embed>,
+    analysis: Analysis,
+) -> Result<TrialReport, StoreError> {
     let folder = Folder::new()?;
-    retrieval_in(&Store::open(&folder.0, Access::Write)?, trial, embedder)
+    let store = Store::open_with(&folder.0, Access::Write, analysis)?;
+    retrieval_in(&store, trial, embedder)
 }
 
 /// Runs a trial in an empty store.

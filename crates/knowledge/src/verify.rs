@@ -177,7 +177,7 @@ impl Embedded {
         if report.index_differs > 0 {
             self.write(|store, writer| {
                 writer.finish(&store.catalog);
-                let fresh = Lexical::rebuild(&store.lexical_dir()?, &store.catalog)?;
+                let fresh = Lexical::rebuild(&store.lexical_dir()?, &store.catalog, &store.analysis)?;
                 store.set_lexical(fresh);
                 Ok(())
             })?;

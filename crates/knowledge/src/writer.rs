@@ -3,6 +3,7 @@
 //! A document is first committed to the catalog together with a mark, then added to the word index, and its mark
 //! is cleared when the index has committed. Whatever a crash cuts off is still marked and is done again.
 
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::Connection;
@@ -132,12 +133,12 @@ impl Embedded {
         }
         let mut lexical = self.lexical();
         if lexical.is_in_memory() {
-            lexical = self.set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?);
+            lexical = self.set_lexical(self.rebuilt(&self.lexical_dir()?)?);
         }
         let fresh = match lexical.writer() {
-            Err(StoreError::Index { .. }) => self
-                .set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?)
-                .writer()?,
+            Err(StoreError::Index { .. }) => {
+                self.set_lexical(self.rebuilt(&self.lexical_dir()?)?).writer()?
+            }
             other => other?,
         };
         writer.lexical = Some(fresh);
@@ -210,7 +211,7 @@ impl Embedded {
         tracing::warn!(%reason, "the word index cannot be written and is made anew");
         writer.abandon();
         let marks = self.catalog.marks()?;
-        self.set_lexical(Lexical::rebuild(&self.lexical_dir()?, &self.catalog)?);
+        self.set_lexical(self.rebuilt(&self.lexical_dir()?)?);
         self.catalog.clear_marks(writer.connect(&self.catalog)?, &marks)
     }
 
@@ -228,19 +229,25 @@ impl Embedded {
         })
     }
 
+    fn rebuilt(&self, dir: &Path) -> Result<Lexical, StoreError> {
+        Lexical::rebuild(dir, &self.catalog, &self.analysis)
+    }
+
     /// Makes the index anew after it turned out to be damaged: on disk if this store may write, else in memory.
     pub(crate) fn heal_index(&self) -> Result<(), StoreError> {
         let dir = self.lexical_dir()?;
         let lexical = match self.access {
             Access::Read => {
                 self.disk_index_bad.store(true, Relaxed);
-                Lexical::in_memory(&dir, &self.catalog)?
+                Lexical::in_memory(&dir, &self.catalog, &self.analysis)?
             }
             Access::Write => {
                 let mut writer = held(&self.writer);
                 writer.abandon();
-                match Lexical::rebuild(&dir, &self.catalog) {
-                    Err(error) if error.is_no_space() => Lexical::in_memory(&dir, &self.catalog)?,
+                match self.rebuilt(&dir) {
+                    Err(error) if error.is_no_space() => {
+                        Lexical::in_memory(&dir, &self.catalog, &self.analysis)?
+                    }
                     other => other?,
                 }
             }

@@ -7,6 +7,7 @@
 //!   skipped test then fails.
 //! - `HANOK_TEST_MODELS`: a folder with the model files.
 
+pub mod mecab;
 pub mod postgres;
 
 use std::env;

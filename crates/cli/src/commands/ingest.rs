@@ -187,8 +187,8 @@ fn say_need(store: &Store) -> Result<()> {
     let need = store.reindex_need(None).map_err(house::not_stored)?;
     if need.is_new_index() {
         print::stderr_line(
-            "note: the index was made by another version of this program; `hanok knowledge reindex`, or `hanok serve`, \
-             makes it anew while the present one answers",
+            "note: the index was made by another version of this program, or with another dictionary; `hanok knowledge \
+             reindex`, or `hanok serve`, makes it anew while the present one answers",
         );
     }
     Ok(())

@@ -32,7 +32,9 @@ pub(crate) fn retrieval(args: &TrialRetrievalArgs, settings: &Settings, json: bo
         questions: args.questions.clone(),
         mode,
     };
-    let report = knowledge::trial::retrieval(&trial, embedder.as_deref()).map_err(house::not_stored)?;
+    let analysis = house::analysis(settings)?;
+    let report =
+        knowledge::trial::retrieval(&trial, embedder.as_deref(), analysis).map_err(house::not_stored)?;
     if json {
         print::json(&report)
     } else {

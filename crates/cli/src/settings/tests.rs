@@ -121,6 +121,24 @@ fn refuses_unknown_keys_and_wrong_types_by_name() {
 }
 
 #[test]
+fn a_dictionary_is_a_folder_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    stdx::fs::write(&file, "dictionary = \"ko-dic\"").unwrap();
+    let args = |given: Option<&str>| SettingArgs {
+        config: Some(file.clone()),
+        dictionary: given.map(str::to_owned),
+        ..SettingArgs::default()
+    };
+    let of = |given| resolve(&args(given), &[("HOME", "/h")]).unwrap().dictionary;
+    assert_eq!(of(None), Some(dir.path().join("ko-dic")));
+    assert_eq!(of(Some("/d")), Some(PathBuf::from("/d")));
+    assert_eq!(of(Some("none")), None);
+    let unset = resolve(&SettingArgs::default(), &[("HOME", "/h")]).unwrap();
+    assert_eq!((unset.dictionary, unset.raw.len()), (None, KEYS.len()));
+}
+
+#[test]
 fn a_relative_folder_in_the_file_is_relative_to_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");

@@ -92,6 +92,7 @@ sync_every    = 15min  (default)
 refusals      = words  (default)
 pdf_passwords = (not set)  (default)
 ocr           = off  (default)
+dictionary    = none  (default)
 log           = (not set)  (default)
 ";
     assert_eq!(

@@ -6,6 +6,7 @@
 
 mod basics;
 mod demo;
+mod dictionary;
 mod documents;
 mod home;
 mod hub;

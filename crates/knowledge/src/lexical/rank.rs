@@ -26,6 +26,9 @@ pub(super) const HEADING_BOOST: f32 = 0.3;
 /// counts in the passage and in what stands around it.
 pub(super) const EXACT_BOOST: f32 = 1.0 + AROUND_BOOST;
 
+/// A morpheme in the text counts this much of a pair of characters: a word of two syllables is both.
+pub(super) const MORPHEME_BOOST: f32 = 0.5;
+
 /// The scored fields by number; the first is the one whose terms have places.
 pub(crate) const TEXT: usize = 0;
 pub(crate) const TITLE: usize = 1;
@@ -39,6 +42,8 @@ pub(crate) const FIELDS: usize = 5;
 pub(super) enum Terms {
     Words,
     Exact,
+    /// Only where an index has them: the tables of PostgreSQL do not.
+    Morphemes,
 }
 
 /// What a term in a field is worth, and whether finding one there suffices to be a hit: any of the words must stand in
@@ -181,6 +186,7 @@ pub(super) fn terms(question: &Question, which: Terms) -> Box<dyn Iterator<Item 
     match which {
         Terms::Words => Box::new(question.terms.iter().map(|t| (t.text.as_str(), t.weight))),
         Terms::Exact => Box::new(question.exact.iter().map(|(t, w)| (t.as_str(), *w))),
+        Terms::Morphemes => Box::new(question.morphemes.iter().map(|(t, w)| (t.as_str(), *w))),
     }
 }
 

@@ -5,14 +5,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use stdx::fs;
 use tantivy::{Index, Term};
 
-use super::{
-    Lexical, LexicalWriter, check_files, parse_payload, present_analyser, register, remove_if_there, schema,
-    writer,
-};
+use super::{Lexical, LexicalWriter, check_files, parse_payload, register, remove_if_there, schema, writer};
+use crate::analysis::Analysis;
 use crate::catalog::StoredPassage;
 use crate::error::StoreError;
 
@@ -21,14 +20,17 @@ pub(crate) struct Shadow {
     dir: PathBuf,
     index: Index,
     writer: LexicalWriter,
+    analysis: Arc<Analysis>,
 }
 
 impl Shadow {
-    /// Goes on with the index in `dir` if there is a sound one by the present analyser, else begins it.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let kept = catch_unwind(AssertUnwindSafe(|| sound(dir))).ok().flatten();
+    /// Goes on with the index in `dir` if there is a sound one by the present analysis, else begins it.
+    pub(crate) fn open(dir: &Path, analysis: &Arc<Analysis>) -> Result<Self, StoreError> {
+        let kept = catch_unwind(AssertUnwindSafe(|| sound(dir, analysis)))
+            .ok()
+            .flatten();
         let fail = |error| StoreError::index("begin a new index", dir, error);
-        let (schema, fields) = schema();
+        let (schema, fields) = schema(analysis.name());
         let index = match kept {
             Some(index) => index,
             None => {
@@ -38,8 +40,8 @@ impl Shadow {
                 Index::create_in_dir(dir, schema).map_err(fail)?
             }
         };
-        register(&index);
-        let writer = writer(&index, fields, dir, &present_analyser())?;
+        register(&index, analysis.name(), analysis);
+        let writer = writer(&index, fields, dir, analysis.name())?;
         // What a killed process left uncommitted would have its names used again.
         let cleared = writer.writer.garbage_collect_files().wait();
         cleared.map_err(fail)?;
@@ -47,6 +49,7 @@ impl Shadow {
             dir: dir.to_owned(),
             index,
             writer,
+            analysis: Arc::clone(analysis),
         })
     }
 
@@ -83,14 +86,15 @@ impl Shadow {
     /// Opens it for searching; merges that are under way are begun again another time.
     pub(crate) fn open_for_search(self) -> Result<Lexical, StoreError> {
         drop(self.writer);
-        let fields = schema().1;
-        Lexical::with_index(self.index, fields, &self.dir, present_analyser())
+        let analysis = &self.analysis;
+        let fields = schema(analysis.name()).1;
+        Lexical::with_index(self.index, fields, &self.dir, analysis.name(), analysis)
             .map_err(|error| StoreError::index("open a new index", &self.dir, error))
     }
 }
 
-/// The index in a folder, if its files are as they were written, by the present analyser.
-fn sound(dir: &Path) -> Option<Index> {
+/// The index in a folder, if its files are as they were written, by the present analysis.
+fn sound(dir: &Path, analysis: &Analysis) -> Option<Index> {
     if !Lexical::is_in(dir) {
         return None;
     }
@@ -101,7 +105,7 @@ fn sound(dir: &Path) -> Option<Index> {
         .payload
         .as_deref()
         .and_then(parse_payload)
-        .is_some_and(|(analyser, _)| analyser == present_analyser());
-    let is_sound = is_ours && index.schema() == schema().0 && check_files(&index).is_ok();
+        .is_some_and(|(analyser, _)| analyser == analysis.name());
+    let is_sound = is_ours && index.schema() == schema(analysis.name()).0 && check_files(&index).is_ok();
     is_sound.then_some(index)
 }

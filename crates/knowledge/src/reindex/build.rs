@@ -96,7 +96,10 @@ impl Store {
         if building.index_folder == 0 {
             return Ok(None);
         }
-        let shadow = Shadow::open(&folder(&self.dir, building.index_folder))?;
+        let shadow = Shadow::open(
+            &folder(&self.dir, building.index_folder),
+            &self.indexed_here()?.analysis,
+        )?;
         Ok(Some(Words {
             at: shadow.seq(),
             shadow,

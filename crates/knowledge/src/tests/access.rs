@@ -72,8 +72,7 @@ pub(super) fn may_read(reader: u8, document: &Document) -> bool {
 }
 
 /// Writes documents into folders that state their groups, so that paths and ids are the same in both houses.
-fn fill(house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool) -> Store {
-    let mut store = house.open();
+fn fill(mut store: Store, house: &House, documents: &[Document], keep: impl Fn(&Document) -> bool) -> Store {
     // Vectors of nearly every audience go through a graph.
     store.files_mut().graphs.min = 3;
     fill_into(store, house, documents, keep)
@@ -252,6 +251,7 @@ proptest! {
     fn what_one_may_not_read_changes_nothing(
         documents in prop::collection::vec(document(), 1..12),
         reader_bits in 0_u8..8,
+        with_dictionary in any::<bool>(),
         asked in prop::collection::vec(prop::collection::vec(0..WORDS.len(), 1..5), 1..4),
     ) {
         let questions: Vec<String> = asked
@@ -260,8 +260,9 @@ proptest! {
             .flat_map(|words| [format!("\"{words}\""), words])
             .collect();
         let (whole, part) = (House::new(), House::new());
-        let of_whole = fill(&whole, &documents, |_| true);
-        let of_part = fill(&part, &documents, |document| may_read(reader_bits, document));
+        let open = if with_dictionary { House::open_with_dictionary } else { House::open };
+        let of_whole = fill(open(&whole), &whole, &documents, |_| true);
+        let of_part = fill(open(&part), &part, &documents, |document| may_read(reader_bits, document));
         let reader = reader(reader_bits);
         prop_assert_eq!(
             all_answers(&whole, &of_whole, &reader, &questions),

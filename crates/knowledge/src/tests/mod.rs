@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod dense;
 mod keep;
+mod morphemes;
 mod moved;
 mod ocr;
 mod pages;
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 
 use stdx::fs;
 
-use crate::{Access, Go, Hit, IngestReport, Reader, SearchMode, Store, View};
+use crate::dictionary::{Dictionary, DictionaryFiles};
+use crate::{Access, Analysis, Go, Hit, IngestReport, Reader, SearchMode, Store, View};
 
 /// A folder with documents and a data directory beside it.
 pub(crate) struct House {
@@ -56,9 +58,32 @@ impl House {
         Store::open(&self.data, Access::Write).unwrap()
     }
 
+    /// The same with a small Korean dictionary.
+    pub(crate) fn open_with_dictionary(&self) -> Store {
+        Store::open_with(&self.data, Access::Write, small_dictionary()).unwrap()
+    }
+
     pub(crate) fn ingest(&self, store: &Store) -> IngestReport {
         ingest(store, &self.documents)
     }
+}
+
+/// An analysis with the dictionary of [`testkit::mecab::Mecab::korean`].
+pub(crate) fn small_dictionary() -> Analysis {
+    analysis_of(&testkit::mecab::Mecab::korean())
+}
+
+/// An analysis with a dictionary.
+pub(crate) fn analysis_of(mecab: &testkit::mecab::Mecab) -> Analysis {
+    let [words, unknown, characters, costs, manner] = mecab.files().map(|(_, bytes)| bytes);
+    let files = DictionaryFiles {
+        words,
+        unknown,
+        characters,
+        costs,
+        manner,
+    };
+    Analysis::with_dictionary(Dictionary::from_files(files).unwrap())
 }
 
 pub(crate) fn ingest(store: &Store, path: &Path) -> IngestReport {

@@ -7,7 +7,7 @@ use testkit::postgres::Server;
 use super::access::{Bag, Document, WORDS, all_answers, document, fill_into, may_read, reader};
 use super::*;
 use crate::trial::{self, Trial};
-use crate::{AsOf, IngestEvent, PostgresAddress, StoreError};
+use crate::{Analysis, AsOf, IngestEvent, PostgresAddress, StoreError};
 
 /// A server of one test, with as many databases as it wants.
 struct Databases {
@@ -398,7 +398,7 @@ fn pages_of_korean_documents_are_found_as_in_the_embedded_store() {
         questions: data.join("questions.jsonl"),
         mode: SearchMode::Lexical,
     };
-    let here = trial::retrieval(&trial, None).unwrap();
+    let here = trial::retrieval(&trial, None, Analysis::default()).unwrap();
     let house = House::new();
     let there = trial::retrieval_in(&open(&house, &databases.fresh()), &trial, None).unwrap();
     let overlap = |(a, b): (&trial::Item, &trial::Item)| {

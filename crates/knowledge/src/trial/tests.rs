@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::Analysis;
 
 fn small(dir: &Path, gzip: bool) -> Trial {
     let page = |id: &str, page: u32, text: &str| {
@@ -43,7 +44,7 @@ fn small(dir: &Path, gzip: bool) -> Trial {
 fn finds_the_right_pages_of_a_plain_or_packed_file() {
     for gzip in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let report = retrieval(&small(dir.path(), gzip), None).unwrap();
+        let report = retrieval(&small(dir.path(), gzip), None, Analysis::default()).unwrap();
         assert_eq!((report.n, report.mode), (2, "lexical"));
         let all = Rates {
             hit1: 1.0,
@@ -70,14 +71,14 @@ fn bad_lines_are_named() {
         "{\"id\": \"q\", \"question\": \"x\", \"pages\": [\"no\"]}",
     )
     .unwrap();
-    let error = retrieval(&trial, None).unwrap_err();
+    let error = retrieval(&trial, None, Analysis::default()).unwrap_err();
     assert!(
         error.is_bad_input() && error.to_string().contains("line 1"),
         "{error}"
     );
     fs::write(&trial.questions, "\n{not json").unwrap();
     assert!(
-        retrieval(&trial, None)
+        retrieval(&trial, None, Analysis::default())
             .unwrap_err()
             .to_string()
             .contains("line 2")
@@ -85,7 +86,7 @@ fn bad_lines_are_named() {
     fs::write(&trial.pages, "").unwrap();
     fs::write(&trial.questions, "").unwrap();
     assert!(
-        retrieval(&trial, None)
+        retrieval(&trial, None, Analysis::default())
             .unwrap_err()
             .to_string()
             .contains("no pages")
@@ -102,7 +103,7 @@ fn korean_pages_are_found_better_than_by_plain_pairs() {
         questions: dir.join("questions.jsonl"),
         mode: SearchMode::Lexical,
     };
-    let report = retrieval(&trial, None).unwrap();
+    let report = retrieval(&trial, None, Analysis::default()).unwrap();
     let (ours, plain, n) = (report.rates, report.baseline, report.n as f64);
     println!(
         "ours {ours:?}\nplain {plain:?}\nindex {} s, p50 {} ms",

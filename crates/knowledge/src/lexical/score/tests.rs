@@ -13,7 +13,9 @@ use super::super::classes::Classes;
 use super::super::rank::Occurrences;
 use super::super::{Fields, register, schema, writer};
 use super::*;
+use crate::analysis::Analysis;
 use crate::catalog::StoredPassage;
+use crate::tests::small_dictionary;
 
 const N_WORDS: u64 = 60;
 const N_AUDIENCES: u64 = 4;
@@ -34,10 +36,10 @@ fn words(rng: &mut Rng, most: u64) -> String {
 }
 
 /// Several segments, some of whose passages were deleted again.
-fn index(rng: &mut Rng) -> (Index, Fields) {
-    let (schema, fields) = schema();
+fn index(rng: &mut Rng, analysis: &Arc<Analysis>) -> (Index, Fields) {
+    let (schema, fields) = schema(analysis.name());
     let index = Index::create_in_ram(schema);
-    register(&index);
+    register(&index, analysis.name(), analysis);
     let mut filled = writer(&index, fields, Path::new("memory"), "").unwrap();
     filled.writer.set_merge_policy(Box::new(NoMergePolicy));
     let mut passage_id = 0;
@@ -126,16 +128,19 @@ proptest! {
     #[test]
     fn skipping_changes_nothing(seed in any::<u64>(), limit in 1_usize..40, few in 0_u32..3) {
         let mut rng = Rng::new(seed);
-        let (index, fields) = index(&mut rng);
+        let analysis = if seed % 2 == 0 { small_dictionary() } else { Analysis::default() };
+        let analysis = Arc::new(analysis);
+        let (index, fields) = index(&mut rng, &analysis);
         let searcher = index.reader().unwrap().searcher();
-        let (scored, classes) = (fields.scored(), Classes::default());
+        let (scored, classes) = (fields.scored(true), Classes::default());
         for _ in 0..8 {
             let allowed: Vec<bool> = (0..=N_AUDIENCES).map(|_| rng.below(4) > 0).collect();
             let allowed = AudienceSet::by_number(allowed);
             let scorer = Scorer::new(&searcher, classes.of(&searcher, &scored).unwrap(), &allowed, &scored);
             let asked = words(&mut rng, 9);
             let quoted = format!("{} \"{} {}\"", words(&mut rng, 4), word(&mut rng), word(&mut rng));
-            for question in [Question::parse(&asked), Question::parse(&quoted)] {
+            for question in [asked, quoted].map(|text| Question::parse_with(&text, &analysis)) {
+                prop_assert!(question.morphemes.is_empty() || analysis.has_morphemes());
                 let window = [16, 64, skim::WINDOW][few as usize];
                 let (skimmed, _) = scorer.ranked(&question, fields.text, limit, window).unwrap();
                 let all = exhaustive(&scorer, &question, fields.text, limit);
