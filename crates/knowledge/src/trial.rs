@@ -158,9 +158,12 @@ fn mode_name(mode: SearchMode) -> &'static str {
     }
 }
 
+/// A page's number, if there are pages, and its text.
+type PageText<'a> = (Option<u32>, &'a str);
+
 /// Documents in order of their first page, each with its pages in order.
-fn by_document(pages: &[Page]) -> Vec<(&str, Vec<(Option<u32>, &str)>)> {
-    let mut documents: BTreeMap<&str, Vec<(Option<u32>, &str)>> = BTreeMap::new();
+fn by_document(pages: &[Page]) -> Vec<(&str, Vec<PageText<'_>>)> {
+    let mut documents: BTreeMap<&str, Vec<PageText<'_>>> = BTreeMap::new();
     for page in pages {
         documents
             .entry(&page.document)
