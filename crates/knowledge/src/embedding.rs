@@ -1,9 +1,13 @@
 //! Making vectors of the passages that have none yet, in small durable steps.
 //!
-//! A passage is short, and what a question names often stands right before or after it. So the stored vector is half the
-//! passage's own and half the mean of its own and its neighbours' (those beside it in its section, on its page). It is
-//! not brought to unit length again: a question's product with it is the mean of the cosines that it consists of. (At
-//! unit length, passages with unlike neighbours would lie near the middle of everything and be found for everything.)
+//! A passage is short, and what a question names often stands elsewhere in its section: at its beginning, which says what
+//! it is about. So the stored vector is half the passage's own and half that of the first passage of its section. A page
+//! begins where the paper ended, not with what it is about: where there are pages, the other half is the mean of the
+//! passage's own and its neighbours' (those beside it in its section, on its page).
+//!
+//! The sum is not brought to unit length again: a question's product with it is the mean of the cosines that it consists
+//! of. (At unit length, passages with unlike neighbours would lie near the middle of everything and be found for
+//! everything.)
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,10 +20,12 @@ use crate::types::{Embed, EmbedKind, EmbedderId};
 
 /// Passages embedded and committed at a time: little is lost when the process ends in between.
 const BATCH: usize = 16;
-/// What a passage's neighbourhood counts in its vector.
+/// Passages read at a time on the way back to where a section begins.
+const BACK: u64 = 16;
+/// What a passage's surroundings count in its vector.
 const AROUND_SHARE: f32 = 0.5;
 /// Changes whenever the same passages would get other vectors: those that are stored are then another embedder's.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// Who makes a store's vectors: the embedder together with how its vectors are put together here.
 pub(crate) fn identity(embedder: &dyn Embed) -> EmbedderId {
@@ -30,10 +36,15 @@ pub(crate) fn identity(embedder: &dyn Embed) -> EmbedderId {
     }
 }
 
+/// Reads the passages with these ids that exist, in no particular order.
+pub(crate) type ReadPassages<'a> = dyn FnMut(&[u64]) -> Result<Vec<StoredPassage>, StoreError> + 'a;
+
 /// Own vectors of the passages embedded last: the next batch begins beside them.
 #[derive(Default)]
 pub(crate) struct OwnVectors {
     embedder: i64,
+    /// The last passage, and the first one of its section.
+    end: Option<(StoredPassage, StoredPassage)>,
     /// By passage; `None` where the embedder gave none that can be used.
     vectors: BTreeMap<u64, Option<Vec<f32>>>,
 }
@@ -57,8 +68,7 @@ impl Store {
                 // What is still counted is damaged.
                 return Ok(0);
             };
-            let near = shelf.stored_passages(&ids_beside(&batch))?;
-            let vectors = self.vectors(embedder, row, &batch, near);
+            let vectors = self.vectors(embedder, row, &batch, &mut |ids| shelf.stored_passages(ids))?;
             shelf.put_vectors(known, &vectors)?;
             *held(&self.embedded_up_to) = (row, last);
             done += batch.len();
@@ -72,18 +82,15 @@ impl Store {
         if embedder == row { passage } else { 0 }
     }
 
-    /// Vectors, made with the passages `near` by [`ids_beside`]; none for a passage for which the embedder gives no finite
-    /// vector of its width.
+    /// Vectors of passages in the order of their ids; none for a passage for which the embedder gives no finite vector of
+    /// its width.
     pub(crate) fn vectors(
         &self,
         embedder: &dyn Embed,
         row: i64,
         batch: &[StoredPassage],
-        near: Vec<StoredPassage>,
-    ) -> Vec<Made> {
-        let dim = embedder.id().dim;
-        let mut near: BTreeMap<u64, StoredPassage> = near.into_iter().map(|p| (p.passage_id, p)).collect();
-        near.retain(|_, passage| batch.iter().any(|p| is_near(p, passage)));
+        read: &mut ReadPassages<'_>,
+    ) -> Result<Vec<Made>, StoreError> {
         let mut own = held(&self.own_vectors);
         if own.embedder != row {
             *own = OwnVectors {
@@ -91,35 +98,97 @@ impl Store {
                 ..OwnVectors::default()
             };
         }
-        own.vectors.retain(|id, _| near.contains_key(id));
-        let missing: Vec<&StoredPassage> = near
+        let around = around(own.end.take(), batch, read)?;
+        let wanted: BTreeMap<u64, &StoredPassage> = batch
+            .iter()
+            .chain(around.iter().flatten())
+            .map(|passage| (passage.passage_id, passage))
+            .collect();
+        own.vectors.retain(|id, _| wanted.contains_key(id));
+        own.add(embedder, &wanted);
+        let made = batch.iter().zip(&around).map(|(passage, around)| {
+            let vector_of = |id| own.vectors.get(&id)?.as_deref();
+            let around = around.iter().filter_map(|p| vector_of(p.passage_id)).collect();
+            let vector = vector_of(passage.passage_id).map(|vector| joined(vector, around));
+            (passage.passage_id, vector)
+        });
+        let made = made.collect();
+        let lead = around.last().and_then(|around| around.first());
+        own.end = batch.last().cloned().zip(lead.cloned());
+        Ok(made)
+    }
+}
+
+impl OwnVectors {
+    /// Makes those that are wanted and not there.
+    fn add(&mut self, embedder: &dyn Embed, wanted: &BTreeMap<u64, &StoredPassage>) {
+        let dim = embedder.id().dim;
+        let missing: Vec<&StoredPassage> = wanted
             .values()
-            .filter(|p| !own.vectors.contains_key(&p.passage_id))
+            .copied()
+            .filter(|p| !self.vectors.contains_key(&p.passage_id))
             .collect();
         let texts: Vec<String> = missing.iter().map(|p| embedded_text(p)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let made = embedder.embed(EmbedKind::Passage, &texts);
         for (passage, vector) in missing.iter().zip(made) {
             let is_usable = vector.len() == dim && vector.iter().all(|x| x.is_finite());
-            own.vectors
+            self.vectors
                 .insert(passage.passage_id, is_usable.then_some(vector));
         }
-        let vectors = batch.iter().map(|passage| {
-            let vector_of = |id| own.vectors.get(&id)?.as_deref();
-            let around = beside(passage.passage_id)
-                .filter(|id| near.get(id).is_some_and(|other| is_near(passage, other)))
-                .filter_map(vector_of)
-                .collect();
-            let vector = vector_of(passage.passage_id).map(|vector| joined(vector, around));
-            (passage.passage_id, vector)
-        });
-        vectors.collect()
     }
 }
 
-/// The passages whose own vectors those of `batch` are made of.
-pub(crate) fn ids_beside(batch: &[StoredPassage]) -> Vec<u64> {
-    let mut ids: Vec<u64> = batch.iter().flat_map(|p| beside(p.passage_id)).collect();
+/// For each passage those that count in its vector beside itself: where there are pages, the passages on both sides and it
+/// again; else the first of its section. `end` is where the passages before these ended, with the first of that section.
+fn around(
+    end: Option<(StoredPassage, StoredPassage)>,
+    batch: &[StoredPassage],
+    read: &mut ReadPassages<'_>,
+) -> Result<Vec<Vec<StoredPassage>>, StoreError> {
+    let mut near = read(&ids_beside(batch))?;
+    near.sort_by_key(|passage| passage.passage_id);
+    let mut all: Vec<Vec<StoredPassage>> = Vec::with_capacity(batch.len());
+    for (i, passage) in batch.iter().enumerate() {
+        if passage.page.is_some() {
+            let beside = near.iter().filter(|other| is_near(passage, other));
+            all.push(beside.cloned().collect());
+            continue;
+        }
+        let before = match i.checked_sub(1) {
+            Some(i) => all[i].first().map(|lead| (&batch[i], lead)),
+            None => end.as_ref().map(|(end, lead)| (end, lead)),
+        };
+        let lead = match before {
+            Some((before, lead)) if follows(before, passage) => lead.clone(),
+            _ => lead(passage, read)?,
+        };
+        all.push(vec![lead]);
+    }
+    Ok(all)
+}
+
+/// The first passage of this one's section.
+fn lead(passage: &StoredPassage, read: &mut ReadPassages<'_>) -> Result<StoredPassage, StoreError> {
+    let mut first = passage.clone();
+    loop {
+        let from = first.passage_id.saturating_sub(BACK);
+        let ids: Vec<u64> = (from..first.passage_id).collect();
+        let mut earlier = read(&ids)?;
+        earlier.sort_by_key(|passage| passage.passage_id);
+        while let Some(passage) = earlier.pop_if(|passage| follows(passage, &first)) {
+            first = passage;
+        }
+        if first.passage_id > from || from == 0 {
+            return Ok(first);
+        }
+    }
+}
+
+/// The passages that have pages, and those on both sides of them.
+fn ids_beside(batch: &[StoredPassage]) -> Vec<u64> {
+    let with_pages = batch.iter().filter(|p| p.page.is_some());
+    let mut ids: Vec<u64> = with_pages.flat_map(|p| beside(p.passage_id)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -140,15 +209,24 @@ fn beside(passage: u64) -> RangeInclusive<u64> {
 
 /// Whether `other` is `passage` or stands beside it in its section, on its page.
 fn is_near(passage: &StoredPassage, other: &StoredPassage) -> bool {
-    beside(passage.passage_id).contains(&other.passage_id)
-        && other.document_id == passage.document_id
-        && other.page == passage.page
-        && other.headings == passage.headings
+    beside(passage.passage_id).contains(&other.passage_id) && is_of_section(passage, other)
 }
 
-/// A passage's own vector and the mean of those around it, its own among them.
+/// Whether `passage` stands right behind `before` in its section.
+fn follows(before: &StoredPassage, passage: &StoredPassage) -> bool {
+    before.passage_id.checked_add(1) == Some(passage.passage_id) && is_of_section(before, passage)
+}
+
+fn is_of_section(one: &StoredPassage, other: &StoredPassage) -> bool {
+    one.document_id == other.document_id && one.page == other.page && one.headings == other.headings
+}
+
+/// A passage's own vector and the mean of those around it.
 fn joined(own: &[f32], around: Vec<&[f32]>) -> Vec<f32> {
-    let share = AROUND_SHARE / around.len().max(1) as f32;
+    if around.is_empty() {
+        return own.to_vec();
+    }
+    let share = AROUND_SHARE / around.len() as f32;
     let mut sum: Vec<f32> = own.iter().map(|x| x * (1.0 - AROUND_SHARE)).collect();
     for vector in around {
         sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x * share);

@@ -602,7 +602,7 @@ struct Named<'a> {
 
 impl Store {
     /// Takes in a document that is given as pages of text, for a trial.
-    pub(crate) fn ingest_pages(&self, name: &str, pages: &[(u32, &str)]) -> Result<(), StoreError> {
+    pub(crate) fn ingest_pages(&self, name: &str, pages: &[(Option<u32>, &str)]) -> Result<(), StoreError> {
         let prepared = prepare_pages(name, pages);
         let document_id = Self::upload_id(name);
         let version = version_of(prepared.text.as_bytes());

@@ -106,14 +106,14 @@ pub(crate) fn prepare(path: &Path, bytes: &[u8], options: &ReadOptions) -> Resul
 }
 
 /// A document that is given as numbered pages of text, as a reader of PDF gives them.
-pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
+pub(crate) fn prepare_pages(title: &str, pages: &[(Option<u32>, &str)]) -> Prepared {
     let blocks = pages
         .iter()
         .filter(|(_, text)| !text.trim().is_empty())
         .map(|(page, text)| Block {
             kind: BlockKind::Paragraph,
             text: (*text).to_owned(),
-            page: Some(*page),
+            page: *page,
             words: Vec::new(),
             under: Vec::new(),
         });
@@ -121,7 +121,7 @@ pub(crate) fn prepare_pages(title: &str, pages: &[(u32, &str)]) -> Prepared {
         format: Format::Pdf,
         title: Some(title.to_owned()),
         blocks: blocks.collect(),
-        n_pages: pages.last().map(|(page, _)| *page),
+        n_pages: pages.last().and_then(|(page, _)| *page),
         page_sizes: Vec::new(),
         without_text: Vec::new(),
         recognised: Vec::new(),

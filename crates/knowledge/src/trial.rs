@@ -30,7 +30,7 @@ const HITS: usize = 50;
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// Lines of `{id, document, page, text}`; plain or gzip (by content).
+    /// Lines of `{id, document, page, text}`; plain or gzip (by content). Without `page`, the text is the whole document.
     pub pages: PathBuf,
     /// Lines of `{id, question, pages: [id…]}`.
     pub questions: PathBuf,
@@ -120,7 +120,7 @@ pub(crate) fn retrieval_in(
     let index_s = watch.s();
     // The pages of a trial are all looked at, whatever they say of their days.
     let view = store.view_as_of(&Reader::keeper(), AsOf::ANY)?;
-    let ids: BTreeMap<(&str, u32), &str> = pages
+    let ids: BTreeMap<(&str, Option<u32>), &str> = pages
         .iter()
         .map(|p| ((p.document.as_str(), p.page), p.id.as_str()))
         .collect();
@@ -135,7 +135,7 @@ pub(crate) fn retrieval_in(
             let alike = hit.alike.iter().map(|place| (place.path.as_str(), place.page));
             std::iter::once((hit.path.as_str(), hit.page)).chain(alike)
         });
-        let found = places.filter_map(|(path, page)| ids.get(&(path, page?)));
+        let found = places.filter_map(|place| ids.get(&place));
         items.push(item(question, found.map(|id| (*id).to_owned())));
     }
     let plain = Baseline::new(&pages);
@@ -164,9 +164,12 @@ fn mode_name(mode: SearchMode) -> &'static str {
     }
 }
 
+/// A page's number, if there are pages, and its text.
+type PageText<'a> = (Option<u32>, &'a str);
+
 /// Documents in order of their first page, each with its pages in order.
-fn by_document(pages: &[Page]) -> Vec<(&str, Vec<(u32, &str)>)> {
-    let mut documents: BTreeMap<&str, Vec<(u32, &str)>> = BTreeMap::new();
+fn by_document(pages: &[Page]) -> Vec<(&str, Vec<PageText<'_>>)> {
+    let mut documents: BTreeMap<&str, Vec<PageText<'_>>> = BTreeMap::new();
     for page in pages {
         documents
             .entry(&page.document)

@@ -15,8 +15,8 @@ use super::set::{Page, Question, Set};
 const SECTION: &str = "<div class=\"section\">";
 
 struct Section {
+    /// Each section by itself: what stands under a heading begins with what it is about, as no page of a book does.
     document: String,
-    page: u32,
     anchor: String,
     question: String,
     text: String,
@@ -68,7 +68,6 @@ fn write<'a>(
     let page = |section: &Section| Page {
         id: section.anchor.clone(),
         document: section.document.clone(),
-        page: section.page,
         text: section.text.clone(),
     };
     let question = |section: &Section| Question {
@@ -97,13 +96,13 @@ fn sections(folder: &Path, ending: &str) -> Result<Vec<Section>> {
         let html = String::from_utf8_lossy(&fs::read(&file)?).into_owned();
         let body = html.split("<div class=\"navfooter\">").next().unwrap_or_default();
         for (i, part) in body.split(SECTION).skip(1).enumerate() {
-            sections.extend(section(document, i as u32 + 1, part));
+            sections.extend(section(format!("{document}-{}", i + 1), part));
         }
     }
     Ok(sections)
 }
 
-fn section(document: &str, page: u32, html: &str) -> Option<Section> {
+fn section(document: String, html: &str) -> Option<Section> {
     let anchor = html::between(html, "<a id=\"", "\"")?;
     let heading = html::between(html, "</a>", "</h")?;
     let (_, body) = html.split_once("</h")?;
@@ -112,8 +111,7 @@ fn section(document: &str, page: u32, html: &str) -> Option<Section> {
     let number = |c: char| c.is_ascii_digit() || c == '.' || c == '절' || c.is_whitespace();
     let text = html::text(body);
     (!text.is_empty()).then(|| Section {
-        document: document.to_owned(),
-        page,
+        document,
         anchor: anchor.to_owned(),
         question: heading.trim_start_matches(number).to_owned(),
         text,

@@ -72,7 +72,6 @@ fn set(
     let of_page = |(path, text): (String, String)| Page {
         id: path.clone(),
         document: path,
-        page: 1,
         text,
     };
     let pages: Vec<Page> = pages

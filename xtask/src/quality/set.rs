@@ -20,7 +20,6 @@ pub(super) struct Set {
 pub(super) struct Page {
     pub(super) id: String,
     pub(super) document: String,
-    pub(super) page: u32,
     pub(super) text: String,
 }
 

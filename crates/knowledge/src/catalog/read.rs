@@ -38,6 +38,7 @@ pub(crate) enum Side {
 }
 
 /// A passage as the index and the embedder take it.
+#[derive(Debug, Clone)]
 pub(crate) struct StoredPassage {
     pub(crate) passage_id: u64,
     pub(crate) document_id: String,

@@ -9,7 +9,6 @@ use stdx::clock::Stopwatch;
 use crate::attempt::{Known, read_whole};
 use crate::catalog::{Building, Change, Cut, CutSource};
 use crate::embedded::encoded;
-use crate::embedding::ids_beside;
 use crate::error::StoreError;
 use crate::failpoint::{FailPoint, pass};
 use crate::lexical::{Shadow, folder};
@@ -305,8 +304,8 @@ impl Store {
             let Some(last) = batch.last().map(|p| p.passage_id) else {
                 break;
             };
-            let near = here.catalog.stored_passages(place, &ids_beside(&batch))?;
-            let vectors = encoded(&self.vectors(embedder, row, &batch, near));
+            let mut read = |ids: &[u64]| here.catalog.stored_passages(place, ids);
+            let vectors = encoded(&self.vectors(embedder, row, &batch, &mut read)?);
             here.write(|store, writer| {
                 let connection = writer.connect(&store.catalog)?;
                 store.catalog.put_vectors(connection, row, &vectors)

@@ -23,7 +23,9 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(super) struct Page {
     pub(super) id: String,
     pub(super) document: String,
-    pub(super) page: u32,
+    /// None where the document has no pages: then it is all of it.
+    #[serde(default)]
+    pub(super) page: Option<u32>,
     pub(super) text: String,
 }
 

@@ -41,6 +41,22 @@ fn small(dir: &Path, gzip: bool) -> Trial {
 }
 
 #[test]
+fn what_has_no_pages_is_found_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let trial = small(dir.path(), false);
+    let text = |id: &str, text: &str| {
+        serde_json::json!({"id": id, "document": format!("{id}.html"), "text": text}).to_string()
+    };
+    let pages = [
+        text("one", "계약서를 검토하는 절차와 기한"),
+        text("three", "출장비 정산 방법"),
+    ];
+    fs::write(&trial.pages, pages.join("\n")).unwrap();
+    let report = retrieval(&trial, None).unwrap();
+    assert_eq!((report.rates.hit1, report.baseline.hit1), (1.0, 1.0));
+}
+
+#[test]
 fn finds_the_right_pages_of_a_plain_or_packed_file() {
     for gzip in [false, true] {
         let dir = tempfile::tempdir().unwrap();
