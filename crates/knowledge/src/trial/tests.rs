@@ -52,7 +52,7 @@ fn what_has_no_pages_is_found_as_a_whole() {
         text("three", "출장비 정산 방법"),
     ];
     fs::write(&trial.pages, pages.join("\n")).unwrap();
-    let report = retrieval(&trial, None).unwrap();
+    let report = retrieval(&trial, None, Analysis::default()).unwrap();
     assert_eq!((report.rates.hit1, report.baseline.hit1), (1.0, 1.0));
 }
 
