@@ -2,6 +2,7 @@
 
 pub mod documents;
 mod files;
+pub mod shaped;
 pub mod text;
 
 pub use files::*;

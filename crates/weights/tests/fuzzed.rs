@@ -8,6 +8,14 @@
 )]
 #[path = "../../../fuzz/src/files.rs"]
 mod bodies;
+#[expect(
+    unreachable_pub,
+    reason = "public for the fuzz targets, which are crates of their own"
+)]
+#[path = "../../../fuzz/src/shaped.rs"]
+mod shaped;
+
+use std::io::Cursor;
 
 use stdx::rng::Rng;
 use weights::gguf::{Array, GgmlType, Writer};
@@ -91,6 +99,25 @@ fn mutated_gguf_files_never_panic() {
 }
 
 #[test]
+fn gguf_files_that_are_wrong_in_single_numbers_never_panic() {
+    let mut rng = Rng::new(4);
+    let mut accepted = 0;
+    for _ in 0..ROUNDS {
+        let decisions: Vec<u8> = (0..rng.below(600)).map(|_| rng.next_u64() as u8).collect();
+        let file = shaped::gguf_file(&decisions);
+        bodies::gguf(&file);
+        let len = file.len() as u64;
+        let parsed = weights::gguf::Gguf::parse(Cursor::new(file), len);
+        accepted += u64::from(parsed.is_ok());
+    }
+    // Enough is right for the inside to be reached, and enough is wrong.
+    assert!(
+        (ROUNDS / 50..ROUNDS / 2).contains(&accepted),
+        "{accepted} accepted"
+    );
+}
+
+#[test]
 fn mutated_safetensors_files_never_panic() {
     let json = r#"{"__metadata__":{"a":"b"},"x":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"y":{"dtype":"BF16","shape":[1],"data_offsets":[16,18]}}"#;
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
@@ -127,7 +154,7 @@ fn mutated_e5s1_files_never_panic() {
     bytes.extend(offset.to_le_bytes());
     bytes.extend(18u64.to_le_bytes());
     bytes.resize(offset as usize + 18, 7);
-    let parsed = weights::e5s1::E5s1::parse(std::io::Cursor::new(bytes.clone()), bytes.len() as u64);
+    let parsed = weights::e5s1::E5s1::parse(Cursor::new(bytes.clone()), bytes.len() as u64);
     assert!(parsed.is_ok(), "{parsed:?}");
     run(3, &bytes, bodies::e5s1);
 }
