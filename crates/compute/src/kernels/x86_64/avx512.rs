@@ -185,9 +185,9 @@ pub(super) fn dots<const T: usize, const FROM: usize, const TO: usize>(
     for (dot, x) in dots.iter_mut().zip(x) {
         *dot = start(x);
     }
-    for k in FROM..TO {
+    for (w, k) in w[FROM..TO].iter().zip(FROM..) {
         for (dot, x) in dots.iter_mut().zip(x) {
-            *dot = in_turn::<T>(_mm512_dpbusd_epi32(*dot, w[k], _mm512_set1_epi32(x.quads[k])));
+            *dot = in_turn::<T>(_mm512_dpbusd_epi32(*dot, *w, _mm512_set1_epi32(x.quads[k])));
         }
     }
     dots
