@@ -111,7 +111,6 @@ fn compare(options: &Options) -> Result<()> {
         };
         prepare(&template)?;
         for repetition in 0..options.repetitions {
-            report.roofs.push(roofs()?);
             for which in order(repetition) {
                 let mut work = Work {
                     which,
@@ -123,12 +122,19 @@ fn compare(options: &Options) -> Result<()> {
                     work.prefill.truncate(1);
                     work.decode.truncate(1);
                 }
+                // What the machine has to give changes within minutes: what ours reached is held against what there was
+                // right before and after it.
+                let before = (which == Which::Ours).then(&roofs).transpose()?;
                 let measured = in_its_own_process(&work)?;
                 eprintln!("  {repetition} {which:?}: {}", report::line(&measured));
                 run.add(which, measured);
+                if let Some(before) = before {
+                    let after = roofs()?;
+                    report.roofs.extend([before.clone(), after.clone()]);
+                    run.add_roofs(before, after);
+                }
             }
         }
-        report.roofs.push(roofs()?);
         if options.deep {
             for which in order(0) {
                 match shared_memory(&template, which)? {

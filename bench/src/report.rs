@@ -47,7 +47,7 @@ struct Row {
     ours: Vec<f64>,
     peer: PeerRow,
     ratio: f64,
-    /// Our median against what the machine's roof allows; none for `load` and `peak_memory`.
+    /// The median of what ours reached of the roof that was measured right before and after it; none for `load` and `peak_memory`.
     roof_share: Option<f64>,
 }
 
@@ -70,6 +70,8 @@ pub(crate) struct ModelRun {
     traffic: Traffic,
     deep: bool,
     measured: Vec<(Which, Measured)>,
+    /// The roofs right before and right after each of our repetitions.
+    roofs: Vec<(Roofs, Roofs)>,
     /// Memory of several processes together, by engine.
     shared: Vec<(Which, f64)>,
 }
@@ -103,12 +105,26 @@ impl ModelRun {
             traffic,
             deep,
             measured: Vec::new(),
+            roofs: Vec::new(),
             shared: Vec::new(),
         })
     }
 
     pub(crate) fn add(&mut self, which: Which, measured: Measured) {
         self.measured.push((which, measured));
+    }
+
+    pub(crate) fn add_roofs(&mut self, before: Roofs, after: Roofs) {
+        self.roofs.push((before, after));
+    }
+
+    /// The median share of the roof in each repetition, where one token costs so many bytes or products.
+    fn roof_share(&self, ours: &[f64], roof: Roof, cost: f64) -> f64 {
+        let reached = ours.iter().zip(&self.roofs);
+        let shares: Vec<f64> = reached
+            .map(|(value, (before, after))| value * cost * 2.0 / (roof.of(before) + roof.of(after)))
+            .collect();
+        median(&shares)
     }
 
     pub(crate) fn add_shared(&mut self, which: Which, bytes: f64) {
@@ -177,14 +193,32 @@ enum Value<'a> {
     Shared,
 }
 
+/// What the machine can do at most.
+#[derive(Clone, Copy)]
+enum Roof {
+    /// Bytes read.
+    Reading,
+    /// int8 products.
+    Products,
+}
+
+impl Roof {
+    fn of(self, roofs: &Roofs) -> f64 {
+        match self {
+            Self::Reading => roofs.read_gb_s * 1e9,
+            Self::Products => roofs.int8_gmac_s * 1e9,
+        }
+    }
+}
+
 /// One metric: how to read it and what bounds it.
 struct Metric<'a> {
     name: String,
     unit: &'static str,
     more_is_better: bool,
     value: Value<'a>,
-    /// The most that the roofs allow, in the metric's unit.
-    roof: Option<f64>,
+    /// What bounds it, and how much of that a token costs.
+    roof: Option<(Roof, f64)>,
     /// The peer's setting, where it is not simply the better one.
     setting: Option<Which>,
 }
@@ -206,7 +240,7 @@ impl Report {
         let others = run.measured.iter().map(|(_, m)| m.others);
         self.others_share_max = others.fold(self.others_share_max, f64::max);
         self.quiet = self.others_share_max <= OTHERS_MAX;
-        for metric in self.metrics(run) {
+        for metric in Self::metrics(run) {
             let values = |which| match &metric.value {
                 Value::Of(value) => run.values(which, value),
                 Value::Shared => run
@@ -249,7 +283,7 @@ impl Report {
                 metric: metric.name,
                 unit: metric.unit,
                 ratio: if metric.more_is_better { a / b } else { b / a },
-                roof_share: metric.roof.map(|roof| a / roof),
+                roof_share: metric.roof.map(|(roof, cost)| run.roof_share(&ours, roof, cost)),
                 ours,
                 peer: PeerRow {
                     name: "llama.cpp",
@@ -264,9 +298,7 @@ impl Report {
         Ok(())
     }
 
-    fn metrics<'a>(&self, run: &'a ModelRun) -> Vec<Metric<'a>> {
-        let read = median(&self.roofs.iter().map(|r| r.read_gb_s * 1e9).collect::<Vec<_>>());
-        let int8 = median(&self.roofs.iter().map(|r| r.int8_gmac_s * 1e9).collect::<Vec<_>>());
+    fn metrics<'a>(run: &'a ModelRun) -> Vec<Metric<'a>> {
         let mut metrics = Vec::new();
         for (i, &context) in run.decode_contexts().iter().enumerate() {
             let bytes = run.traffic.weight_bytes + run.traffic.kv_bytes_per_context * context as f64;
@@ -279,7 +311,7 @@ impl Report {
                 unit: "tokens/s",
                 more_is_better: true,
                 value: Value::Of(Box::new(move |m| m.decode.get(i).copied())),
-                roof: Some(read / bytes),
+                roof: Some((Roof::Reading, bytes)),
                 setting: None,
             });
         }
@@ -289,7 +321,10 @@ impl Report {
                 unit: "tokens/s",
                 more_is_better: true,
                 value: Value::Of(Box::new(|m| m.together)),
-                roof: Some(TOGETHER as f64 * read / run.traffic.step_bytes(TOGETHER, 128)),
+                roof: Some((
+                    Roof::Reading,
+                    run.traffic.step_bytes(TOGETHER, 128) / TOGETHER as f64,
+                )),
                 setting: None,
             });
         }
@@ -302,7 +337,7 @@ impl Report {
                 unit: "tokens/s",
                 more_is_better: true,
                 value: Value::Of(Box::new(move |m| m.prefill.get(i).copied())),
-                roof: Some(int8 / macs),
+                roof: Some((Roof::Products, macs)),
                 setting: None,
             });
         }

@@ -13,7 +13,7 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Passes over the memory; the best one counts, as in any bandwidth test.
 const PASSES: usize = 3;
 /// Rounds of the int8 loop in one timing.
-const ROUNDS: u64 = 20_000_000;
+const ROUNDS: u64 = 200_000_000;
 /// Independent sums, enough to cover the latency of the multiply-add.
 const CHAINS: u64 = 12;
 
@@ -121,15 +121,21 @@ fn read_all(words: &[u64]) -> u64 {
 /// The fastest int8 multiply-add of this machine and its speed in 10⁹ products a second.
 fn int8_peak(n_threads: usize) -> (&'static str, f64) {
     let kernels = int8_kernels();
-    let speeds = kernels.into_iter().map(|kernel| {
+    let once = |kernel: &Int8Kernel| {
+        let run = kernel.run;
         let start = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..n_threads {
-                scope.spawn(move || black_box((kernel.run)(ROUNDS / CHAINS)));
+                scope.spawn(move || black_box(run(ROUNDS / CHAINS)));
             }
         });
+        start.elapsed().as_secs_f64()
+    };
+    let speeds = kernels.iter().map(|kernel| {
         let products = (ROUNDS / CHAINS * CHAINS) as f64 * kernel.products * n_threads as f64;
-        (kernel.name, products / start.elapsed().as_secs_f64() / 1e9)
+        // Threads may begin on the same core: what the machine can do is what it did at best.
+        let best = (0..PASSES).map(|_| once(kernel)).fold(f64::MAX, f64::min);
+        (kernel.name, products / best / 1e9)
     });
     speeds.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(("none", 0.0))
 }
