@@ -117,3 +117,13 @@ fn mutated_constraints_never_panic() {
     });
     run(5, 400, &schema.to_string(), of_kind(2));
 }
+
+#[test]
+fn what_is_kept_of_fuzzing_never_panics() {
+    let go_through = |target: &str, body: fn(&[u8])| {
+        testkit::kept_corpus(target).iter().for_each(|input| body(input));
+    };
+    go_through("tokenizer_json", bodies::tokenizer_json);
+    go_through("chat_template", bodies::chat_template);
+    go_through("constraint", bodies::constraint);
+}

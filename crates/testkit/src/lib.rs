@@ -12,6 +12,7 @@ pub mod postgres;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// Names the folder that holds `fixtures/` and `data/`.
@@ -75,6 +76,27 @@ pub fn cases(few: usize, all: usize) -> usize {
     } else {
         few
     }
+}
+
+/// What is kept of a fuzz target's corpus (`fuzz/kept/TARGET.zip`), for tests to go through.
+///
+/// # Panics
+/// When it is not there, is no archive, or is empty.
+pub fn kept_corpus(target: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/kept")
+        .join(format!("{target}.zip"));
+    let packed = stdx::fs::read(&path).expect("what is kept of a corpus");
+    let mut archive = zip::ZipArchive::new(Cursor::new(packed)).expect("an archive of our own making");
+    let n = archive.len();
+    assert!(n > 0, "nothing is kept of `{target}`");
+    let read = |nth| {
+        let mut bytes = Vec::new();
+        let mut file = archive.by_index(nth).expect("an entry of our own making");
+        file.read_to_end(&mut bytes).expect("an entry of our own making");
+        bytes
+    };
+    (0..n).map(read).collect()
 }
 
 /// Prints a line of what a test tried, for the log that is kept.

@@ -158,3 +158,16 @@ fn mutated_e5s1_files_never_panic() {
     assert!(parsed.is_ok(), "{parsed:?}");
     run(3, &bytes, bodies::e5s1);
 }
+
+#[test]
+fn what_is_kept_of_fuzzing_never_panics() {
+    for file in testkit::kept_corpus("gguf") {
+        bodies::gguf(&file);
+    }
+    for decisions in testkit::kept_corpus("gguf_shaped") {
+        bodies::gguf(&shaped::gguf_file(&decisions));
+    }
+    for file in testkit::kept_corpus("safetensors") {
+        bodies::safetensors(&file);
+    }
+}
