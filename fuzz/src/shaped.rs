@@ -19,17 +19,21 @@ const KEYS: [&str; 10] = [
     "",
 ];
 /// Numbers that parsers get wrong.
-const INTERESTING: [u64; 8] = [
+pub const INTERESTING: [u64; 12] = [
     0,
     1,
+    31,
     0x7FFF_FFFF,
+    0x8000_0000,
     0xFFFF_FFFF,
     1 << 32,
+    1 << 59,
     i64::MAX as u64,
+    1 << 63,
     u64::MAX - 31,
     u64::MAX,
 ];
-/// The type numbers of values: eight and more bytes of a string, and arrays.
+/// The numbers of those types of values that have a length: strings and arrays.
 const TEXT: u32 = 8;
 const ARRAY: u32 = 9;
 /// Bytes of a file at most.

@@ -20,23 +20,10 @@ use std::io::Cursor;
 use stdx::rng::Rng;
 use weights::gguf::{Array, GgmlType, Writer};
 
+use shaped::INTERESTING;
+
 /// Mutations of each format.
 const ROUNDS: u64 = 20_000;
-/// Numbers that parsers get wrong.
-const INTERESTING: [u64; 12] = [
-    0,
-    1,
-    31,
-    0x7FFF_FFFF,
-    0x8000_0000,
-    0xFFFF_FFFF,
-    1 << 32,
-    1 << 59,
-    i64::MAX as u64,
-    1 << 63,
-    u64::MAX - 31,
-    u64::MAX,
-];
 
 fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
     for _ in 0..=rng.below(4) {
