@@ -25,7 +25,7 @@ pub(crate) const BACK_OFF: [Duration; 3] = [
 /// A file that the reader died of so often is set aside until it changes.
 pub(crate) const DEATHS_MAX: u32 = 3;
 /// A file changed less than this before it was read may change again without a new time stamp.
-const CLOCK_TICK_NS: i64 = 20_000_000;
+pub(crate) const CLOCK_TICK_NS: i64 = 20_000_000;
 /// Hexadecimal digits of a version.
 pub(crate) const VERSION_DIGITS: usize = 12;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use testkit::log;
 
 use super::*;
+use crate::attempt::CLOCK_TICK_NS;
 use crate::read::Limits;
 use crate::read::tests::made::{HELVETICA, lines, pdf_pages};
 use crate::{FileOutcome, IngestEvent, ReadOptions, Stage};
@@ -53,6 +54,8 @@ fn a_file_that_the_reader_dies_of_is_set_aside_until_it_changes() {
     let store = house.open();
     house.write("poison.html", "<html><p>poison");
     house.write("good.txt", "unharmed");
+    // Younger, the file's time stamp would not be trusted, and it would be opened to be known again.
+    std::thread::sleep(Duration::from_nanos(CLOCK_TICK_NS as u64));
     store.configure(reader(&house, "exit 1"));
     for attempt in 1..=3 {
         let told = told(&store, &house.documents);
