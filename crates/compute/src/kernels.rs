@@ -60,6 +60,13 @@ impl ActBlock {
 /// Sums of a tile: `[token][row of the group]`.
 pub(crate) type Sums<const T: usize> = [[f32; LANES]; T];
 
+/// A group of rows to multiply, and memory that is read soon after and asked for meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) group: &'a [u8],
+    pub(crate) ahead: &'a [u8],
+}
+
 /// `out = group · x` with int8 activations; `x` holds one array of `T` blocks per weight block.
 ///
 /// # Panics
@@ -68,17 +75,17 @@ pub(crate) type Sums<const T: usize> = [[f32; LANES]; T];
 pub(crate) fn native_tile<const T: usize>(
     isa: Isa,
     dtype: DType,
-    group: &[u8],
+    rows: Rows<'_>,
     x: &[[ActBlock; T]],
 ) -> Sums<T> {
     match isa.proof() {
         #[cfg(target_arch = "x86_64")]
-        Proof::Avx512(token) => x86_64::avx512::native_tile(token, dtype, group, x),
+        Proof::Avx512(token) => x86_64::avx512::native_tile(token, dtype, rows, x),
         #[cfg(target_arch = "x86_64")]
-        Proof::Avx2(token) => x86_64::avx2::native_tile(token, dtype, group, x),
+        Proof::Avx2(token) => x86_64::avx2::native_tile(token, dtype, rows, x),
         #[cfg(target_arch = "aarch64")]
-        Proof::Neon(token) => aarch64::native_tile(token, dtype, group, x),
-        Proof::Scalar => scalar::native_tile(dtype, group, x),
+        Proof::Neon(token) => aarch64::native_tile(token, dtype, rows.group, x),
+        Proof::Scalar => scalar::native_tile(dtype, rows.group, x),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::blocks::BLOCK;
 use crate::isa::Isa;
-use crate::kernels::{self, ActBlock, Sums, TILE_MAX};
+use crate::kernels::{self, ActBlock, Rows, Sums, TILE_MAX};
 use crate::matrix::{LANES, MatrixRef};
 use crate::pool::Pool;
 
@@ -203,10 +203,24 @@ fn multiply_run(scratch: &Scratch, jobs: &[(MatrixRef<'_>, usize, OutPtr<'_>)], 
             let all = group_range(*w);
             let before = plan.groups_end - all.len();
             let share = all.start + run.start - before..all.start + end - before;
-            multiply(scratch, plan.input, *w, *n, share, out);
+            let then = if end < run.end {
+                first_group(&jobs[idx + 1..])
+            } else {
+                &[]
+            };
+            multiply(scratch, plan.input, *w, *n, (share, then), out);
         }
         (run.start, idx) = (end, idx + 1);
     }
+}
+
+/// The group with which work goes on.
+fn first_group<'a>(jobs: &[(MatrixRef<'a>, usize, OutPtr<'_>)]) -> &'a [u8] {
+    let next = jobs.iter().find(|(w, n, _)| *n > 0 && w.rows() > 0);
+    next.map_or(&[], |(w, ..)| {
+        let first = w.first() / LANES;
+        w.matrix().groups(first..first + 1)
+    })
 }
 
 fn check(job: &Job<'_>) {
@@ -424,13 +438,14 @@ impl Source<'_> {
     }
 }
 
-/// Multiplies the groups of `share` with all tokens, a cache-sized run of tokens at a time.
+/// Multiplies the groups of `share` with all tokens, a cache-sized run of tokens at a time. `then` is the group that
+/// is read after them.
 fn multiply(
     scratch: &Scratch,
     input: Input,
     w: MatrixRef<'_>,
     n: usize,
-    share: Range<usize>,
+    (share, then): (Range<usize>, &[u8]),
     out: &OutPtr<'_>,
 ) {
     let token_bytes = if input.native {
@@ -443,30 +458,27 @@ fn multiply(
     let groups = w.matrix().groups(share.clone());
     for run_start in (0..n).step_by(run) {
         let run_end = (run_start + run).min(n);
-        for (group_idx, group) in share.clone().zip(groups.chunks_exact(group_bytes)) {
+        let n_tiles = (run_end - run_start).div_ceil(TILE_MAX);
+        let mut nexts = groups.chunks_exact(group_bytes).skip(1);
+        for (idx, bytes) in share.clone().zip(groups.chunks_exact(group_bytes)) {
             let group = Group {
                 scratch,
                 input,
                 w,
-                bytes: group,
-                idx: group_idx,
+                bytes,
+                idx,
             };
-            if n == 1 {
-                group.multiply::<1>(0, out);
-                continue;
-            }
+            let next = nexts.next().unwrap_or(then);
+            // A tile that is not full and alone asks for what follows it by itself, nearer.
+            let next = if run_end - run_start < TILE_MAX { &[] } else { next };
+            let mut aheads = next.chunks(next.len().div_ceil(n_tiles).max(1));
             for tile in tiles(run_end - run_start) {
-                let token = run_start + tile.start;
-                match tile.len() {
-                    1 => group.multiply::<1>(token, out),
-                    2 => group.multiply::<2>(token, out),
-                    3 => group.multiply::<3>(token, out),
-                    4 => group.multiply::<4>(token, out),
-                    5 => group.multiply::<5>(token, out),
-                    6 => group.multiply::<6>(token, out),
-                    7 => group.multiply::<7>(token, out),
-                    _ => group.multiply::<TILE_MAX>(token, out),
-                }
+                group.multiply_tile(
+                    tile.len(),
+                    run_start + tile.start,
+                    aheads.next().unwrap_or_default(),
+                    out,
+                );
             }
         }
     }
@@ -482,15 +494,37 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Times `T` tokens from `token` on.
+    /// Times `n` tokens from `token` on; memory that is read soon after, `ahead`, is asked for meanwhile.
     #[inline]
-    fn multiply<const T: usize>(&self, token: usize, out: &OutPtr<'_>) {
+    fn multiply_tile(&self, n: usize, token: usize, ahead: &[u8], out: &OutPtr<'_>) {
+        match n {
+            1 => self.multiply::<1>(token, ahead, out),
+            2 => self.multiply::<2>(token, ahead, out),
+            3 => self.multiply::<3>(token, ahead, out),
+            4 => self.multiply::<4>(token, ahead, out),
+            5 => self.multiply::<5>(token, ahead, out),
+            6 => self.multiply::<6>(token, ahead, out),
+            7 => self.multiply::<7>(token, ahead, out),
+            _ => self.multiply::<TILE_MAX>(token, ahead, out),
+        }
+    }
+
+    #[inline]
+    fn multiply<const T: usize>(&self, token: usize, ahead: &[u8], out: &OutPtr<'_>) {
         let (isa, dtype) = (self.scratch.isa, self.w.dtype());
         let sums: Sums<T> = if self.input.native {
             let n_blocks = self.input.cols / BLOCK;
             let at = self.input.at + token * n_blocks;
             let x = self.scratch.acts[at..at + T * n_blocks].as_chunks::<T>().0;
-            kernels::native_tile(isa, dtype, self.bytes, x)
+            kernels::native_tile(
+                isa,
+                dtype,
+                Rows {
+                    group: self.bytes,
+                    ahead,
+                },
+                x,
+            )
         } else {
             let at = self.input.at + token * self.input.cols;
             let x = self.scratch.floats[at..at + T * self.input.cols]

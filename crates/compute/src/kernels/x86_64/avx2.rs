@@ -13,16 +13,16 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx2;
-use crate::kernels::{ActBlock, Sums};
+use crate::kernels::{ActBlock, Rows, Sums};
 use crate::matrix::LANES;
 
-use super::avx2_k;
+use super::{Ahead, avx2_k};
 
 /// Rows of half a group.
 pub(super) const HALF: usize = LANES / 2;
 
 /// Tiles of at most so many tokens take both halves of a group in one pass.
-const ONE_PASS_MAX: usize = 2;
+pub(super) const ONE_PASS_MAX: usize = 2;
 /// How far ahead of its use memory is asked for.
 const AHEAD_BYTES: usize = 2048;
 
@@ -30,30 +30,30 @@ const AHEAD_BYTES: usize = 2048;
 pub(in crate::kernels) fn native_tile<const T: usize>(
     _: Avx2,
     dtype: DType,
-    group: &[u8],
+    rows: Rows<'_>,
     x: &[[ActBlock; T]],
 ) -> Sums<T> {
     match dtype {
         // SAFETY: the token proves the features the kernels are compiled for.
-        DType::Q4_0 => unsafe { native_q4_0(group, x) },
+        DType::Q4_0 => unsafe { native_q4_0(rows, x) },
         // SAFETY: as above.
-        DType::Q4_1 => unsafe { native_q4_1(group, x) },
+        DType::Q4_1 => unsafe { native_q4_1(rows, x) },
         // SAFETY: as above.
-        DType::Q8_0 => unsafe { native_q8_0(group, x) },
+        DType::Q8_0 => unsafe { native_q8_0(rows, x) },
         // SAFETY: as above.
-        DType::Q5_0 => unsafe { avx2_k::native_q5_0(group, x) },
+        DType::Q5_0 => unsafe { avx2_k::native_q5_0(rows, x) },
         // SAFETY: as above.
-        DType::Q5_1 => unsafe { avx2_k::native_q5_1(group, x) },
+        DType::Q5_1 => unsafe { avx2_k::native_q5_1(rows, x) },
         // SAFETY: as above.
-        DType::Q2_K => unsafe { avx2_k::native_q2_k(group, x) },
+        DType::Q2_K => unsafe { avx2_k::native_q2_k(rows, x) },
         // SAFETY: as above.
-        DType::Q3_K => unsafe { avx2_k::native_q3_k(group, x) },
+        DType::Q3_K => unsafe { avx2_k::native_q3_k(rows, x) },
         // SAFETY: as above.
-        DType::Q4_K => unsafe { avx2_k::native_q4_k(group, x) },
+        DType::Q4_K => unsafe { avx2_k::native_q4_k(rows, x) },
         // SAFETY: as above.
-        DType::Q5_K => unsafe { avx2_k::native_q5_k(group, x) },
+        DType::Q5_K => unsafe { avx2_k::native_q5_k(rows, x) },
         // SAFETY: as above.
-        DType::Q6_K => unsafe { avx2_k::native_q6_k(group, x) },
+        DType::Q6_K => unsafe { avx2_k::native_q6_k(rows, x) },
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("only quantised weights come here"),
     }
 }
@@ -102,8 +102,8 @@ pub(in crate::kernels) fn quantise_block(_: Avx2, x: &[f32; BLOCK]) -> ActBlock 
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    by_halves(group, x, |cell: &[u8; 18 * LANES], half, x, sums| {
+fn native_q4_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    by_halves(rows, x, |cell: &[u8; 18 * LANES], half, x, sums| {
         let (d, w) = (halves(part(cell, half * 16)), nibbles(part(cell, 32), half));
         for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_nibbles(&w, x)) {
             let dot = _mm256_add_epi32(dot, _mm256_set1_epi32(x.minus_eight));
@@ -114,8 +114,8 @@ fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    by_halves(group, x, |cell: &[u8; 20 * LANES], half, x, sums| {
+fn native_q4_1<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    by_halves(rows, x, |cell: &[u8; 20 * LANES], half, x, sums| {
         let (d, m) = (halves(part(cell, half * 16)), halves(part(cell, 32 + half * 16)));
         let w = nibbles(part(cell, 64), half);
         for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_nibbles(&w, x)) {
@@ -127,9 +127,9 @@ fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_q8_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let bias = _mm256_set1_epi8(i8::MIN);
-    by_halves(group, x, |cell: &[u8; 34 * LANES], half, x, sums| {
+    by_halves(rows, x, |cell: &[u8; 34 * LANES], half, x, sums| {
         let d = halves(part(cell, half * 16));
         let w = bytes(part(cell, 32), half).map(|w| _mm256_xor_si256(w, bias));
         for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dot_bytes(&w, x)) {
@@ -145,11 +145,12 @@ fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn by_halves<const T: usize, const C: usize>(
-    group: &[u8],
+    rows: Rows<'_>,
     x: &[[ActBlock; T]],
     add: impl Fn(&[u8; C], usize, &[ActBlock; T], &mut [__m256; T]),
 ) -> Sums<T> {
-    let cells = group.as_chunks::<C>().0;
+    let cells = rows.group.as_chunks::<C>().0;
+    let mut ahead = Ahead::new(rows.ahead, 2 * x.len());
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
     if T <= ONE_PASS_MAX {
         for (cell, x) in cells.iter().zip(x) {
@@ -162,6 +163,7 @@ fn by_halves<const T: usize, const C: usize>(
         for (half, sums) in sums.iter_mut().enumerate() {
             let mut own = *sums;
             for (cell, x) in cells.iter().zip(x) {
+                ahead.ask();
                 add(cell, half, x, &mut own);
             }
             *sums = own;

@@ -16,45 +16,46 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{HALF, dot_nibbles, halves, load32, part, spill};
+use super::Ahead;
+use super::avx2::{HALF, ONE_PASS_MAX, dot_nibbles, halves, load32, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
-use crate::kernels::{ActBlock, Sums};
+use crate::kernels::{ActBlock, Rows, Sums};
 use crate::matrix::LANES;
 use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Steps, SuperBlock};
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q5_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_fives::<T, { DType::Q5_0.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_fives::<T, { DType::Q5_0.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q5_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_fives::<T, { DType::Q5_1.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_1<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_fives::<T, { DType::Q5_1.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q2_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q2_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q3_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q3_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q4_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q4_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q5_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn native_q6_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q6_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -95,15 +96,19 @@ pub(super) fn float_q6_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T
 /// Types with a scale and an offset for each run of 32: q4_k and q5_k.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_32<K: SuperBlock, const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
-    for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
+    let mut ahead = Ahead::new(rows.ahead, 2 * x.len());
+    for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
         let steps = steps::<K, C>(cell);
         for (half, sums) in sums.iter_mut().enumerate() {
             let (d, e) = units::<K, C>(cell, half);
             let mut own = *sums;
             for (run, x) in x.iter().enumerate() {
                 fetch_ahead(cell, half * RUNS + run);
+                if T > ONE_PASS_MAX {
+                    ahead.ask();
+                }
                 let w = levels::<K, C>(cell, run, half);
                 let scale = _mm256_mul_ps(d, floats(widen_signed(&steps.scales[run], half)));
                 let offset = _mm256_mul_ps(e, floats(widen(&steps.offsets[run], half)));
@@ -122,17 +127,21 @@ fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
 /// Types with a scale for every sixteen columns: q2_k, q3_k and q6_k.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_16<K: SuperBlock, const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
     // Scales times the level of zero: 32 · 128 at most, in 16 bits.
     let zero = _mm256_set1_epi16(i16::from(K::LAYOUT.zero));
-    for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
+    let mut ahead = Ahead::new(rows.ahead, 2 * x.len());
+    for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
         let steps = steps::<K, C>(cell);
         for (half, sums) in sums.iter_mut().enumerate() {
             let (d, e) = units::<K, C>(cell, half);
             let mut own = *sums;
             for (run, x) in x.iter().enumerate() {
                 fetch_ahead(cell, half * RUNS + run);
+                if T > ONE_PASS_MAX {
+                    ahead.ask();
+                }
                 let w = levels::<K, C>(cell, run, half);
                 let first = doubled(widen_signed(&steps.scales[2 * run], half));
                 let second = doubled(widen_signed(&steps.scales[2 * run + 1], half));
@@ -273,10 +282,14 @@ fn add_columns<const T: usize>(
 /// Cells of q5_0, or of q5_1 where they hold an offset too.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn native_fives<const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_fives<const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    let mut ahead = Ahead::new(rows.ahead, 2 * x.len());
     let mut sums = [[_mm256_setzero_ps(); T]; 2];
     for (half, sums) in sums.iter_mut().enumerate() {
-        for (cell, x) in group.as_chunks::<C>().0.iter().zip(x) {
+        for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x) {
+            if T > ONE_PASS_MAX {
+                ahead.ask();
+            }
             let (d, w) = (halves(part(cell, half * 16)), fives(cell, half));
             let m = offset_of_fives(cell, half);
             for (sum, x) in sums.iter_mut().zip(x) {

@@ -16,16 +16,19 @@ use std::arch::x86_64::*;
 
 use crate::blocks::{BLOCK, DType};
 use crate::isa::Avx512;
-use crate::kernels::{ActBlock, Sums, TILE_MAX};
+use crate::kernels::{ActBlock, Rows, Sums, TILE_MAX};
 use crate::matrix::LANES;
 
-use super::avx512_k;
+use super::{Ahead, avx512_k};
 
 /// Tiles of at most so many tokens ask for memory ahead of its use: whatever is no full tile may be all that an expert
 /// has to do.
 const ASK_TOKENS_MAX: usize = TILE_MAX - 1;
 /// Tiles of so many tokens have enough chains of sums to do one beside the other.
 const IN_TURN_FROM: usize = 3;
+/// Tiles of so many tokens ask for [`Rows::ahead`]. Smaller ones are what decoding consists of and spare themselves the
+/// question.
+pub(super) const SPREAD_FROM: usize = 3;
 /// How far ahead of its use memory is asked for.
 const AHEAD_BYTES: usize = 2048;
 
@@ -33,30 +36,30 @@ const AHEAD_BYTES: usize = 2048;
 pub(in crate::kernels) fn native_tile<const T: usize>(
     _: Avx512,
     dtype: DType,
-    group: &[u8],
+    rows: Rows<'_>,
     x: &[[ActBlock; T]],
 ) -> Sums<T> {
     match dtype {
         // SAFETY: the token proves the features the kernels are compiled for.
-        DType::Q4_0 => unsafe { native_q4_0(group, x) },
+        DType::Q4_0 => unsafe { native_q4_0(rows, x) },
         // SAFETY: as above.
-        DType::Q4_1 => unsafe { native_q4_1(group, x) },
+        DType::Q4_1 => unsafe { native_q4_1(rows, x) },
         // SAFETY: as above.
-        DType::Q8_0 => unsafe { native_q8_0(group, x) },
+        DType::Q8_0 => unsafe { native_q8_0(rows, x) },
         // SAFETY: as above.
-        DType::Q5_0 => unsafe { avx512_k::native_q5_0(group, x) },
+        DType::Q5_0 => unsafe { avx512_k::native_q5_0(rows, x) },
         // SAFETY: as above.
-        DType::Q5_1 => unsafe { avx512_k::native_q5_1(group, x) },
+        DType::Q5_1 => unsafe { avx512_k::native_q5_1(rows, x) },
         // SAFETY: as above.
-        DType::Q2_K => unsafe { avx512_k::native_q2_k(group, x) },
+        DType::Q2_K => unsafe { avx512_k::native_q2_k(rows, x) },
         // SAFETY: as above.
-        DType::Q3_K => unsafe { avx512_k::native_q3_k(group, x) },
+        DType::Q3_K => unsafe { avx512_k::native_q3_k(rows, x) },
         // SAFETY: as above.
-        DType::Q4_K => unsafe { avx512_k::native_q4_k(group, x) },
+        DType::Q4_K => unsafe { avx512_k::native_q4_k(rows, x) },
         // SAFETY: as above.
-        DType::Q5_K => unsafe { avx512_k::native_q5_k(group, x) },
+        DType::Q5_K => unsafe { avx512_k::native_q5_k(rows, x) },
         // SAFETY: as above.
-        DType::Q6_K => unsafe { avx512_k::native_q6_k(group, x) },
+        DType::Q6_K => unsafe { avx512_k::native_q6_k(rows, x) },
         DType::F32 | DType::F16 | DType::BF16 => unreachable!("only quantised weights come here"),
     }
 }
@@ -105,10 +108,11 @@ pub(in crate::kernels) fn quantise_block(_: Avx512, x: &[f32; BLOCK]) -> ActBloc
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_q4_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<{ 18 * LANES }>().0.iter().zip(x) {
-        ask_ahead::<T, _>(cell);
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<{ 18 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell, &mut ahead);
         let (d, w) = (halves(part(cell, 0)), nibbles(part(cell, 32)));
         let dots = dots::<T, 0, 8>(&w, x, |x| _mm512_set1_epi32(x.minus_eight));
         for ((sum, x), dot) in sums.iter_mut().zip(x).zip(dots) {
@@ -120,10 +124,11 @@ fn native_q4_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_q4_1<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<{ 20 * LANES }>().0.iter().zip(x) {
-        ask_ahead::<T, _>(cell);
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<{ 20 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell, &mut ahead);
         let (d, m, w) = (
             halves(part(cell, 0)),
             halves(part(cell, 32)),
@@ -140,10 +145,11 @@ fn native_q4_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_q8_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<{ 34 * LANES }>().0.iter().zip(x) {
-        ask_ahead::<T, _>(cell);
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<{ 34 * LANES }>().0.iter().zip(x) {
+        ask_ahead::<T, _>(cell, &mut ahead);
         let (d, w) = (halves(part(cell, 0)), bytes(part(cell, 32)));
         // Stored weights are 128 too large, hence sixteen times the start value of nibbles.
         let dots = dots::<T, 0, 8>(&w, x, |x| {
@@ -157,11 +163,14 @@ fn native_q8_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
     spill(sums)
 }
 
-/// Asks for the cache lines that follow a cell by [`AHEAD_BYTES`], where few tokens make reading weights what takes time.
-/// Groups lie one after another, so this is what will be read next, save at the very end, where it is nobody's.
+/// Asks for the next share of `ahead`, and for the cache lines that follow a cell by [`AHEAD_BYTES`] where few tokens make
+/// reading weights what takes time. Groups lie one after another, so this is what will be read next, save at the very end, where it is nobody's.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn ask_ahead<const T: usize, const C: usize>(cell: &[u8; C]) {
+fn ask_ahead<const T: usize, const C: usize>(cell: &[u8; C], ahead: &mut Ahead<'_>) {
+    if T >= SPREAD_FROM {
+        ahead.ask();
+    }
     if T > ASK_TOKENS_MAX {
         return;
     }

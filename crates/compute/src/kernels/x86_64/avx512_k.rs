@@ -11,45 +11,46 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{dots, halves, load64, part, spill};
+use super::Ahead;
+use super::avx512::{SPREAD_FROM, dots, halves, load64, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
-use crate::kernels::{ActBlock, Sums};
+use crate::kernels::{ActBlock, Rows, Sums};
 use crate::matrix::LANES;
 use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, SuperBlock};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q5_0<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_fives::<T, { DType::Q5_0.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_fives::<T, { DType::Q5_0.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q5_1<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_fives::<T, { DType::Q5_1.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_1<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_fives::<T, { DType::Q5_1.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q2_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q2_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q2K, T, { DType::Q2_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q3_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q3_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q3K, T, { DType::Q3_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q4_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q4_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_32::<Q4K, T, { DType::Q4_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q5_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q5_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_32::<Q5K, T, { DType::Q5_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub(super) fn native_q6_k<const T: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
-    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(group, x)
+pub(super) fn native_q6_k<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
+    native_16::<Q6K, T, { DType::Q6_K.block_bytes() * LANES }>(rows, x)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -90,12 +91,16 @@ pub(super) fn float_q6_k<const T: usize>(group: &[u8], x: &[[f32; T]]) -> Sums<T
 /// Types with a scale and an offset for each run of 32: q4_k and q5_k.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_32<K: SuperBlock, const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
         let (steps, (d, e)) = (K::LAYOUT.steps(packed_steps::<K, C>(cell)), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
             fetch_ahead(cell, run);
+            if T >= SPREAD_FROM {
+                ahead.ask();
+            }
             let w = levels::<K, C>(cell, run);
             let scale = _mm512_mul_ps(d, signed(&steps.scales[run]));
             let offset = _mm512_mul_ps(e, unsigned(&steps.offsets[run]));
@@ -113,12 +118,16 @@ fn native_32<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[
 /// Types with a scale for every sixteen columns: q2_k, q3_k and q6_k.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_16<K: SuperBlock, const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_16<K: SuperBlock, const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x.as_chunks::<RUNS>().0) {
         let (steps, (d, e)) = (K::LAYOUT.steps(packed_steps::<K, C>(cell)), units::<K, C>(cell));
         for (run, x) in x.iter().enumerate() {
             fetch_ahead(cell, run);
+            if T >= SPREAD_FROM {
+                ahead.ask();
+            }
             let w = levels::<K, C>(cell, run);
             let scales = [0, 1].map(|sub| _mm512_mul_ps(d, signed(&steps.scales[2 * run + sub])));
             let offsets = [0, 1].map(|sub| _mm512_mul_ps(e, unsigned(&steps.offsets[2 * run + sub])));
@@ -213,9 +222,13 @@ fn add_columns<const T: usize>(
 /// Cells of q5_0, or of q5_1 where they hold an offset too.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn native_fives<const T: usize, const C: usize>(group: &[u8], x: &[[ActBlock; T]]) -> Sums<T> {
+fn native_fives<const T: usize, const C: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
     let mut sums = [_mm512_setzero_ps(); T];
-    for (cell, x) in group.as_chunks::<C>().0.iter().zip(x) {
+    let mut ahead = Ahead::new(rows.ahead, x.len());
+    for (cell, x) in rows.group.as_chunks::<C>().0.iter().zip(x) {
+        if T >= SPREAD_FROM {
+            ahead.ask();
+        }
         let (d, w, m) = (halves(part(cell, 0)), fives(cell), offset_of_fives(cell));
         // Levels of q5_0 are 16 too large, twice the start value of nibbles.
         let twice = |x: &ActBlock| _mm512_slli_epi32::<1>(_mm512_set1_epi32(x.minus_eight));
