@@ -45,6 +45,8 @@ pub(crate) struct Embedded {
     pub(crate) disk_failed: Mutex<Option<(PathBuf, String)>>,
     /// The index on disk turned out to be damaged; the one in memory stays.
     pub(crate) disk_index_bad: AtomicBool,
+    /// The list of files of the index on disk that was last found damaged: it is looked at again when that has changed.
+    refused_index: Mutex<Option<Vec<u8>>>,
 }
 
 impl Embedded {
@@ -91,6 +93,7 @@ impl Embedded {
             read_only: Mutex::new(read_only),
             disk_failed: Mutex::new(None),
             disk_index_bad: AtomicBool::new(false),
+            refused_index: Mutex::new(None),
         };
         if access == Access::Write {
             match embedded.finish_index().and_then(|()| embedded.sweep_folders()) {
@@ -106,7 +109,7 @@ impl Embedded {
         // A reader that came while the index was being made anew takes the one on disk as soon as it is there.
         let may_be_back =
             self.access == Access::Read && current.is_in_memory() && !self.disk_index_bad.load(Relaxed);
-        if may_be_back && let Some(fresh) = self.opened(current.dir()) {
+        if may_be_back && let Some(fresh) = self.back_on_disk(current.dir()) {
             return self.set_lexical(fresh);
         }
         if self.access == Access::Read
@@ -120,6 +123,18 @@ impl Embedded {
     pub(crate) fn set_lexical(&self, lexical: Lexical) -> Arc<Lexical> {
         let fresh = Arc::new(lexical);
         *self.lexical.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        fresh
+    }
+
+    /// The word index on disk, if it is another than the one that was refused, and sound.
+    fn back_on_disk(&self, dir: &Path) -> Option<Lexical> {
+        let files = Lexical::list_of_files(dir)?;
+        let mut refused = self.refused_index.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.as_ref() == Some(&files) {
+            return None;
+        }
+        let fresh = Lexical::open(dir, &self.catalog, Verify::Small, &self.analysis);
+        *refused = fresh.is_none().then_some(files);
         fresh
     }
 

@@ -198,6 +198,11 @@ impl Lexical {
         }
     }
 
+    /// The index's list of its files as it stands on the disk; `None` where there is no index.
+    pub(crate) fn list_of_files(dir: &Path) -> Option<Vec<u8>> {
+        fs::read(dir.join(MANIFEST)).ok()
+    }
+
     /// Whether there is an index, sound or not.
     pub(crate) fn is_in(dir: &Path) -> bool {
         fs::metadata(dir.join(MANIFEST)).is_ok()
@@ -236,7 +241,7 @@ impl Lexical {
         analysis: &Arc<Analysis>,
     ) -> tantivy::Result<Self> {
         register(&index, analyser, analysis);
-        let seen = fs::read(dir.join(MANIFEST)).ok().map(Mutex::new);
+        let seen = Self::list_of_files(dir).map(Mutex::new);
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)

@@ -139,6 +139,10 @@ impl Catalog {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).map_err(fail)?;
         set_up(&connection).map_err(fail)?;
+        // Only the copy is written. Its caller makes it durable, once: SQLite would undo what it cannot, and sync that.
+        connection
+            .pragma_update(None, "synchronous", "OFF")
+            .map_err(fail)?;
         connection
             .execute("VACUUM INTO ?1", [to.to_string_lossy()])
             .map(drop)

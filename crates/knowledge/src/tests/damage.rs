@@ -40,6 +40,26 @@ fn a_missing_index_is_made_again() {
 }
 
 #[test]
+fn a_reader_does_not_take_back_an_index_that_it_refused() {
+    let house = filled();
+    let postings = fs::read_dir(lexical(&house)).unwrap();
+    let postings = postings
+        .iter()
+        .find(|path| path.extension().is_some_and(|e| e == "idx"));
+    let mut bytes = fs::read(postings.unwrap()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 8;
+    fs::write(postings.unwrap(), &bytes).unwrap();
+    let reader = Store::open(&house.data, Access::Read).unwrap();
+    let is_in_memory = || reader.here().unwrap().lexical().is_in_memory();
+    assert_eq!(names(&find(&reader, "canary7")), ["7.txt"]);
+    assert!(is_in_memory() && is_in_memory());
+    drop(house.open());
+    assert!(!is_in_memory());
+    assert_eq!(names(&find(&reader, "canary8")), ["8.txt"]);
+}
+
+#[test]
 fn an_index_that_vanishes_while_it_is_open_is_made_again() {
     let house = filled();
     let store = house.open();
