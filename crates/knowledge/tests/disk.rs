@@ -274,7 +274,7 @@ fn a_disk_that_fails_is_not_asked_again(exe: &Path) {
     let calls = ["fsync", "fdatasync", "pwrite64", "write"];
     fail_each(exe, &calls, how, |code, seen, what| {
         assert!([DONE, DISK_FAILED].contains(&code), "{what}: ended with {code}");
-        check_not_repeated(seen, what);
+        check_not_repeated(code, seen, what);
     });
 }
 
@@ -308,7 +308,7 @@ fn fail_each(exe: &Path, calls: &[&str], how: impl Fn(usize) -> String, check: i
 }
 
 /// No file whose sync failed is synced again.
-fn check_not_repeated(seen: &str, what: &str) {
+fn check_not_repeated(code: u8, seen: &str, what: &str) {
     let mut failed: Vec<&str> = Vec::new();
     for line in seen
         .lines()
@@ -325,7 +325,10 @@ fn check_not_repeated(seen: &str, what: &str) {
         // SQLite passes over a folder that cannot be synced, and so it may be synced again. That of a backup has another
         // name by now.
         let is_folder = Path::new(file).is_dir() || file.ends_with(".partial");
-        if line.contains("(INJECTED)") && !is_folder {
+        // Where the log of a new store cannot be switched on, SQLite writes the first page as it was and syncs that; the
+        // store does not open.
+        let is_undone = file.ends_with("restored/hanok.sqlite") && code == DISK_FAILED;
+        if line.contains("(INJECTED)") && !is_folder && !is_undone {
             failed.push(file);
         }
     }

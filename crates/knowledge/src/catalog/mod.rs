@@ -102,9 +102,7 @@ impl Catalog {
         let fail = |error| StoreError::database("open", &self.path, error);
         let mut connection = Connection::open(&self.path).map_err(fail)?;
         set_up(&connection).map_err(fail)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(fail)?;
+        keep_log(&connection).map_err(fail)?;
         // An acknowledged commit survives a power cut.
         connection
             .pragma_update(None, "synchronous", "FULL")
@@ -206,6 +204,15 @@ impl Catalog {
         log.push("-wal");
         stdx::fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0)
     }
+}
+
+/// Switches the write-ahead log on. SQLite tells the new mode before it has made it durable, and whether that failed only
+/// when it is asked for more.
+fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
