@@ -185,7 +185,7 @@ fn checks(rows: &[Row]) -> Vec<Check> {
 fn sets(folder: &Path) -> Result<Vec<Set>> {
     let unpacked = folder.join("packages");
     if fs::metadata(&unpacked).is_err() {
-        unpack(folder, &unpacked)?;
+        unpack(&PACKAGES, folder, &unpacked)?;
     }
     let mut sets = faq::sets(folder, &unpacked.join("usr/share/doc/debian/FAQ"))?;
     sets.extend(help::sets(folder, &unpacked.join("usr/share/libreoffice/help"))?);
@@ -209,7 +209,8 @@ pub(crate) fn files(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         .unzip())
 }
 
-fn unpack(folder: &Path, to: &Path) -> Result<()> {
+/// Fetches Debian packages and unpacks them into the new folder `to`.
+pub(crate) fn unpack(packages: &[&str], folder: &Path, to: &Path) -> Result<()> {
     let partial = folder.join("packages.partial");
     if fs::metadata(&partial).is_ok() {
         fs::remove_dir_all(&partial)?;
@@ -217,8 +218,11 @@ fn unpack(folder: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(&partial)?;
     shell::apt_lists()?;
     let mut download = Command::new("apt-get");
-    download.current_dir(&partial).arg("download").args(PACKAGES);
-    shell::capture(&mut download).context("the sets come from Debian packages")?;
+    download.current_dir(&partial).arg("download").args(packages);
+    if shell::capture(&mut download).is_err() {
+        shell::renew_apt_lists()?;
+        shell::capture(&mut download).context("the sets come from Debian packages")?;
+    }
     for file in fs::read_dir(&partial)? {
         if file.extension().is_some_and(|extension| extension == "deb") {
             shell::capture(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&partial))?;

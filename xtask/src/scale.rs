@@ -4,6 +4,8 @@
 //! `scale` of `crates/knowledge`, each part in a process of its own. Vectors are generated. What was made is kept in
 //! `target/scale`, so that a part can be measured again.
 
+mod ingest;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,13 +15,16 @@ use stdx::fs;
 
 use crate::{quality, shell, test};
 
+/// The part that is measured once, whatever the sizes.
+const INGEST: &str = "ingest";
+
 /// Options of `cargo xtask bench knowledge`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// How many passages; several times for several sizes
     #[arg(long, value_name = "N", default_values_t = [10_000, 100_000, 1_000_000])]
     passages: Vec<u64>,
-    /// Only these parts (make, search, recall, busy), of what was made before
+    /// Only these parts (ingest; make, search, recall, busy), of what was made before
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
     /// Write the result here
@@ -27,7 +32,8 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
-/// What must be reached: a size, what is measured there (a path in the result), the most or the least it may be.
+/// What must be reached: a size (0: whatever the size), what is measured there (a path in the result), the most or the
+/// least it may be.
 struct Must {
     passages: u64,
     what: &'static str,
@@ -40,7 +46,19 @@ enum Bound {
     Least(f64),
 }
 
-const MUST: [Must; 7] = [
+const MUST: [Must; 9] = [
+    Must {
+        passages: 0,
+        what: "text PDFs taken in, pages/s",
+        path: "/ingest/pdf_pages_per_s",
+        bound: Bound::Least(200.0),
+    },
+    Must {
+        passages: 0,
+        what: "vectors of 256 tokens, passages/s",
+        path: "/ingest/dense_passages_per_s",
+        bound: Bound::Least(25.0),
+    },
     Must {
         passages: 100_000,
         what: "hybrid search, p50 ms",
@@ -91,13 +109,19 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     fs::create_dir_all(&folder)?;
     let (pages, questions) = quality::files(&test::target_dir().join("retrieval"))?;
     let program = program()?;
+    let wanted = |part: &str| options.only.is_empty() || options.only.iter().any(|only| only == part);
     let mut rows = Vec::new();
+    if wanted(INGEST) {
+        let value = ingest::measure(&folder.join(INGEST))?;
+        println!("{INGEST}: {value}");
+        rows.push(json!({ "passages": 0, "ingest": value }));
+    }
     for &passages in &options.passages {
         let dir = folder.join(passages.to_string());
         let mut row = Map::new();
         row.insert("passages".to_owned(), json!(passages));
         for part in ["make", "search", "recall", "busy"] {
-            if options.only.is_empty() || options.only.iter().any(|only| only == part) {
+            if wanted(part) {
                 let value = measure(&program, part, &dir, passages, (&pages, &questions))?;
                 println!("{passages} {part}: {value}");
                 row.insert(part.to_owned(), value);
@@ -167,7 +191,7 @@ fn print_table(rows: &[Value]) {
         "recall",
         "busy p95"
     );
-    for row in rows {
+    for row in rows.iter().filter(|row| row["passages"] != 0) {
         let number = |path: &str| row.pointer(path).and_then(Value::as_f64);
         let shown = |path: &str, digits: usize| {
             number(path).map_or("-".to_owned(), |number| format!("{number:.digits$}"))

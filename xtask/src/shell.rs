@@ -128,6 +128,11 @@ pub(crate) fn apt_lists() -> Result<()> {
     if has_lists || which("apt-get").is_none() || !is_root() {
         return Ok(());
     }
+    renew_apt_lists()
+}
+
+/// Fetches the lists of packages anew: those that a system image came with name versions that are gone.
+pub(crate) fn renew_apt_lists() -> Result<()> {
     apt_get(&["update", "-q"])
 }
 

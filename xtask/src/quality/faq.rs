@@ -1,6 +1,7 @@
 //! The Debian FAQ: each heading is a question, the section under it (without the heading) its one right page.
 //!
-//! The same anchors in both languages make a third set: Korean questions to English sections.
+//! The same anchors in both languages make a third set: Korean questions to English sections. Sections of one short line
+//! ("Debian ships both gnash and swfdec …") are left out of all three, as where the figures to be reached were measured.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,6 +14,8 @@ use super::set::{Page, Question, Set};
 
 /// Where a section begins in the generated pages.
 const SECTION: &str = "<div class=\"section\">";
+/// Shorter texts are no passage, in either language.
+const CHARS_MIN: usize = 60;
 
 struct Section {
     /// Each section by itself: what stands under a heading begins with what it is about, as no page of a book does.
@@ -33,11 +36,15 @@ pub(super) fn sets(folder: &Path, faq: &Path) -> Result<Vec<Set>> {
             korean.len()
         );
     }
-    let known: BTreeSet<&str> = english.iter().map(|s| s.anchor.as_str()).collect();
-    let across: Vec<&Section> = korean
-        .iter()
-        .filter(|s| known.contains(s.anchor.as_str()))
-        .collect();
+    let long = |sections: &[Section]| -> BTreeSet<String> {
+        let long = sections.iter().filter(|s| s.text.chars().count() >= CHARS_MIN);
+        long.map(|s| s.anchor.clone()).collect()
+    };
+    let both = &long(&english) & &long(&korean);
+    let counts = |section: &Section| both.contains(&section.anchor);
+    let (mut english, mut korean) = (english, korean);
+    english.retain(counts);
+    korean.retain(counts);
     Ok(vec![
         write(folder, "faq-en", &english, english.iter())?,
         write(
@@ -50,7 +57,7 @@ pub(super) fn sets(folder: &Path, faq: &Path) -> Result<Vec<Set>> {
             folder,
             "faq-ko-en",
             &english,
-            across.into_iter().filter(|s| is_korean(&s.question)),
+            korean.iter().filter(|s| is_korean(&s.question)),
         )?,
     ])
 }
