@@ -56,3 +56,15 @@ pub fn e5s1(bytes: &[u8]) {
         assert!((0..pieces.len()).all(|id| pieces.bytes(id).is_some() && pieces.score(id).is_some()));
     }
 }
+
+/// An ONNX file.
+pub fn onnx(bytes: &[u8]) {
+    if let Ok(file) = weights::onnx::Onnx::parse(bytes) {
+        for name in file.nodes().iter().flat_map(|node| &node.inputs) {
+            if let Some(tensor) = file.tensor(name) {
+                let n_elements: u64 = tensor.shape.iter().product();
+                assert_eq!(n_elements * tensor.ty.n_bytes(), tensor.bytes.len() as u64);
+            }
+        }
+    }
+}

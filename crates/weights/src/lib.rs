@@ -1,8 +1,8 @@
 //! Model files: hostile bytes in, a checked tensor table out; and writing them.
 //!
-//! Three formats: [`gguf`] (versions 2 and 3, read and written), [`safetensors`] (single files and sharded
-//! folders) and [`e5s1`] (the text encoder's file, tokenizer included). [`Source`] is the small view that all
-//! three share: name to shape, type and bytes.
+//! Four formats: [`gguf`] (versions 2 and 3, read and written), [`safetensors`] (single files and sharded
+//! folders), [`e5s1`] (the text encoder's file, tokenizer included) and [`onnx`] (exported encoders). [`Source`] is the
+//! small view that the first three share: name to shape, type and bytes.
 //!
 //! Knows sizes, not mathematics: nothing here dequantises, multiplies or interprets a number. A file is
 //! never trusted: every product and sum is checked in `u64` against the file's length before anything is
@@ -12,6 +12,7 @@
 
 pub mod e5s1;
 pub mod gguf;
+pub mod onnx;
 pub mod safetensors;
 
 mod bytes;
