@@ -22,6 +22,9 @@ pub enum LoadError {
     /// Not a well-formed E5S1 file.
     #[error(transparent)]
     E5s1(#[from] weights::e5s1::E5s1Error),
+    /// Not a well-formed ONNX file.
+    #[error(transparent)]
+    Onnx(#[from] weights::onnx::OnnxError),
     /// A tensor cannot be read.
     #[error(transparent)]
     Read(#[from] weights::ReadError),

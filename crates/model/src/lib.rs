@@ -35,7 +35,7 @@ pub use compute::{KV_BLOCK, KvBlock, KvDType, Precision};
 pub use config::Config;
 pub use constraint::{CONSTRAINT_BYTES_MAX, Constraint, ConstraintError, Guide};
 pub use decoder::{Decoder, Input, LinearInput, Probe, RouterStatistics, Scratch, WantedLogits};
-pub use encoder::TextEncoder;
+pub use encoder::{CrossEncoder, TextEncoder};
 pub use error::{ForwardError, LoadError};
 pub use language_model::{ChatMessage, LoadOptions, Model, Session, StopReason};
 pub use logprobs::{Logprobs, TokenLogprob};

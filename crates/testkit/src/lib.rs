@@ -23,6 +23,8 @@ pub const MODELS_VARIABLE: &str = "HANOK_TEST_MODELS";
 pub const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The multilingual text encoder.
 pub const E5_FILE: &str = "e5-small-q4.bin";
+/// The cross-encoder for English.
+pub const RERANKER_FILE: &str = "ms-marco-MiniLM-L-12-v2.onnx";
 /// The committed folders with a tiny checkpoint each.
 pub const CHECKPOINTS: [&str; 7] = [
     "llama",
