@@ -50,6 +50,9 @@ pub(crate) struct SettingArgs {
     /// Embedding model: a name, a file, or `none`
     #[arg(long, global = true, value_name = "FILE or NAME")]
     pub(crate) embedder: Option<String>,
+    /// Model that reads the best passages again: a name, a file, a folder, or `none` (the default)
+    #[arg(long, global = true, value_name = "FILE or NAME")]
+    pub(crate) reranker: Option<String>,
     /// Threads; 0 takes one for each core
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<String>,

@@ -1,21 +1,31 @@
 //! The text encoder as the documents' embedder: prefixes as E5 was trained with (Wang et al. 2024, section 4).
 
+mod bias;
+
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use knowledge::{Embed, EmbedKind, EmbedderId};
 use model::TextEncoder;
+
+use bias::Bias;
 
 /// A text encoder that tells questions from passages.
 pub(crate) struct Embedder {
     encoder: Arc<TextEncoder>,
     path: PathBuf,
+    /// Made when something is first searched for.
+    bias: OnceLock<Bias>,
 }
 
 impl Embedder {
     /// Wraps an encoder that was loaded from `path`.
     pub(crate) fn new(encoder: Arc<TextEncoder>, path: PathBuf) -> Self {
-        Self { encoder, path }
+        Self {
+            encoder,
+            path,
+            bias: OnceLock::new(),
+        }
     }
 }
 
@@ -36,6 +46,15 @@ impl Embed for Embedder {
         let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
         let borrowed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
         self.encoder.encode(&borrowed)
+    }
+
+    fn embed_for_search(&self, question: &str) -> Option<Vec<f32>> {
+        let bias = self
+            .bias
+            .get_or_init(|| Bias::of(|kind, texts| self.embed(kind, texts)));
+        let mut vector = self.embed(EmbedKind::Query, &[question]).pop()?;
+        bias.take_off(&mut vector);
+        Some(vector)
     }
 
     fn source(&self) -> Option<PathBuf> {

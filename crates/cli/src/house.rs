@@ -12,9 +12,10 @@ use knowledge::dictionary::Dictionary;
 use knowledge::ocr::Ocr;
 use knowledge::read::Passwords;
 use knowledge::{
-    Access, Analysis, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Store, StoreError, StoreStatus,
+    Access, Analysis, AsOf, Embed, PostgresAddress, ReadOptions, Reader, Rerank, Store, StoreError,
+    StoreStatus,
 };
-use model::{LoadError, LoadOptions, Model, PackOptions, TextEncoder};
+use model::{CrossEncoder, LoadError, LoadOptions, Model, PackOptions, TextEncoder};
 use server::local::{Call, Client, ClientError, EventLine, Outcome};
 use server::wire::{AsOfJson, AskJson, AskStreamEvent, DateJson, TurnJson};
 
@@ -23,6 +24,7 @@ use crate::embedder::Embedder;
 use crate::exit::{Failure, OrFail, Result, chain};
 use crate::models::Finder;
 use crate::print;
+use crate::reranker::Reranker;
 use crate::settings::{Settings, Source};
 
 /// Who answers.
@@ -285,6 +287,7 @@ pub(crate) fn assistant(settings: &Settings, store: Arc<Store>, extractive: bool
     } else {
         engine_or_quotes(settings)?
     };
+    use_reranker(settings, &store)?;
     let embedder = embedder.and_then(finish_embedder);
     if let Some(embedder) = &embedder {
         store.check_embedder(embedder.as_ref()).map_err(not_stored)?;
@@ -413,6 +416,30 @@ fn finish_embedder(loading: Loading) -> Option<Arc<dyn Embed>> {
 /// The embedder, if there is one that can be used.
 pub(crate) fn embedder(settings: &Settings) -> Result<Option<Arc<dyn Embed>>> {
     Ok(start_embedder(settings)?.and_then(finish_embedder))
+}
+
+/// The model that reads passages again, if one is asked for.
+pub(crate) fn reranker(settings: &Settings) -> Result<Option<Arc<dyn Rerank>>> {
+    let Some(path) = Finder::new(settings).reranker()? else {
+        return Ok(None);
+    };
+    match CrossEncoder::load(&path, settings.threads) {
+        Ok(encoder) => Ok(Some(Arc::new(Reranker::new(encoder)))),
+        Err(error) => Err(Failure::environment(format!(
+            "the reranker `{}` cannot be used: {}",
+            path.display(),
+            chain(&error)
+        ))
+        .hint("`hanok pull reranker-en` fetches one for English; `--reranker none` goes without")),
+    }
+}
+
+/// From now on the store's best passages are ordered by it, if one is asked for.
+pub(crate) fn use_reranker(settings: &Settings, store: &Store) -> Result<()> {
+    if let Some(reranker) = reranker(settings)? {
+        store.rerank_with(reranker);
+    }
+    Ok(())
 }
 
 /// Who finds with vectors in a server, and who is to once there are vectors of it: the configured embedder, or beside it the

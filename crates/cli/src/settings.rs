@@ -35,13 +35,14 @@ enum Kind {
 }
 
 /// All settings, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 26] = [
+pub(crate) const KEYS: [Key; 27] = [
     text("data_dir"),
     text("store"),
     text("store_password_file"),
     text("models_dir"),
     text("model"),
     text("embedder"),
+    text("reranker"),
     number("threads"),
     text("kernels"),
     number("context"),
@@ -141,6 +142,8 @@ pub(crate) struct Settings {
     pub(crate) model: Option<String>,
     /// Embedding model as given; `None` takes the default one if it is there.
     pub(crate) embedder: Option<String>,
+    /// Model that reads the best passages again, as given; `None` is none.
+    pub(crate) reranker: Option<String>,
     /// Threads; 0 for one a core.
     pub(crate) threads: usize,
     /// Level of the kernels; `None` takes the best.
@@ -248,6 +251,7 @@ impl Settings {
             models_dir: folder(get("models_dir"), environment, file, "models")?,
             model: get("model").value.clone(),
             embedder: get("embedder").value.clone(),
+            reranker: get("reranker").value.clone(),
             threads: parsed(get("threads"), "a number of threads")?.unwrap_or(0),
             kernels: kernels(get("kernels"))?,
             context: (context > 0).then_some(context),
@@ -330,6 +334,7 @@ fn flag(key: Key, args: &SettingArgs) -> Option<&str> {
         "models_dir" => args.models_dir.as_deref(),
         "model" => args.model.as_deref(),
         "embedder" => args.embedder.as_deref(),
+        "reranker" => args.reranker.as_deref(),
         "kernels" => args.kernels.as_deref(),
         "threads" => args.threads.as_deref(),
         "context" => args.context.as_deref(),

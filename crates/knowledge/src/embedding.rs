@@ -1,12 +1,12 @@
 //! Making vectors of the passages that have none yet, in small durable steps.
 //!
 //! A passage is short, and what a question names often stands elsewhere in its section: at its beginning, which says what
-//! it is about. So the stored vector is half the passage's own and half that of the first passage of its section. A page
-//! begins where the paper ended, not with what it is about: where there are pages, the other half is the mean of the
-//! passage's own and its neighbours' (those beside it in its section, on its page).
+//! it is about. So three tenths of the stored vector are that of the first passage of its section, and the rest is the
+//! passage's own. A page begins where the paper ended, not with what it is about: where there are pages, half is the mean
+//! of the passage's own and its neighbours' (those beside it in its section, on its page).
 //!
-//! The sum is not brought to unit length again: a question's product with it is the mean of the cosines that it consists
-//! of. (At unit length, passages with unlike neighbours would lie near the middle of everything and be found for
+//! The sum is not brought to unit length again: a question's product with it is the mean of its products with what it
+//! consists of. (At unit length, passages with unlike neighbours would lie near the middle of everything and be found for
 //! everything.)
 
 use std::collections::BTreeMap;
@@ -22,10 +22,12 @@ use crate::types::{Embed, EmbedKind, EmbedderId};
 const BATCH: usize = 16;
 /// Passages read at a time on the way back to where a section begins.
 const BACK: u64 = 16;
-/// What a passage's surroundings count in its vector.
-const AROUND_SHARE: f32 = 0.5;
+/// What the first passage of its section counts in a passage's vector.
+const LEAD_SHARE: f32 = 0.3;
+/// What its neighbours and itself count in it where there are pages.
+const BESIDE_SHARE: f32 = 0.5;
 /// Changes whenever the same passages would get other vectors: those that are stored are then another embedder's.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// Who makes a store's vectors: the embedder together with how its vectors are put together here.
 pub(crate) fn identity(embedder: &dyn Embed) -> EmbedderId {
@@ -109,7 +111,12 @@ impl Store {
         let made = batch.iter().zip(&around).map(|(passage, around)| {
             let vector_of = |id| own.vectors.get(&id)?.as_deref();
             let around = around.iter().filter_map(|p| vector_of(p.passage_id)).collect();
-            let vector = vector_of(passage.passage_id).map(|vector| joined(vector, around));
+            let share = if passage.page.is_some() {
+                BESIDE_SHARE
+            } else {
+                LEAD_SHARE
+            };
+            let vector = vector_of(passage.passage_id).map(|vector| joined(vector, around, share));
             (passage.passage_id, vector)
         });
         let made = made.collect();
@@ -221,13 +228,13 @@ fn is_of_section(one: &StoredPassage, other: &StoredPassage) -> bool {
     one.document_id == other.document_id && one.page == other.page && one.headings == other.headings
 }
 
-/// A passage's own vector and the mean of those around it.
-fn joined(own: &[f32], around: Vec<&[f32]>) -> Vec<f32> {
+/// A passage's own vector, and with this share the mean of those around it.
+fn joined(own: &[f32], around: Vec<&[f32]>, share: f32) -> Vec<f32> {
     if around.is_empty() {
         return own.to_vec();
     }
-    let share = AROUND_SHARE / around.len() as f32;
-    let mut sum: Vec<f32> = own.iter().map(|x| x * (1.0 - AROUND_SHARE)).collect();
+    let mut sum: Vec<f32> = own.iter().map(|x| x * (1.0 - share)).collect();
+    let share = share / around.len() as f32;
     for vector in around {
         sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x * share);
     }

@@ -1,6 +1,7 @@
 //! The documents of the house: readers, passages, lexical and dense index, fusion, durable ingest.
 //!
-//! Knows nothing of models: vectors come through [`Embed`], and lexical search works without it.
+//! Knows nothing of models: vectors come through [`Embed`] and second looks through [`Rerank`], and lexical search works
+//! with neither.
 
 pub mod access;
 mod alike;
@@ -34,6 +35,7 @@ pub mod quality;
 mod question;
 pub mod read;
 mod reindex;
+mod rerank;
 mod rules;
 mod schema;
 pub mod sentence;
@@ -72,7 +74,7 @@ pub use sync::Followed;
 pub use types::{
     Access, DocumentInfo, DocumentText, Embed, EmbedKind, EmbedderId, FailedFile, FileDetails, FileOutcome,
     Go, Hit, IngestEvent, IngestReport, PageSpan, Place, ReindexNeed, ReindexProgress, ReindexReport,
-    ReindexStage, SearchMode, SetAsideFile, Stage, StoreStatus,
+    ReindexStage, Rerank, SearchMode, SetAsideFile, Stage, StoreStatus,
 };
 pub use unread::Unread;
 pub use validity::{AsOf, Date, Validity};

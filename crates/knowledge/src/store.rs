@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stdx::clock::Today;
 use stdx::fs;
@@ -23,7 +23,7 @@ use crate::pg::{Postgres, PostgresAddress};
 use crate::prepare::ReadOptions;
 use crate::quality::Refusals;
 use crate::shelf::Shelf;
-use crate::types::{Access, DocumentInfo, ReindexProgress};
+use crate::types::{Access, DocumentInfo, ReindexProgress, Rerank};
 use crate::validity::AsOf;
 use crate::view::View;
 
@@ -49,6 +49,7 @@ pub struct Store {
     today: Today,
     /// What is remembered of refused questions.
     pub(crate) refusals: Mutex<Refusals>,
+    reranker: OnceLock<Arc<dyn Rerank>>,
     lock: Option<Mutex<FileLock>>,
 }
 
@@ -104,8 +105,19 @@ impl Store {
             read_options: Mutex::new(ReadOptions::default()),
             today: Today::default(),
             refusals: Mutex::new(Refusals::default()),
+            reranker: OnceLock::new(),
             lock,
         }
+    }
+
+    /// From now on the best passages of each search are ordered by this one. The first one that is given stays.
+    pub fn rerank_with(&self, reranker: Arc<dyn Rerank>) {
+        // A second one is not taken: two orders within one process would contradict each other.
+        let _ = self.reranker.set(reranker);
+    }
+
+    pub(crate) fn reranker(&self) -> Option<&dyn Rerank> {
+        self.reranker.get().map(AsRef::as_ref)
     }
 
     /// What is known of the documents, wherever it is kept.

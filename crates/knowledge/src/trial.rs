@@ -8,6 +8,7 @@ mod data;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use stdx::clock::Stopwatch;
@@ -17,7 +18,7 @@ use crate::Store;
 use crate::access::Reader;
 use crate::analysis::Analysis;
 use crate::error::StoreError;
-use crate::types::{Access, Embed, SearchMode};
+use crate::types::{Access, Embed, Rerank, SearchMode};
 use crate::validity::AsOf;
 use baseline::Baseline;
 use data::{Page, Question};
@@ -87,16 +88,21 @@ pub struct TrialReport {
 }
 
 /// Runs a trial in a store of this analysis. `embedder` is needed for the dense mode; hybrid without one is lexical.
+/// `reranker`, if there is one, orders what the store finds.
 ///
 /// # Errors
 /// [`StoreError::BadTrial`] for files in another layout; whatever keeps a store from working.
 pub fn retrieval(
     trial: &Trial,
     embedder: Option<&dyn Embed>,
+    reranker: Option<Arc<dyn Rerank>>,
     analysis: Analysis,
 ) -> Result<TrialReport, StoreError> {
     let folder = Folder::new()?;
     let store = Store::open_with(&folder.0, Access::Write, analysis)?;
+    if let Some(reranker) = reranker {
+        store.rerank_with(reranker);
+    }
     retrieval_in(&store, trial, embedder)
 }
 

@@ -27,16 +27,27 @@ pub struct EmbedderId {
     pub dim: usize,
 }
 
-/// Makes vectors from text. Vectors have unit length.
+/// Makes vectors from text.
 pub trait Embed: Send + Sync {
     /// Who it is.
     fn id(&self) -> EmbedderId;
-    /// One vector for each text.
+    /// One vector for each text, of unit length.
     fn embed(&self, kind: EmbedKind, texts: &[&str]) -> Vec<Vec<f32>>;
+    /// The vector that a question is searched with: passages are ordered by their product with it. Its embedding, but
+    /// for what an embedder knows of its own space.
+    fn embed_for_search(&self, question: &str) -> Option<Vec<f32>> {
+        self.embed(EmbedKind::Query, &[question]).pop()
+    }
     /// What it was loaded from, so that it can be loaded again while another one's vectors are made.
     fn source(&self) -> Option<PathBuf> {
         None
     }
+}
+
+/// Reads a question and a passage together and says how well the one answers the other.
+pub trait Rerank: Send + Sync {
+    /// A score for each passage, in their order, comparable for this question only; `None` for what it cannot judge.
+    fn score(&self, question: &str, passages: &[&str]) -> Vec<Option<f32>>;
 }
 
 /// Whether the store may write. Writers are alone; readers see the last committed state and need no lock.
@@ -93,7 +104,8 @@ pub struct Hit {
     pub replaces: Vec<String>,
     /// BM25 score, if found by words.
     pub lexical_score: Option<f64>,
-    /// Mean of the cosines with the passage alone and with what stands around it, if found by vector.
+    /// Product of the question's vector with the passage's, which is a mean of its own and of what stands around it, if
+    /// found by vector; comparable within one result only.
     pub dense_score: Option<f64>,
     /// Where else nearly the same stands, among what was found: these passages are not listed by themselves.
     pub alike: Vec<Place>,

@@ -16,10 +16,11 @@ use crate::embedding::identity;
 use crate::error::StoreError;
 use crate::fusion::fuse;
 use crate::mirror::Addresses;
+use crate::rerank::{RERANKED_MAX, reorder};
 use crate::store::{Store, held};
 use crate::suggest::Typed;
 use crate::types::{
-    DocumentInfo, DocumentText, Embed, EmbedKind, Hit, Place, SearchMode, SetAsideFile, StoreStatus,
+    DocumentInfo, DocumentText, Embed, Hit, Place, Rerank, SearchMode, SetAsideFile, StoreStatus,
 };
 use crate::validity::{AsOf, Date};
 
@@ -121,12 +122,38 @@ impl<'a> View<'a> {
             }
             _ => Vec::new(),
         };
-        let ranked = match mode {
+        let mut ranked = match mode {
             SearchMode::Lexical => with_scores(&lexical),
             SearchMode::Dense => with_scores(&dense),
             SearchMode::Hybrid => fuse(&lexical, &dense),
         };
+        if let Some(reranker) = self.store.reranker() {
+            self.rerank(question, &mut ranked, reranker)?;
+        }
         self.hits(&ranked, k, &lexical, &dense)
+    }
+
+    /// Has the best passages of a list read again, with their headings.
+    fn rerank(
+        &self,
+        question: &str,
+        ranked: &mut [(u64, f64)],
+        reranker: &dyn Rerank,
+    ) -> Result<(), StoreError> {
+        let n = ranked.len().min(RERANKED_MAX);
+        let best = &mut ranked[..n];
+        let ids: Vec<u64> = best.iter().map(|(id, _)| *id).collect();
+        let mut rows = self.store.shelf().passages(&ids)?;
+        rows.retain(|row| self.allowed.has(row.audience));
+        // In one order, whatever the database's is: scores are then the same every time.
+        rows.sort_by_key(|row| row.passage_id);
+        let texts: Vec<String> = rows.iter().map(readable_text).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let scores = rows.iter().zip(reranker.score(question, &texts));
+        let scores =
+            scores.filter_map(|(row, score)| Some((row.passage_id, score.filter(|s| s.is_finite())?)));
+        reorder(best, &scores.collect());
+        Ok(())
     }
 
     fn search_dense(
@@ -141,9 +168,8 @@ impl<'a> View<'a> {
         let Some(known) = shelf.known_embedder(&identity(embedder))? else {
             return Ok(Vec::new());
         };
-        let vectors = embedder.embed(EmbedKind::Query, &[question]);
-        match vectors.first() {
-            Some(vector) => shelf.by_vector(known, vector, depth, &self.allowed, exactly),
+        match embedder.embed_for_search(question) {
+            Some(vector) => shelf.by_vector(known, &vector, depth, &self.allowed, exactly),
             None => Ok(Vec::new()),
         }
     }
@@ -369,4 +395,14 @@ fn place(row: PassageRow) -> Place {
         start: row.start,
         end: row.end,
     }
+}
+
+/// A passage's words under their headings; the heading that it begins with is not said twice.
+fn readable_text(row: &PassageRow) -> String {
+    let above = match row.heading_path.split_last() {
+        Some((last, above)) if row.text.starts_with(last.as_str()) => above,
+        _ => &row.heading_path,
+    };
+    let lines = above.iter().map(String::as_str).chain([row.text.as_str()]);
+    lines.collect::<Vec<&str>>().join("\n")
 }

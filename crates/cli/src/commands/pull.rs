@@ -104,6 +104,7 @@ fn list(json: bool) -> Result<()> {
             r#use: match entry.used_for {
                 Use::Language => "language",
                 Use::Embedding => "embedding",
+                Use::Reranking => "reranking",
             },
             default: entry.default,
             bytes: entry.bytes,

@@ -55,6 +55,7 @@ fn search(args: &SearchArgs, settings: &Settings) -> Result<SearchJson> {
     } else {
         None
     };
+    house::use_reranker(settings, &store)?;
     if args.mode == Mode::Dense && embedder.is_none() {
         return Err(
             Failure::environment("searching by vectors needs an embedding model, and none is here")

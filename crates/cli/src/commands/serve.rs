@@ -25,6 +25,7 @@ struct ServingJson {
 pub(crate) fn run(settings: &Settings, json: bool) -> Result<()> {
     let store = Arc::new(house::open(settings, Access::Write)?);
     let engine = house::engine_or_quotes(settings)?;
+    house::use_reranker(settings, &store)?;
     let embedders = house::Embedders::of(settings, &store)?;
     let assistant = Assistant::new(store, engine, embedders.present).with_next_embedder(embedders.next);
     let assistant = Arc::new(assistant);

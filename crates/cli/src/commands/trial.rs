@@ -33,8 +33,9 @@ pub(crate) fn retrieval(args: &TrialRetrievalArgs, settings: &Settings, json: bo
         mode,
     };
     let analysis = house::analysis(settings)?;
-    let report =
-        knowledge::trial::retrieval(&trial, embedder.as_deref(), analysis).map_err(house::not_stored)?;
+    let reranker = house::reranker(settings)?;
+    let report = knowledge::trial::retrieval(&trial, embedder.as_deref(), reranker, analysis)
+        .map_err(house::not_stored)?;
     if json {
         print::json(&report)
     } else {

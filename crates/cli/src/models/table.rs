@@ -12,6 +12,8 @@ pub(crate) enum Use {
     Language,
     /// Makes vectors.
     Embedding,
+    /// Reads question and passage together.
+    Reranking,
 }
 
 /// One known model.
@@ -61,6 +63,23 @@ pub(crate) struct Package {
     pub(crate) inside: String,
     /// More arguments for the package client.
     pub(crate) platform: Vec<String>,
+    /// Files of the wheel that the model needs beside it.
+    #[serde(default)]
+    pub(crate) companions: Vec<Companion>,
+}
+
+/// A file that is taken with a model's own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Companion {
+    /// Path in the wheel.
+    pub(crate) inside: String,
+    /// Name in the models folder.
+    pub(crate) file: String,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Its SHA-256.
+    pub(crate) sha256: String,
 }
 
 /// A file on a hub.
@@ -105,10 +124,11 @@ mod tests {
             assert!(entry.package.is_some() != entry.hub.is_some(), "{}", entry.name);
             if let Some(package) = &entry.package {
                 assert_eq!(package.sha256.len(), 64);
+                assert!(package.companions.iter().all(|c| c.sha256.len() == 64));
                 assert_eq!(entry.sha256.as_ref().unwrap().len(), 64);
                 assert!(entry.bytes.is_some());
             }
         }
-        assert_eq!(names(), ["smollm2", "e5", "olmoe"]);
+        assert_eq!(names(), ["smollm2", "e5", "reranker-en", "olmoe"]);
     }
 }

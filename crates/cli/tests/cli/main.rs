@@ -13,6 +13,7 @@ mod hub;
 mod models;
 mod packages;
 mod quality;
+mod reranker;
 mod serving;
 mod sync;
 mod weights;

@@ -64,6 +64,6 @@ fn the_list_names_every_model_with_its_licence() {
     let json = Home::new().run(&["pull", "--list", "--json"]).json();
     let known = json["known"].as_array().unwrap();
     let names: Vec<&str> = known.iter().map(|k| k["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["smollm2", "e5", "olmoe"]);
+    assert_eq!(names, ["smollm2", "e5", "reranker-en", "olmoe"]);
     assert!(known.iter().all(|k| k["licence"].is_string()));
 }

@@ -13,6 +13,7 @@ mod pages;
 mod postgres;
 mod queue;
 mod reindex;
+mod rerank;
 mod search;
 mod shards;
 mod sync;

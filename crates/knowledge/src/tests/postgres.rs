@@ -398,7 +398,7 @@ fn pages_of_korean_documents_are_found_as_in_the_embedded_store() {
         questions: data.join("questions.jsonl"),
         mode: SearchMode::Lexical,
     };
-    let here = trial::retrieval(&trial, None, Analysis::default()).unwrap();
+    let here = trial::retrieval(&trial, None, None, Analysis::default()).unwrap();
     let house = House::new();
     let there = trial::retrieval_in(&open(&house, &databases.fresh()), &trial, None).unwrap();
     let overlap = |(a, b): (&trial::Item, &trial::Item)| {

@@ -52,7 +52,7 @@ fn what_has_no_pages_is_found_as_a_whole() {
         text("three", "출장비 정산 방법"),
     ];
     fs::write(&trial.pages, pages.join("\n")).unwrap();
-    let report = retrieval(&trial, None, Analysis::default()).unwrap();
+    let report = retrieval(&trial, None, None, Analysis::default()).unwrap();
     assert_eq!((report.rates.hit1, report.baseline.hit1), (1.0, 1.0));
 }
 
@@ -60,7 +60,7 @@ fn what_has_no_pages_is_found_as_a_whole() {
 fn finds_the_right_pages_of_a_plain_or_packed_file() {
     for gzip in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let report = retrieval(&small(dir.path(), gzip), None, Analysis::default()).unwrap();
+        let report = retrieval(&small(dir.path(), gzip), None, None, Analysis::default()).unwrap();
         assert_eq!((report.n, report.mode), (2, "lexical"));
         let all = Rates {
             hit1: 1.0,
@@ -87,14 +87,14 @@ fn bad_lines_are_named() {
         "{\"id\": \"q\", \"question\": \"x\", \"pages\": [\"no\"]}",
     )
     .unwrap();
-    let error = retrieval(&trial, None, Analysis::default()).unwrap_err();
+    let error = retrieval(&trial, None, None, Analysis::default()).unwrap_err();
     assert!(
         error.is_bad_input() && error.to_string().contains("line 1"),
         "{error}"
     );
     fs::write(&trial.questions, "\n{not json").unwrap();
     assert!(
-        retrieval(&trial, None, Analysis::default())
+        retrieval(&trial, None, None, Analysis::default())
             .unwrap_err()
             .to_string()
             .contains("line 2")
@@ -102,7 +102,7 @@ fn bad_lines_are_named() {
     fs::write(&trial.pages, "").unwrap();
     fs::write(&trial.questions, "").unwrap();
     assert!(
-        retrieval(&trial, None, Analysis::default())
+        retrieval(&trial, None, None, Analysis::default())
             .unwrap_err()
             .to_string()
             .contains("no pages")
@@ -119,7 +119,7 @@ fn korean_pages_are_found_better_than_by_plain_pairs() {
         questions: dir.join("questions.jsonl"),
         mode: SearchMode::Lexical,
     };
-    let report = retrieval(&trial, None, Analysis::default()).unwrap();
+    let report = retrieval(&trial, None, None, Analysis::default()).unwrap();
     let (ours, plain, n) = (report.rates, report.baseline, report.n as f64);
     println!(
         "ours {ours:?}\nplain {plain:?}\nindex {} s, p50 {} ms",

@@ -61,7 +61,7 @@ pub struct HitJson {
     pub validity: ValidityJson,
     /// BM25 score, or null.
     pub lexical_score: Option<f64>,
-    /// Cosine, or null.
+    /// Product of the question's vector with the passage's, or null.
     pub dense_score: Option<f64>,
     /// How many found passages say nearly the same and are not listed by themselves.
     #[serde(default)]

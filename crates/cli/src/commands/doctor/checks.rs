@@ -27,7 +27,7 @@ const MEMORY_BYTES_LOW: u64 = 1 << 30;
 /// Runs every check.
 pub(super) fn all(settings: &Settings) -> Vec<Check> {
     let served = Client::connect(&settings.data_dir).is_some();
-    vec![
+    let mut checks = vec![
         program(settings),
         memory(),
         configuration(settings),
@@ -40,7 +40,9 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
         server(served),
         python(),
         package_client(),
-    ]
+    ];
+    checks.extend(reranker(settings));
+    checks
 }
 
 fn program(settings: &Settings) -> Check {
@@ -360,6 +362,32 @@ fn embedder(settings: &Settings) -> Check {
                 format!("makes vectors; {}; `{shown}`", about(&path, encoder.sha256())),
             ),
         },
+    }
+}
+
+/// Nothing where none is asked for, which is the ordinary case.
+fn reranker(settings: &Settings) -> Option<Check> {
+    const NAME: &str = "reranker";
+    let fix = "hanok pull reranker-en, or --reranker none";
+    match house::reranker(settings) {
+        Ok(None) => None,
+        Err(failure) => Some(Check::broken(
+            NAME,
+            failure.message,
+            failure.hint.unwrap_or(fix.to_owned()),
+        )),
+        Ok(Some(reranker)) => {
+            let passages = ["The key lies under the stone.", "The cat sleeps."];
+            let scores = reranker.score("Where is the key?", &passages);
+            Some(match scores[..] {
+                [Some(right), Some(wrong)] if right > wrong => Check::ok(NAME, "orders passages"),
+                _ => Check::broken(
+                    NAME,
+                    "it loads, but does not tell a right passage from a wrong one",
+                    fix,
+                ),
+            })
+        }
     }
 }
 
