@@ -115,14 +115,15 @@ fn list(json: bool) -> Result<()> {
     if json {
         return print::json(&ListJson { schema: 1, known });
     }
+    let width = known.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in known {
         let size = entry
             .bytes
             .map_or_else(|| "size as stated by the hub".to_owned(), print::bytes);
         let default = if entry.default { ", fetched by default" } else { "" };
         print::line(&format!(
-            "{:<8} {} model, {}, {size}, {}{default}\n         from {}",
-            entry.name, entry.r#use, entry.title, entry.licence, entry.upstream
+            "{:<width$} {} model, {}, {size}, {}{default}\n{:<width$} from {}",
+            entry.name, entry.r#use, entry.title, entry.licence, "", entry.upstream
         ))?;
     }
     Ok(())
