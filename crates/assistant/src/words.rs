@@ -45,10 +45,16 @@ pub(crate) enum Asks {
 /// The content words of `question`, in order, each once.
 pub(crate) fn content_words(question: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
+    let mut follows_how = false;
     for token in tokens(question) {
-        let Some(word) = content_word(&token) else {
+        let lower = token.to_lowercase();
+        let is_pace = follows_how && PACE.contains(&lower.as_str());
+        follows_how = HOW.contains(&lower.as_str());
+        let Some(mut word) = content_word(&token) else {
             continue;
         };
+        // "How fast" is answered by "within three seconds".
+        word.light |= is_pace;
         if !words.iter().any(|w| w.text == word.text) {
             words.push(word);
         }
@@ -191,7 +197,29 @@ pub(crate) fn leans_on_history(question: &str, words: &[Word]) -> bool {
     words.iter().filter(|w| !w.light).count() <= FEW && (refers || continues || words.len() < FEW)
 }
 
+/// What asks for a degree.
+const HOW: &[&str] = &["how", "얼마나"];
+/// Degrees that an answer gives as a time.
+const PACE: &[&str] = &[
+    "fast",
+    "quick",
+    "quickly",
+    "rapidly",
+    "slow",
+    "slowly",
+    "빨리",
+    "빠르게",
+    "빠른가요",
+    "신속히",
+    "신속하게",
+    "천천히",
+    "늦게",
+];
 const EN_NUMBER_CUES: &[&str] = &[
+    "how fast",
+    "how quick",
+    "how rapidly",
+    "how slow",
     "how many",
     "how much",
     "how long",
@@ -668,6 +696,18 @@ mod tests {
         );
         assert_eq!(texts("대통령의 임기는 몇 년인가요?"), ["대통령", "임기", "년"]);
         assert_eq!(texts("환불 기간은 얼마인가요?"), ["환불", "기간"]);
+    }
+
+    #[test]
+    fn how_fast_belongs_to_the_asking_and_fast_alone_does_not() {
+        let light = |question: &str| -> Vec<String> {
+            let words = content_words(question).into_iter().filter(|w| w.light);
+            words.map(|w| w.text).collect()
+        };
+        assert_eq!(light("How fast does the pump stop?"), ["fast"]);
+        assert_eq!(light("펌프는 얼마나 빨리 멈추나요?"), ["빨리"]);
+        assert!(light("Where is the fast pump?").is_empty());
+        assert_eq!(asks_for("How quickly does the pump stop?"), Asks::Number);
     }
 
     #[test]
