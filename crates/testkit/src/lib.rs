@@ -41,6 +41,11 @@ pub fn fixture_dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
+/// A committed folder with an encoder of random weights: `xlm-roberta`.
+pub fn encoder_dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("encoders").join(name)
+}
+
 /// Shared data under `HANOK_TEST_DATA`, for instance `fixtures/olmoe-tokenizer`; `None` (after a line that says
 /// `SKIPPED:`) where it is absent, which the caller answers with `return`.
 ///

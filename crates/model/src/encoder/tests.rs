@@ -179,7 +179,7 @@ fn a_score_does_not_depend_on_the_others_and_long_passages_are_cut() {
 #[test]
 fn a_folder_of_the_roberta_family_is_scored_as_by_another_program() {
     // Random weights of 16 columns; the scores are those of a few lines of NumPy in double precision.
-    let folder = testkit::fixture_dir("xlm-roberta");
+    let folder = testkit::encoder_dir("xlm-roberta");
     let encoder = CrossEncoder::load(&folder, 1).unwrap();
     let known = [
         ("when does the pump stop", "the pump stop by itself", -8.003),
@@ -197,7 +197,7 @@ fn a_folder_of_the_roberta_family_is_scored_as_by_another_program() {
 #[test]
 fn what_cannot_score_pairs_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let good = testkit::fixture_dir("xlm-roberta");
+    let good = testkit::encoder_dir("xlm-roberta");
     let (config, tokenizer) = ("config.json", "tokenizer.json");
     let text = |name: &str| stdx::fs::read_to_string(good.join(name)).unwrap();
     let refused = |config_is: &str, tokenizer_is: &str, what: &str| {
