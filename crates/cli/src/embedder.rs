@@ -61,3 +61,33 @@ impl Embed for Embedder {
         Some(self.path.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_searched_alike_in_both_languages() {
+        let Some(path) = testkit::need_model(testkit::E5_FILE) else {
+            return;
+        };
+        let embedder = Embedder::new(TextEncoder::load(&path, 1).unwrap(), path);
+        let cosine = |a: &[f32], b: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        // None of the questions that the bias is made of.
+        let [korean, english, other] = [
+            "가장 가까운 지하철역은 어디인가요?",
+            "Where is the nearest subway station?",
+            "Who wrote the report?",
+        ];
+        let lead = |vector: &dyn Fn(&str) -> Vec<f32>| {
+            let question = vector(korean);
+            cosine(&question, &vector(english)) - cosine(&question, &vector(other))
+        };
+        let plain = lead(&|text| embedder.embed(EmbedKind::Query, &[text]).pop().unwrap());
+        let searched = lead(&|text| embedder.embed_for_search(text).unwrap());
+        assert!(searched > 1.2 * plain, "{searched} for {plain}");
+    }
+}

@@ -60,7 +60,7 @@ impl Checkpoint {
         match self {
             Self::SafeTensors(file) => Some(weights::Source::tensor(file, name)?.shape),
             Self::Onnx(export) => {
-                let (tensor, is_transposed) = export.find(name)?;
+                let (_, tensor, is_transposed) = export.find(name)?;
                 let mut shape = tensor.shape.clone();
                 if is_transposed {
                     shape.reverse();
@@ -126,28 +126,25 @@ impl Export {
         Some((extent(rows)?, extent(cols)?))
     }
 
-    /// The tensor of a weight by the hub's name, as it is stored.
-    fn find(&self, name: &str) -> Option<(&OnnxTensor, bool)> {
+    /// The tensor of a weight by the hub's name, as it is stored: its name there without what is behind that of a quantised
+    /// one, itself, and whether it has one row for each input.
+    fn find<'a>(&'a self, name: &'a str) -> Option<(&'a str, &'a OnnxTensor, bool)> {
         let factor = name
             .strip_suffix(".weight")
             .and_then(|module| self.products.get(module));
-        let (name, is_transposed) = factor.map_or((name, false), |f| (&f.name, f.is_transposed));
+        let (name, is_transposed) = factor.map_or((name, false), |f| (f.name.as_str(), f.is_transposed));
         let quantised = || self.onnx.tensor(&format!("{name}{QUANTISED}"));
         let tensor = self.onnx.tensor(name).or_else(quantised)?;
         // Extents are no weights.
-        (tensor.ty != OnnxType::I64).then_some((tensor, is_transposed))
+        (tensor.ty != OnnxType::I64).then_some((name, tensor, is_transposed))
     }
 
     fn values(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         let missing = |name: String| LoadError::MissingTensor { name };
-        let (tensor, is_transposed) = self.find(name).ok_or_else(|| missing(name.to_owned()))?;
+        let (stem, tensor, is_transposed) = self.find(name).ok_or_else(|| missing(name.to_owned()))?;
         let mut values = numbers(tensor);
         let columns = tensor.shape.last().map_or(1, |&n| n as usize).max(1);
         if tensor.ty != OnnxType::F32 {
-            let factor = name
-                .strip_suffix(".weight")
-                .and_then(|module| self.products.get(module));
-            let stem = factor.map_or(name, |f| &f.name);
             let beside = |what: &str| {
                 let name = format!("{stem}{what}");
                 let values = self

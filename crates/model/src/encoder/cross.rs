@@ -205,11 +205,15 @@ impl Loader {
             .take_while(has_layer)
             .map(|i| self.layer(i, d))
             .collect();
+        let layers = layers?;
+        if layers.is_empty() {
+            return Err(refuse("it has no layers by the names that are known"));
+        }
         Ok(Bert {
             words: matrix(DType::F16, v, d, &values)?,
             positions: self.positions(&embeddings, d)?,
             embedding_norm: self.norm(&format!("{embeddings}.LayerNorm"), d)?,
-            layers: layers?,
+            layers,
             d_model: d,
             n_heads,
             norm_eps: self.config.layer_norm_eps.unwrap_or(self.names.norm_eps),
