@@ -76,11 +76,15 @@ pub struct FullAttention<'a> {
     pub scale: f32,
 }
 
+/// Memory for keys and values that a caller keeps between calls of [`attention_full`].
+#[derive(Debug, Default)]
+pub struct FullScratch(Vec<PagedKv>);
+
 /// Attention without a mask within each sequence; `out` is shaped like the queries.
 ///
 /// # Panics
 /// If lengths do not fit the shapes.
-pub fn attention_full(pool: &Pool, input: &FullAttention<'_>, out: &mut [f32]) {
+pub fn attention_full(pool: &Pool, input: &FullAttention<'_>, scratch: &mut FullScratch, out: &mut [f32]) {
     let FullAttention {
         q,
         k,
@@ -96,23 +100,28 @@ pub fn attention_full(pool: &Pool, input: &FullAttention<'_>, out: &mut [f32]) {
         [q.len(), k.len(), v.len(), out.len()] == [total; 4],
         "{total} values each"
     );
-    let mut caches = Vec::with_capacity(lengths.len());
-    let mut at = 0;
-    for &n in lengths {
-        let own = at..at + n * width;
-        let mut kv = PagedKv::in_one_block(n_heads, head_dim, n);
-        kv.push(0, &k[own.clone()], &v[own.clone()]);
-        caches.push((kv, own.clone()));
-        at = own.end;
+    let FullScratch(caches) = scratch;
+    let owns = lengths.iter().scan(0, |at, n| {
+        let start = *at;
+        *at += n * width;
+        Some(start..*at)
+    });
+    for (i, own) in owns.clone().enumerate() {
+        let n = lengths[i];
+        match caches.get_mut(i) {
+            Some(kv) => kv.restart_in_one_block(n_heads, head_dim, n),
+            None => caches.push(PagedKv::in_one_block(n_heads, head_dim, n)),
+        }
+        caches[i].push(0, &k[own.clone()], &v[own]);
     }
     let mut rest = out;
-    let mut jobs: Vec<AttentionJob<'_>> = Vec::with_capacity(caches.len());
-    for (kv, own) in &caches {
+    let mut jobs: Vec<AttentionJob<'_>> = Vec::with_capacity(lengths.len());
+    for (kv, own) in caches.iter().zip(owns) {
         let (out, later) = rest.split_at_mut(own.len());
         rest = later;
         let kv = kv.layer(0);
         jobs.push(AttentionJob {
-            q: &q[own.clone()],
+            q: &q[own],
             n: kv.len(),
             n_heads,
             kv,
@@ -148,6 +157,33 @@ unsafe impl Sync for Task<'_> {}
 thread_local! {
     /// Spans that wait to be merged, kept from call to call.
     static PARTIALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// What a thread computes in.
+    static SPACE: RefCell<Box<Space>> = RefCell::new(Box::new(Space::default()));
+}
+
+/// Room for the rows that are multiplied together: most of it is wider than what a head or a last span needs, and is
+/// neither cleared nor read there.
+struct Space {
+    queries: Rows<ROWS_MAX>,
+    /// Scores of a span, then its weights.
+    weights: Rows<ROWS_MAX>,
+    /// Weights times the scales of values kept as integers.
+    scaled: Rows<ROWS_MAX>,
+    values: Rows<ROWS_MAX>,
+    merged: [Merged; ROWS_MAX],
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        let zero = [[0.0; SPAN]; ROWS_MAX];
+        Self {
+            queries: zero,
+            weights: zero,
+            scaled: zero,
+            values: zero,
+            merged: [Merged::default(); ROWS_MAX],
+        }
+    }
 }
 
 fn run(pool: &Pool, tasks: &mut [Task<'_>]) {
@@ -175,18 +211,20 @@ fn run_units(pool: &Pool, tasks: &[Task<'_>]) {
     let total: usize = units.iter().sum();
     let next = AtomicUsize::new(0);
     let work = || {
-        loop {
-            let mut unit = next.fetch_add(1, Ordering::Relaxed);
-            if unit >= total {
-                return;
+        SPACE.with_borrow_mut(|space| {
+            loop {
+                let mut unit = next.fetch_add(1, Ordering::Relaxed);
+                if unit >= total {
+                    return;
+                }
+                let mut task = 0;
+                while unit >= units[task] {
+                    unit -= units[task];
+                    task += 1;
+                }
+                tasks[task].unit(unit, space);
             }
-            let mut task = 0;
-            while unit >= units[task] {
-                unit -= units[task];
-                task += 1;
-            }
-            tasks[task].unit(unit);
-        }
+        });
     };
     if total <= 1 { work() } else { pool.join_in(&work) }
 }
@@ -287,7 +325,7 @@ impl<'a> Task<'a> {
 
     /// One key head, and some tokens or one span: neighbouring units read the same keys. The last part,
     /// which sees or is most, comes first.
-    fn unit(&self, unit: usize) {
+    fn unit(&self, unit: usize, space: &mut Space) {
         let (kv_head, part) = (unit / self.n_parts(), unit % self.n_parts());
         let part = self.n_parts() - 1 - part;
         let (tokens, spans) = if self.is_split() {
@@ -307,10 +345,10 @@ impl<'a> Task<'a> {
                 rows: at..at + n,
             };
             match n {
-                1 => block.attend::<1>(spans.clone()),
-                2 => block.attend::<2>(spans.clone()),
-                3..=4 => block.attend::<4>(spans.clone()),
-                _ => block.attend::<ROWS_MAX>(spans.clone()),
+                1 => block.attend::<1>(spans.clone(), space),
+                2 => block.attend::<2>(spans.clone(), space),
+                3..=4 => block.attend::<4>(spans.clone(), space),
+                _ => block.attend::<ROWS_MAX>(spans.clone(), space),
             }
             at += n;
         }
@@ -332,9 +370,10 @@ impl<'a> Task<'a> {
 
     /// Merges the spans of all rows, once all units are done.
     fn merge(&self) {
+        let mut sum = Merged::default();
         for kv_head in 0..self.kv.n_kv_heads() {
             for row in 0..self.n * self.per_kv() {
-                let mut sum = Merged::default();
+                sum.restart(self.kv.head_dim());
                 for span in 0..self.seen(row).div_ceil(SPAN) {
                     let at = self.partial(kv_head, row, span);
                     // SAFETY: `partial` points to as many values, which a unit has written and nobody writes
@@ -376,6 +415,13 @@ impl Default for Merged {
 }
 
 impl Merged {
+    /// Of no spans yet, for `n` components.
+    fn restart(&mut self, n: usize) {
+        self.max = f32::NEG_INFINITY;
+        self.total = 0.0;
+        self.values[..n].fill(0.0);
+    }
+
     /// Adds a span: its maximum, its sum of weights and its weighted values.
     fn add(&mut self, max: f32, total: f32, values: &[f32]) {
         let new_max = self.max.max(max);
@@ -408,21 +454,24 @@ struct RowBlock<'a> {
 }
 
 impl RowBlock<'_> {
-    fn attend<const R: usize>(&self, spans: Range<usize>) {
+    fn attend<const R: usize>(&self, spans: Range<usize>, space: &mut Space) {
         let head_dim = self.task.kv.head_dim();
-        let q = self.gather_queries::<R>();
-        let mut merged = [Merged::default(); R];
+        let q = first_rows::<R>(&mut space.queries);
+        let weights = first_rows::<R>(&mut space.weights);
+        let scaled = first_rows::<R>(&mut space.scaled);
+        let values = first_rows::<R>(&mut space.values);
+        self.gather_queries(q);
+        let merged = &mut space.merged[..self.rows.len()];
+        merged.iter_mut().for_each(|merged| merged.restart(head_dim));
         let seen = self.task.seen(self.rows.end - 1);
-        let mut weights: Rows<R> = [[0.0; SPAN]; R];
         for span in spans {
             let positions = span * SPAN..((span + 1) * SPAN).min(seen);
             if positions.is_empty() {
                 break;
             }
-            self.score(&q, positions.clone(), &mut weights);
-            let softmax = self.soften(positions.clone(), &mut weights);
-            let mut values: Rows<R> = [[0.0; SPAN]; R];
-            self.add_values(&weights, positions, &mut values);
+            self.score(q, positions.clone(), weights);
+            let softmax = self.soften(positions.clone(), weights);
+            self.add_values(weights, positions, scaled, values);
             for (i, row) in self.rows.clone().enumerate() {
                 let Some((max, total)) = softmax[i] else {
                     continue;
@@ -473,17 +522,23 @@ impl RowBlock<'_> {
         out
     }
 
-    /// `values[r] += Σ_p weights[r][p] · value[positions.start + p]`.
-    fn add_values<const R: usize>(&self, weights: &Rows<R>, positions: Range<usize>, values: &mut Rows<R>) {
+    /// `values[r] = Σ_p weights[r][p] · value[positions.start + p]`; `scaled` is room for weights.
+    fn add_values<const R: usize>(
+        &self,
+        weights: &Rows<R>,
+        positions: Range<usize>,
+        scaled: &mut Rows<R>,
+        values: &mut Rows<R>,
+    ) {
         let isa = self.task.isa;
-        let mut scaled: Option<Rows<R>> = None;
+        let n = self.task.kv.head_dim().next_multiple_of(LANES);
+        values.iter_mut().for_each(|values| values[..n].fill(0.0));
         for (at, piece) in self.pieces(positions) {
             let columns = piece.values();
             let Some(first_scales) = piece.value_scales(0) else {
                 weigh(isa, columns, weights, at, values, 0);
                 continue;
             };
-            let scaled = scaled.get_or_insert([[0.0; SPAN]; R]);
             let mut scales = Some(first_scales);
             let mut part = 0;
             while let Some(of_part) = scales {
@@ -515,15 +570,17 @@ impl RowBlock<'_> {
         })
     }
 
-    /// The rows' queries, scaled.
-    fn gather_queries<const R: usize>(&self) -> Rows<R> {
-        let mut q = [[0.0; SPAN]; R];
-        for (q, row) in q.iter_mut().zip(self.rows.clone()) {
-            let at = self.task.head_at(self.kv_head, row);
-            let head = &self.task.q[at..][..self.task.kv.head_dim()];
+    /// The rows' queries, scaled; 0 beyond the last.
+    fn gather_queries<const R: usize>(&self, q: &mut Rows<R>) {
+        let head_dim = self.task.kv.head_dim();
+        for (q, row) in q.iter_mut().zip(self.rows.start..) {
+            if row >= self.rows.end {
+                q[..head_dim].fill(0.0);
+                continue;
+            }
+            let head = &self.task.q[self.task.head_at(self.kv_head, row)..][..head_dim];
             q.iter_mut().zip(head).for_each(|(q, v)| *q = v * self.task.scale);
         }
-        q
     }
 
     fn write_partial(&self, row: usize, span: usize, max: f32, total: f32, values: &[f32]) {
@@ -536,6 +593,11 @@ impl RowBlock<'_> {
             std::ptr::copy_nonoverlapping(values.as_ptr(), to.add(2), values.len());
         }
     }
+}
+
+/// The first `R` of all rows there is room for.
+fn first_rows<const R: usize>(rows: &mut Rows<ROWS_MAX>) -> &mut Rows<R> {
+    rows.first_chunk_mut().expect("no block has more rows")
 }
 
 #[cfg(test)]

@@ -196,6 +196,15 @@ impl PagedKv {
         })
     }
 
+    /// Forgets everything and becomes what [`PagedKv::in_one_block`] makes, in the memory there is if it suffices. What
+    /// lies beyond the last position is left over from before.
+    pub(crate) fn restart_in_one_block(&mut self, n_kv_heads: usize, head_dim: usize, len: usize) {
+        let next = Self::in_one_block(n_kv_heads, head_dim, len);
+        let old = std::mem::replace(self, next);
+        let fits = |block: &KvBlock| block.0.len() >= self.layout.block_bytes();
+        self.blocks.extend(old.blocks.into_iter().filter(fits).take(1));
+    }
+
     fn with_layout(layout: Layout) -> Self {
         let head_dim = layout.head_dim;
         assert!(

@@ -64,7 +64,7 @@ per_isa! {
     pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body;
 }
 per_isa! {
-    /// `x = e^(x - shift)`, and the sum of the results.
+    /// `x = e^(x - shift)`, and the sum of the results. No value may exceed `shift`.
     pub(crate) fn exp_minus(x: &mut [f32], shift: f32) -> f32 = exp_minus_body;
 }
 per_isa! {
@@ -231,13 +231,13 @@ fn exp_minus_body<const FMA: bool>(x: &mut [f32], shift: f32) -> f32 {
     let mut sums = [0.0; LANES];
     for x in chunks {
         for i in 0..LANES {
-            x[i] = exp::<FMA>(x[i] - shift);
+            x[i] = exp_down::<FMA>(x[i] - shift);
             sums[i] += x[i];
         }
     }
     let mut total = fold(sums, |a, b| a + b);
     for x in rest {
-        *x = exp::<FMA>(*x - shift);
+        *x = exp_down::<FMA>(*x - shift);
         total += *x;
     }
     total
@@ -250,66 +250,69 @@ fn silu_mul_body<const FMA: bool>(gate: &mut [f32], up: &[f32]) {
     }
 }
 
+/// `x Φ(x)`, where Φ is the normal distribution: `max(x, 0) - |x| Φ(-|x|)`, which never subtracts what is nearly equal.
+/// Φ of what is below zero by Abramowitz & Stegun 1964, equation 7.1.26, within 8e-8.
 #[inline(always)]
 fn gelu_body<const FMA: bool>(x: &mut [f32]) {
     for v in x {
-        *v = 0.5 * *v * (1.0 + erf::<FMA>(*v * std::f32::consts::FRAC_1_SQRT_2));
+        // Further out the tail is 0 already, and infinity times 0 would be NaN.
+        let a = if v.abs() > 30.0 { 30.0 } else { v.abs() };
+        let t = 1.0 / fma::<FMA>(a, 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, 1.0);
+        let mut p = 1.061_405_4;
+        for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+            p = fma::<FMA>(p, t, c);
+        }
+        let tail = 0.5 * t * p * exp_down::<FMA>(-0.5 * a * a);
+        let positive = if *v < 0.0 { 0.0 } else { *v };
+        *v = fma::<FMA>(-a, tail, positive);
     }
+}
+
+/// Adding this to a number below 2^22 rounds it to an integer, which then stands in the low bits: 1.5 · 2^23.
+const ROUND: f32 = 12_582_912.0;
+/// Below this e^x is taken for 0, before it is denormal.
+const EXP_MIN: f32 = -87.3;
+/// ln 2 in two parts, the first with few enough bits that `n` times it is exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
+/// [`exp`] of what is not above 0, bit for bit and for less: 2^n is one factor, and nothing is too large.
+#[inline(always)]
+fn exp_down<const FMA: bool>(x: f32) -> f32 {
+    // Not `max`, which would turn NaN into a number.
+    let held = if x < EXP_MIN { EXP_MIN } else { x };
+    let (shifted, p) = exp_parts::<FMA>(held);
+    // The integer's low bits become the exponent; those above them leave at the top.
+    let y = p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    if x < EXP_MIN { 0.0 } else { y }
+}
+
+/// `n` such that e^x is 2^n times the second result, as an integer in the low bits of a number near [`ROUND`].
+#[inline(always)]
+fn exp_parts<const FMA: bool>(x: f32) -> (f32, f32) {
+    let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = fma::<FMA>(n, -LN_2_LOW, fma::<FMA>(n, -LN_2_HIGH, x));
+    let mut p = 1.0 / 5040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = fma::<FMA>(p, r, c);
+    }
+    (shifted, p)
 }
 
 /// e^x to about 2 ULP, without branches: 2^n times a Taylor polynomial of the rest, which lies within
 /// half of ln 2. Below -87.3 the result is 0 (never denormal), above 88.7 it is infinity.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
-    /// Adding this rounds to an integer, which then stands in the low bits: 1.5 · 2^23.
-    const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts, the first with few enough bits that `n` times it is exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = x.clamp(-87.3, 88.72);
-    let shifted = fma::<FMA>(clamped, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = fma::<FMA>(n, -LN_2_LOW, fma::<FMA>(n, -LN_2_HIGH, clamped));
-    let mut p = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = fma::<FMA>(p, r, c);
-    }
+    let (shifted, p) = exp_parts::<FMA>(x.clamp(EXP_MIN, 88.72));
     // 2^n in two factors, because n reaches 128.
     let half = (shifted.to_bits().cast_signed() << 9 >> 9) - (ROUND.to_bits() & 0x7f_ffff).cast_signed();
     let (a, b) = (half >> 1, half - (half >> 1));
     let power = |n: i32| f32::from_bits(((n + 127) << 23).cast_unsigned());
     let y = p * power(a) * power(b);
-    let y = if x < -87.3 { 0.0 } else { y };
+    let y = if x < EXP_MIN { 0.0 } else { y };
     let y = if x > 88.72 { f32::INFINITY } else { y };
     if x.is_nan() { x } else { y }
-}
-
-/// The error function within 3e-7: Abramowitz & Stegun 1964, equation 7.1.26, and near zero, where that
-/// loses digits to cancellation, the Maclaurin series.
-#[inline(always)]
-fn erf<const FMA: bool>(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / fma::<FMA>(a, 0.327_591_1, 1.0);
-    let mut p = 1.061_405_4;
-    for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
-        p = fma::<FMA>(p, t, c);
-    }
-    let far = (1.0 - p * t * exp::<FMA>(-a * a)).copysign(x);
-    let square = x * x;
-    let mut p = -1.0 / 75_600.0;
-    for c in [
-        1.0 / 9360.0,
-        -1.0 / 1320.0,
-        1.0 / 216.0,
-        -1.0 / 42.0,
-        0.1,
-        -1.0 / 3.0,
-        1.0,
-    ] {
-        p = fma::<FMA>(p, square, c);
-    }
-    let near = x * p * std::f32::consts::FRAC_2_SQRT_PI;
-    if a < 0.75 { near } else { far }
 }
 
 #[cfg(test)]
@@ -329,6 +332,13 @@ mod tests {
                 assert!(error < 3.0e-7, "e^{x}: {got} instead of {want}");
             }
         }
+        for x in sweep(-90.0, 0.0, 100_000) {
+            assert_eq!(exp_down::<true>(x), exp::<true>(x), "{x}");
+            assert_eq!(exp_down::<false>(x), exp::<false>(x), "{x}");
+        }
+        assert_eq!(exp_down::<true>(0.0), 1.0);
+        assert_eq!(exp_down::<true>(f32::NEG_INFINITY), 0.0);
+        assert!(exp_down::<true>(f32::NAN).is_nan());
         assert_eq!(exp::<true>(0.0), 1.0);
         assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp::<true>(f32::INFINITY), f32::INFINITY);
@@ -387,12 +397,35 @@ mod tests {
     }
 
     #[test]
-    fn erf_is_within_three_ten_millionths() {
-        for x in sweep(-4.0, 4.0, 20_000) {
-            let error = (f64::from(erf::<true>(x)) - erf_series(f64::from(x))).abs();
-            assert!(error < 3.0e-7, "erf({x}) is off by {error}");
+    fn gelu_is_within_two_ten_millionths_and_exact_far_out() {
+        for x in sweep(-5.0, 5.0, 50_000) {
+            let exact = f64::from(x);
+            let want = 0.5 * exact * (1.0 + erf_series(exact * std::f64::consts::FRAC_1_SQRT_2));
+            for got in [gelu_of::<true>(x), gelu_of::<false>(x)] {
+                let error = (f64::from(got) - want).abs();
+                assert!(
+                    error < 2.0e-7 * exact.abs().max(1.0),
+                    "gelu({x}) is {got}, not {want}"
+                );
+            }
         }
-        assert_eq!(erf::<true>(f32::INFINITY), 1.0);
-        assert_eq!(erf::<true>(-20.0), -1.0);
+        for (x, want) in [
+            (0.0, 0.0),
+            (20.0, 20.0),
+            (1e30, 1e30),
+            (f32::INFINITY, f32::INFINITY),
+        ] {
+            assert_eq!(gelu_of::<true>(x), want);
+        }
+        for x in [-20.0, -1e30, f32::NEG_INFINITY] {
+            assert_eq!(gelu_of::<true>(x), 0.0);
+        }
+        assert!(gelu_of::<true>(f32::NAN).is_nan());
+    }
+
+    fn gelu_of<const FMA: bool>(x: f32) -> f32 {
+        let mut one = [x];
+        gelu_body::<FMA>(&mut one);
+        one[0]
     }
 }

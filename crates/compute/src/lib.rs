@@ -29,7 +29,7 @@ mod pool;
 pub mod quant;
 mod rope;
 
-pub use attention::{AttentionJob, FullAttention, attention, attention_full};
+pub use attention::{AttentionJob, FullAttention, FullScratch, attention, attention_full};
 pub use bandwidth::read_bandwidth;
 pub use blocks::{BLOCK, DType};
 pub use bytes::AlignedBytes;

@@ -175,6 +175,35 @@ impl Pool {
         }
     }
 
+    /// Calls `f` once with each of `0..n`, in this order as threads become free.
+    ///
+    /// # Panics
+    /// As [`Pool::run`].
+    pub fn for_each(&self, n: usize, f: impl Fn(usize) + Sync) {
+        let next = AtomicUsize::new(0);
+        self.join_in(&|| {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= n {
+                    return;
+                }
+                f(i);
+            }
+        });
+    }
+
+    /// Calls `f`, in which every pool's jobs run on this thread alone: for what should not wait for the others' turn.
+    pub fn alone<T>(f: impl FnOnce() -> T) -> T {
+        struct Before(bool);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                INSIDE.set(self.0);
+            }
+        }
+        let _before = Before(INSIDE.replace(true));
+        f()
+    }
+
     /// Calls `f` here and on every worker that is ready before this call of `f` returns. `f` itself
     /// shares out the work and returns when none is left.
     pub(crate) fn join_in(&self, f: &(dyn Fn() + Sync)) {

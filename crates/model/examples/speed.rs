@@ -5,6 +5,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use model::{Input, LoadError, LoadOptions, Model, Scratch, TextEncoder, WantedLogits, greedy};
 use stdx::clock::Stopwatch;
@@ -19,6 +21,10 @@ const N_TOGETHER: usize = 8;
 const N_ROUNDS: usize = 3;
 /// Passages encoded, of about 256 tokens each.
 const N_PASSAGES: usize = 24;
+/// Passages that are encoded together while questions are asked.
+const PASSAGES_TOGETHER: usize = 16;
+/// Questions encoded.
+const N_QUESTIONS: usize = 41;
 
 fn main() -> Result<(), LoadError> {
     let mut arguments = std::env::args().skip(1);
@@ -122,5 +128,33 @@ fn encoder(path: &Path, threads: usize) -> Result<(), LoadError> {
         let n = encoder.encode(&texts).len();
         println!("{:.1} passages/s", n as f64 / start.s());
     }
+    let alone = question_ms(&encoder);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                encoder.encode(&texts[..PASSAGES_TOGETHER]);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        let beside = question_ms(&encoder);
+        stop.store(true, Ordering::Relaxed);
+        println!("a question {alone:.1} ms, while passages are encoded {beside:.1} ms (medians)");
+    });
     Ok(())
+}
+
+/// Median milliseconds until a question of twenty tokens is encoded.
+fn question_ms(encoder: &TextEncoder) -> f64 {
+    let question = "query: How long does the warranty of the pump last if it was repaired?";
+    let mut times: Vec<f64> = (0..N_QUESTIONS)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(7));
+            let start = Stopwatch::start();
+            encoder.encode(&[question]);
+            start.ms()
+        })
+        .collect();
+    times.sort_unstable_by(f64::total_cmp);
+    times[N_QUESTIONS / 2]
 }

@@ -176,8 +176,18 @@ fn truncation_forgets_and_pushing_again_restores() {
 }
 
 #[test]
-fn full_attention_keeps_sequences_apart() {
-    let (n_heads, head_dim, lengths) = (3, 32, [5usize, 1, 0, 150]);
+fn full_attention_keeps_sequences_apart_and_forgets_the_call_before() {
+    let mut scratch = FullScratch::default();
+    for (n_heads, head_dim, lengths) in [
+        (3, 32, [5usize, 1, 0, 150]),
+        (2, 24, [80, 3, 17, 1]),
+        (3, 32, [150, 2, 6, 40]),
+    ] {
+        check_full(n_heads, head_dim, lengths, &mut scratch);
+    }
+}
+
+fn check_full(n_heads: usize, head_dim: usize, lengths: [usize; 4], scratch: &mut FullScratch) {
     let total = lengths.iter().sum::<usize>() * n_heads * head_dim;
     let (q, k, v) = (wave(total, 0.2), wave(total, 0.31), wave(total, 0.17));
     let mut out = vec![0.0; total];
@@ -190,7 +200,7 @@ fn full_attention_keeps_sequences_apart() {
         head_dim,
         scale: 0.2,
     };
-    attention_full(&Pool::new(2), &input, &mut out);
+    attention_full(&Pool::new(2), &input, scratch, &mut out);
     let mut at = 0;
     for n in lengths {
         let own = at..at + n * n_heads * head_dim;

@@ -131,3 +131,26 @@ fn chunks_cover_every_item_once() {
         }
     }
 }
+
+#[test]
+fn each_item_is_taken_once_and_alone_nobody_helps() {
+    let pool = Pool::new(3);
+    let calls: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
+    pool.for_each(calls.len(), |i| {
+        calls[i].fetch_add(1, Ordering::Relaxed);
+    });
+    assert!(calls.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+    let me = std::thread::current().id();
+    let order = Mutex::new(Vec::new());
+    let before = Pool::alone(|| {
+        pool.for_each(5, |i| {
+            assert_eq!(std::thread::current().id(), me);
+            lock(&order).push(i);
+        });
+        pool.is_alone()
+    });
+    assert_eq!((before, pool.is_alone()), (true, false));
+    assert_eq!(*lock(&order), [0, 1, 2, 3, 4]);
+    let _ = catch_unwind(|| Pool::alone(|| panic!("on purpose")));
+    assert!(!pool.is_alone());
+}

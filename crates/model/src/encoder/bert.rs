@@ -1,14 +1,26 @@
 //! The encoder that all of them are: a BERT with norms after each sum (Devlin et al. 2019).
 //!
-//! Sequences of a batch lie one after another without padding. Not here: which file the weights are in, what is encoded,
-//! and what becomes of the last layer's states.
+//! Where there are at least as many sequences as threads, each thread takes whole ones: nobody waits for the others, and
+//! what a sequence needs stays in its core's cache. Fewer are computed by all threads together, one after another in a
+//! batch without padding. A result depends neither on that nor on the sequences beside it.
+//!
+//! Not here: which file the weights are in, what is encoded, and what becomes of the last layer's states.
 
-use compute::{FullAttention, Matrix, MatrixRef, Pool, Precision, attention_full, matmul, matmul_many, ops};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use compute::{
+    FullAttention, FullScratch, Matrix, MatrixRef, Pool, Precision, attention_full, matmul, matmul_many, ops,
+};
 
 use crate::decoder::{add_bias, for_each_row, resize};
 
 /// Tokens computed together: enough to read each weight rarely, little enough to stay in the cache.
 const BATCH_TOKENS: usize = 1024;
+/// Sequences for each thread whose states are kept until all of them are done.
+const KEPT_PER_THREAD: usize = 16;
+/// Tokens up to which a call does not wait for the threads while another has them, as a question should not wait for
+/// the passages of a document: its own thread computes it.
+const SHORT_TOKENS: usize = 1024;
 
 /// A matrix with its bias.
 pub(super) struct Linear {
@@ -51,6 +63,8 @@ pub(super) struct Bert {
     pub(super) n_heads: usize,
     pub(super) norm_eps: f32,
     pub(super) pool: Pool,
+    /// Held by the call that has the threads.
+    pub(super) turn: Mutex<()>,
 }
 
 /// Buffers of a batch.
@@ -63,6 +77,7 @@ struct Buffers {
     attended: Vec<f32>,  // (T, D)
     projected: Vec<f32>, // (T, D)
     inner: Vec<f32>,     // (T, F)
+    attention: FullScratch,
     compute: compute::Scratch,
 }
 
@@ -70,6 +85,26 @@ impl Bert {
     /// Calls `take` with the last layer's states, (T, D), of each sequence in turn. Tokens must be words, kinds and
     /// positions that there are.
     pub(super) fn for_each(&self, sequences: &[Vec<Token>], mut take: impl FnMut(&[f32])) {
+        let n_tokens: usize = sequences.iter().map(Vec::len).sum();
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::WouldBlock) if n_tokens <= SHORT_TOKENS => None,
+            Err(_) => Some(lock(&self.turn)),
+        };
+        let mut run = || {
+            for some in sequences.chunks(self.pool.threads() * KEPT_PER_THREAD) {
+                if some.len() < self.pool.threads() {
+                    self.together(some, &mut take);
+                } else {
+                    self.apart(some, &mut take);
+                }
+            }
+        };
+        if turn.is_some() { run() } else { Pool::alone(run) }
+    }
+
+    /// All threads compute batches of sequences.
+    fn together(&self, sequences: &[Vec<Token>], take: &mut impl FnMut(&[f32])) {
         let mut buffers = Buffers::default();
         let mut start = 0;
         while start < sequences.len() {
@@ -89,6 +124,22 @@ impl Bert {
             }
             start = end;
         }
+    }
+
+    /// Each thread computes whole sequences, the long ones first.
+    fn apart(&self, sequences: &[Vec<Token>], take: &mut impl FnMut(&[f32])) {
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(sequences[i].len()));
+        let states: Vec<Mutex<Vec<f32>>> = sequences.iter().map(|_| Mutex::default()).collect();
+        let spare = Mutex::new(Vec::<Buffers>::new());
+        self.pool.for_each(order.len(), |at| {
+            let i = order[at];
+            let mut buffers = lock(&spare).pop().unwrap_or_default();
+            self.encode(&sequences[i..=i], &mut buffers);
+            *lock(&states[i]) = std::mem::take(&mut buffers.x);
+            lock(&spare).push(buffers);
+        });
+        states.iter().for_each(|states| take(&lock(states)));
     }
 
     fn encode(&self, batch: &[Vec<Token>], buffers: &mut Buffers) {
@@ -128,6 +179,7 @@ impl Bert {
             value,
             attended,
             projected,
+            attention,
             compute,
             ..
         } = buffers;
@@ -161,7 +213,7 @@ impl Bert {
             head_dim,
             scale,
         };
-        attention_full(&self.pool, &input, attended);
+        attention_full(&self.pool, &input, attention, attended);
         matmul(
             &self.pool,
             layer.output.matrix.as_ref(),
@@ -233,4 +285,9 @@ impl Bert {
             );
         });
     }
+}
+
+/// A panic of another thread leaves nothing half done that is looked at again.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@
 //! through a layer with tanh and becomes one number: the higher, the better the passage answers the question.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use compute::{AlignedBytes, DType, Matrix, Precision, matmul, ops, quant};
 use serde::Deserialize;
@@ -218,6 +218,7 @@ impl Loader {
             n_heads,
             norm_eps: self.config.layer_norm_eps.unwrap_or(self.names.norm_eps),
             pool: pool(threads),
+            turn: Mutex::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! Mean pooling over all tokens, unit length. Not here: the prefixes that E5 expects.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use compute::{AlignedBytes, DType, Matrix, ops, quant};
 use weights::Source as _;
@@ -22,7 +22,7 @@ pub struct TextEncoder {
     path: PathBuf,
     sha256: OnceLock<String>,
     tokenizer: PieceTokenizer,
-    bert: Bert,
+    pub(super) bert: Bert,
     n_positions: usize,
 }
 
@@ -49,6 +49,7 @@ impl TextEncoder {
             n_heads: extent(header.n_heads)?,
             norm_eps: header.norm_eps,
             pool: pool(threads),
+            turn: Mutex::default(),
         };
         Ok(Arc::new(Self {
             path: path.to_owned(),

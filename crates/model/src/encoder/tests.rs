@@ -93,6 +93,17 @@ fn vectors_have_unit_length_and_do_not_depend_on_the_batch() {
 }
 
 #[test]
+fn a_question_does_not_wait_for_the_threads_and_gets_the_same_vector() {
+    let Some(encoder) = encoder() else {
+        return;
+    };
+    let text = "query: 보증 기간은 얼마인가요?";
+    let free = encoder.encode(&[text]);
+    let _turn = encoder.bert.turn.lock().unwrap();
+    assert_eq!(encoder.encode(&[text]), free);
+}
+
+#[test]
 fn texts_are_cut_at_the_last_position_and_decomposed_hangul_is_composed() {
     let Some(encoder) = encoder() else {
         return;

@@ -101,15 +101,18 @@ unsafe fn strips<const T: usize, const SIZE: usize>(
             match (T, n - first) {
                 (1, 8..) => strip::<T, 8, SIZE>(&columns, scales, first, weights, sums, load),
                 (2, 4..) => strip::<T, 4, SIZE>(&columns, scales, first, weights, sums, load),
-                (1 | 2 | 4, _) => strip::<T, 2, SIZE>(&columns, scales, first, weights, sums, load),
-                _ => strip::<T, 1, SIZE>(&columns, scales, first, weights, sums, load),
+                (8, _) => {
+                    let later = 4 * SPAN;
+                    strip::<4, 2, SIZE>(&columns, scales, first, weights, sums, load);
+                    strip::<4, 2, SIZE>(&columns, scales, first, weights.add(later), sums.add(later), load);
+                }
+                _ => strip::<T, 2, SIZE>(&columns, scales, first, weights, sums, load),
             }
         }
         first += match (T, n - first) {
             (1, 8..) => 8,
             (2, 4..) => 4,
-            (1 | 2 | 4, _) => 2,
-            _ => 1,
+            _ => 2,
         };
     }
 }
