@@ -2,6 +2,7 @@
 //!
 //! What it does on the way of a question or an ingest; the writing half stands in [`crate::writer`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -254,6 +255,10 @@ impl Reads for Embedded {
 
     fn passages(&self, ids: &[u64]) -> Result<Vec<PassageRow>, StoreError> {
         self.catalog.passages(ids)
+    }
+
+    fn first_passages(&self, ids: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError> {
+        self.catalog.first_passages(ids)
     }
 
     fn beside(&self, passage_id: u64) -> Result<Vec<(Side, PassageRow)>, StoreError> {

@@ -125,7 +125,11 @@ impl<'a> View<'a> {
         let mut ranked = match mode {
             SearchMode::Lexical => with_scores(&lexical),
             SearchMode::Dense => with_scores(&dense),
-            SearchMode::Hybrid => fuse(&lexical, &dense),
+            SearchMode::Hybrid => {
+                let ids = lexical.iter().chain(&dense).map(|(id, _)| *id);
+                let firsts = self.store.shelf().first_passages(&ids.collect())?;
+                fuse(&lexical, &dense, &firsts)
+            }
         };
         if let Some(reranker) = self.store.reranker() {
             self.rerank(question, &mut ranked, reranker)?;

@@ -1,5 +1,7 @@
 //! Reading the catalog: documents, texts, passages, marks, the queue.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -428,6 +430,22 @@ impl Catalog {
                 rows.extend(query.query_row([as_i64(id)], passage).optional()?);
             }
             Ok(rows)
+        })
+    }
+
+    /// The first passage of the document of each of these that exist.
+    pub(crate) fn first_passages(&self, ids: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError> {
+        self.read("read where documents begin", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let mut query =
+                transaction.prepare_cached("SELECT ordinal FROM passages WHERE passage_id = ?1")?;
+            let mut firsts = BTreeMap::new();
+            for &id in ids {
+                let ordinal: Option<i64> = query.query_row([as_i64(id)], |row| row.get(0)).optional()?;
+                let first = ordinal.and_then(|ordinal| id.checked_sub(u64::try_from(ordinal).ok()?));
+                firsts.extend(first.map(|first| (id, first)));
+            }
+            Ok(firsts)
         })
     }
 

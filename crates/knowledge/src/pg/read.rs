@@ -1,5 +1,7 @@
 //! Reading the tables: audiences, documents, texts, passages, what an ingest asks.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use postgres::Row;
 use postgres::types::{FromSql, ToSql};
 
@@ -157,6 +159,14 @@ impl Reads for Postgres {
                  ON p.segment_no = wanted.s AND p.ordinal = wanted.o"
         );
         self.list("read passages", &sql, &[&segments, &ordinals], passage)
+    }
+
+    fn first_passages(&self, ids: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError> {
+        // A segment is a document, and the numbers say which one.
+        Ok(ids
+            .iter()
+            .map(|&id| (id, passage_id(segment_of(id).0, 0)))
+            .collect())
     }
 
     fn beside(&self, passage_id: u64) -> Result<Vec<(Side, PassageRow)>, StoreError> {
