@@ -15,11 +15,12 @@
 mod encode;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bytes::AlignedBytes;
 use crate::kernels::attention::{Columns, Numbers, SCALED, SPAN};
 use crate::matrix::LANES;
+use crate::pool::Pool;
 
 /// Components of a head at most.
 pub const HEAD_DIM_MAX: usize = SPAN;
@@ -29,6 +30,8 @@ pub const KV_BLOCK: usize = 64;
 
 /// Runs start on a cache line.
 const ALIGN: usize = 64;
+/// Numbers from which writing them is worth a fork-join.
+const PARALLEL_FROM: usize = 16 << 10;
 /// Bytes of a q8_0 scale, an f32.
 const SCALE_BYTES: usize = 4;
 
@@ -247,6 +250,28 @@ impl PagedKv {
     /// # Panics
     /// If there is no such layer, or `k` and `v` differ in length or are not whole positions.
     pub fn push(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+        for mut part in self.parts(layer, k, v) {
+            part.write();
+        }
+    }
+
+    /// [`PagedKv::push`], many positions by several threads: memory that is touched for the first time takes longer than
+    /// the numbers.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn push_in(&mut self, pool: &Pool, layer: usize, k: &[f32], v: &[f32]) {
+        if k.len() < PARALLEL_FROM {
+            return self.push(layer, k, v);
+        }
+        let parts: Vec<Mutex<Part<'_>>> = self.parts(layer, k, v).into_iter().map(Mutex::new).collect();
+        pool.for_each(parts.len(), |i| {
+            parts[i].lock().unwrap_or_else(PoisonError::into_inner).write();
+        });
+    }
+
+    /// Makes room for positions; what is to be written of them, by block and head.
+    fn parts<'a>(&'a mut self, layer: usize, k: &'a [f32], v: &'a [f32]) -> Vec<Part<'a>> {
         let layout = self.layout;
         let width = layout.n_kv_heads * layout.head_dim;
         assert!(
@@ -258,16 +283,30 @@ impl PagedKv {
         while self.blocks.len() * layout.block_len < end {
             self.blocks.push(KvBlock::zeroed(&layout));
         }
-        let mut at = start;
-        while at < end {
-            let (block, first) = (at / layout.block_len, at % layout.block_len);
+        self.lens[layer] = end;
+        let (first_block, mut at) = (start / layout.block_len, start);
+        let mut parts = Vec::new();
+        for block in self.blocks.iter_mut().skip(first_block) {
+            let first = at % layout.block_len;
             let n = (layout.block_len - first).min(end - at);
-            let bytes = &mut self.blocks[block].own()[layer * layout.layer_bytes()..][..layout.layer_bytes()];
+            if n == 0 {
+                break;
+            }
             let new = (at - start) * width..(at - start + n) * width;
-            encode::write(&layout, bytes, first, &k[new.clone()], &v[new]);
+            let bytes = &mut block.own()[layer * layout.layer_bytes()..][..layout.layer_bytes()];
+            for (head, bytes) in bytes.chunks_exact_mut(layout.head_bytes()).enumerate() {
+                parts.push(Part {
+                    layout,
+                    bytes,
+                    head,
+                    first,
+                    k: &k[new.clone()],
+                    v: &v[new.clone()],
+                });
+            }
             at += n;
         }
-        self.lens[layer] = end;
+        parts
     }
 
     /// Forgets the positions from `len` on, in all layers.
@@ -297,6 +336,25 @@ impl PagedKv {
             self.lens.fill(len + self.layout.block_len);
         }
         fits
+    }
+}
+
+/// New positions of one head in one block.
+struct Part<'a> {
+    layout: Layout,
+    /// The head's keys and values.
+    bytes: &'a mut [u8],
+    head: usize,
+    /// Where in the block they begin.
+    first: usize,
+    /// Of all heads.
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl Part<'_> {
+    fn write(&mut self) {
+        encode::write(&self.layout, self.bytes, self.head, self.first, self.k, self.v);
     }
 }
 

@@ -303,10 +303,10 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
         });
         plans.push(Plan { input, groups_end: 0 });
     }
-    acts.resize(n_acts, ActBlock::default());
-    floats.resize(n_floats, 0.0);
+    grow(acts, n_acts);
+    grow(floats, n_floats);
     let plain_at = quantise_plain(pool, *isa, &works, plain);
-    let (mut acts, mut floats) = (&mut acts[..], &mut floats[..]);
+    let (mut acts, mut floats) = (&mut acts[..n_acts], &mut floats[..n_floats]);
     let mut tasks = Vec::new();
     for (input, job) in works {
         let source = Source {
@@ -333,6 +333,13 @@ fn prepare(pool: &Pool, jobs: &[Job<'_>], precision: Precision, scratch: &mut Sc
     }
     let is_small = n_acts * BLOCK + n_floats < PREPARE_PARALLEL_FROM;
     fill(pool, is_small, &tasks);
+}
+
+/// Room for `n` values. A buffer never shrinks: growing back would write zeros over what is written anyway.
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) {
+    if buffer.len() < n {
+        buffer.resize(n, T::default());
+    }
 }
 
 /// A tile to fill: where its activations come from and where they go.
@@ -367,9 +374,10 @@ fn quantise_plain(
         .iter()
         .find(|(input, _)| input.native && input.rows.is_some())?;
     let cols = input.cols;
-    plain.resize(job.x.len() / BLOCK, ActBlock::default());
-    let n_blocks = (cols / BLOCK).max(1);
-    let rows: Vec<Mutex<&mut [ActBlock]>> = plain.chunks_exact_mut(n_blocks).map(Mutex::new).collect();
+    let (n_plain, n_blocks) = (job.x.len() / BLOCK, (cols / BLOCK).max(1));
+    grow(plain, n_plain);
+    let rows = plain[..n_plain].chunks_exact_mut(n_blocks).map(Mutex::new);
+    let rows: Vec<Mutex<&mut [ActBlock]>> = rows.collect();
     pool.for_each_chunk(rows.len(), 4, |range| {
         for row in range {
             let mut out = rows[row].lock().unwrap_or_else(PoisonError::into_inner);

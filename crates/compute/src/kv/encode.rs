@@ -8,18 +8,16 @@ use crate::kernels::attention::SCALED;
 use crate::lanes;
 use crate::matrix::LANES;
 
-/// Writes the positions from `first` on of one layer; `k` and `v` are `[n][kv head][head_dim]`.
-pub(super) fn write(layout: &Layout, layer: &mut [u8], first: usize, k: &[f32], v: &[f32]) {
+/// Writes one head's positions from `first` on into its run of a block; `k` and `v` are `[n][kv head][head_dim]`.
+pub(super) fn write(layout: &Layout, bytes: &mut [u8], head: usize, first: usize, k: &[f32], v: &[f32]) {
     let (dim, width) = (layout.head_dim, layout.n_kv_heads * layout.head_dim);
-    for (head, bytes) in layer.chunks_exact_mut(layout.head_bytes()).enumerate() {
-        let (keys, values) = bytes.split_at_mut(layout.keys_bytes());
-        let rows = k.chunks_exact(width).zip(v.chunks_exact(width));
-        for (position, (k, v)) in (first..).zip(rows) {
-            let own = head * dim..(head + 1) * dim;
-            let tile = &mut keys[position / LANES * layout.tile_bytes()..][..layout.tile_bytes()];
-            write_key(layout, tile, position % LANES, &k[own.clone()]);
-            write_value(layout, values, position, &v[own]);
-        }
+    let (keys, values) = bytes.split_at_mut(layout.keys_bytes());
+    let own = head * dim..(head + 1) * dim;
+    let rows = k.chunks_exact(width).zip(v.chunks_exact(width));
+    for (position, (k, v)) in (first..).zip(rows) {
+        let tile = &mut keys[position / LANES * layout.tile_bytes()..][..layout.tile_bytes()];
+        write_key(layout, tile, position % LANES, &k[own.clone()]);
+        write_value(layout, values, position, &v[own.clone()]);
     }
 }
 

@@ -157,3 +157,24 @@ fn what_is_not_finite_breaks_nothing_else() {
     let (key, value) = read(kv.layer(0), 0, 1);
     assert!(key.iter().chain(&value).all(|v| v.abs() < 1e-40));
 }
+
+#[test]
+fn threads_write_the_same_bytes() {
+    let pool = Pool::new(3);
+    for dtype in TYPES {
+        let (mut alone, mut shared) = (PagedKv::new(dtype, 2, 8, 48), PagedKv::new(dtype, 2, 8, 48));
+        // A block begun, some filled, one begun; then few enough for one thread.
+        for (n, seed) in [(5, 1), (2 * KV_BLOCK, 2), (1, 3)] {
+            let (k, v) = (noise(n * 8 * 48, seed), noise(n * 8 * 48, seed + 10));
+            for layer in 0..2 {
+                alone.push(layer, &k, &v);
+                shared.push_in(&pool, layer, &k, &v);
+            }
+        }
+        assert_eq!(alone.lens, shared.lens);
+        assert_eq!(alone.blocks.len(), shared.blocks.len());
+        for (a, b) in alone.blocks.iter().zip(&shared.blocks) {
+            assert!(a.bytes() == b.bytes(), "{dtype:?}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ impl Decoder {
             let (k, v);
             (k, key) = key.split_at(input.tokens.len() * config.kv_width());
             (v, value) = value.split_at(input.tokens.len() * config.kv_width());
-            input.cache.kv.push(index, k, v);
+            input.cache.kv.push_in(&self.pool, index, k, v);
         }
 
         resize(attended, n * config.q_width()); // (T, H·S)
