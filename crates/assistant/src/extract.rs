@@ -2,10 +2,12 @@
 
 use crate::evidence::{Evidence, MATCHED_ENOUGH};
 use crate::sources::SourceSentence;
+use crate::words::content_words;
 
 /// Sentences of an extractive answer at most.
 const SENTENCES_MAX: usize = 3;
-/// A quoted sentence shorter than this takes the next one with it: a bare clause rarely tells enough.
+/// A quoted sentence shorter than this takes the next one with it, unless it tells all that the question names: a bare
+/// clause rarely tells enough.
 const SHORT_CHARS: usize = 60;
 /// A quote ends before it grows longer than this.
 const RUN_CHARS_MAX: usize = 420;
@@ -61,7 +63,17 @@ fn repeats(sentences: &[SourceSentence], runs: &[std::ops::Range<usize>], index:
         .any(|i| squeeze(&sentences[i].text).contains(&text))
 }
 
-/// Adds following sentences of the same passage to one that is a heading, ends in a colon or is short.
+/// Whether a sentence names all that the question names, and something more: that is then what it says of it.
+fn tells_all(sentence: &SourceSentence) -> bool {
+    let n_own = content_words(&sentence.text)
+        .iter()
+        .filter(|word| !word.light)
+        .count();
+    sentence.names.iter().all(|is_named| *is_named) && n_own > sentence.names.len()
+}
+
+/// Adds following sentences of the same passage to one that is a heading, ends in a colon, or is short and does not tell
+/// all.
 fn grow(
     sentences: &[SourceSentence],
     index: usize,
@@ -69,9 +81,10 @@ fn grow(
 ) -> std::ops::Range<usize> {
     let mut end = index + 1;
     let mut chars = sentences[index].text.chars().count();
+    let tells_all = tells_all(&sentences[index]);
     while let Some(next) = sentences.get(end) {
         let last = &sentences[end - 1];
-        let is_short = chars < SHORT_CHARS && !last.is_row;
+        let is_short = chars < SHORT_CHARS && !last.is_row && !tells_all;
         let open = last.introduces || last.text.trim_end().ends_with([':', '：']) || is_short;
         let fits = chars + next.text.chars().count() <= RUN_CHARS_MAX;
         let free = next.candidate == sentences[index].candidate

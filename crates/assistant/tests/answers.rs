@@ -146,6 +146,34 @@ fn answers_a_korean_question_whatever_its_particles() {
 }
 
 #[test]
+fn a_short_sentence_that_tells_all_is_quoted_alone() {
+    let house = house(&[
+        (
+            "constitution.md",
+            "# 국회\n\n제42조 국회의원의 임기는 4년으로 한다. 제43조 국회의원은 법률이 정하는 직을 겸할 수 없다.\n",
+        ),
+        (
+            "water.md",
+            "# 정수기\n\n정수기 물은 매일 아침 교체합니다. 필터는 석 달마다 청소합니다.\n",
+        ),
+        (
+            "pump.md",
+            "# Pump\n\nThe pump stops. It does so within three seconds.\n",
+        ),
+    ]);
+    for (question, told, other) in [
+        ("국회의원의 임기는?", "4년", "제43조"),
+        ("정수기 물은 언제 교체하나요?", "매일", "필터"),
+    ] {
+        let answer = text(&house.ask(question));
+        assert!(answer.contains(told) && !answer.contains(other), "{answer}");
+    }
+    // This one says nothing that the question does not.
+    let answer = text(&house.ask("When does the pump stop?"));
+    assert!(answer.contains("three seconds"), "{answer}");
+}
+
+#[test]
 fn refuses_what_the_documents_do_not_tell_in_the_language_of_the_question() {
     let house = house(&[("refunds.md", REFUNDS), ("leave.md", LEAVE)]);
     for question in [
