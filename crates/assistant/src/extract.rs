@@ -63,13 +63,15 @@ fn repeats(sentences: &[SourceSentence], runs: &[std::ops::Range<usize>], index:
         .any(|i| squeeze(&sentences[i].text).contains(&text))
 }
 
-/// Whether a sentence names all that the question names, and something more: that is then what it says of it.
+/// Whether a sentence names all that the question names, and something more: that is then what it says of it. A line
+/// without an end, as a heading, says nothing of anything.
 fn tells_all(sentence: &SourceSentence) -> bool {
     let n_own = content_words(&sentence.text)
         .iter()
         .filter(|word| !word.light)
         .count();
-    sentence.names.iter().all(|is_named| *is_named) && n_own > sentence.names.len()
+    let has_end = sentence.text.trim_end().ends_with(['.', '!', '。', '！']);
+    has_end && sentence.names.iter().all(|is_named| *is_named) && n_own > sentence.names.len()
 }
 
 /// Adds following sentences of the same passage to one that is a heading, ends in a colon, or is short and does not tell

@@ -160,6 +160,10 @@ fn a_short_sentence_that_tells_all_is_quoted_alone() {
             "pump.md",
             "# Pump\n\nThe pump stops. It does so within three seconds.\n",
         ),
+        (
+            "stick.txt",
+            "5.1.1 Booting from a USB memory stick\n\nPlug it in, restart, and press F12.\n",
+        ),
     ]);
     for (question, told, other) in [
         ("국회의원의 임기는?", "4년", "제43조"),
@@ -168,9 +172,14 @@ fn a_short_sentence_that_tells_all_is_quoted_alone() {
         let answer = text(&house.ask(question));
         assert!(answer.contains(told) && !answer.contains(other), "{answer}");
     }
-    // This one says nothing that the question does not.
-    let answer = text(&house.ask("When does the pump stop?"));
-    assert!(answer.contains("three seconds"), "{answer}");
+    // These say nothing that the question does not, or nothing at all.
+    for (question, told) in [
+        ("When does the pump stop?", "three seconds"),
+        ("How do I boot from a USB memory stick?", "F12"),
+    ] {
+        let answer = text(&house.ask(question));
+        assert!(answer.contains(told), "{answer}");
+    }
 }
 
 #[test]
