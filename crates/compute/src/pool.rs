@@ -138,16 +138,8 @@ impl Pool {
         if self.is_alone() {
             return f(0, 1);
         }
-        let (n_shares, next) = (self.threads(), AtomicUsize::new(0));
-        self.join_in(&|| {
-            loop {
-                let idx = next.fetch_add(1, Ordering::Relaxed);
-                if idx >= n_shares {
-                    return;
-                }
-                f(idx, n_shares);
-            }
-        });
+        let n_shares = self.threads();
+        self.for_each(n_shares, |idx| f(idx, n_shares));
     }
 
     /// Calls `f` with disjoint ranges that cover `0..n_items`, each of at least `min_chunk` items but
@@ -158,20 +150,11 @@ impl Pool {
     pub fn for_each_chunk(&self, n_items: usize, min_chunk: usize, f: impl Fn(Range<usize>) + Sync) {
         let even = n_items.div_ceil(self.threads() * CHUNKS_PER_THREAD);
         let chunk = even.max(min_chunk).max(1);
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let start = next.fetch_add(1, Ordering::Relaxed) * chunk;
-                if start >= n_items {
-                    return;
-                }
-                f(start..(start + chunk).min(n_items));
-            }
-        };
+        let f = |i: usize| f(i * chunk..((i + 1) * chunk).min(n_items));
         if chunk >= n_items {
-            work()
+            (0..n_items.div_ceil(chunk)).for_each(f)
         } else {
-            self.join_in(&work)
+            self.for_each(n_items.div_ceil(chunk), f)
         }
     }
 

@@ -96,8 +96,8 @@ pub(crate) trait Reads {
     fn page_words(&self, id: &str, version: &str, page: u32) -> Result<Option<PageWords>, StoreError>;
     /// The passages with these ids that exist, in no particular order.
     fn passages(&self, ids: &[u64]) -> Result<Vec<PassageRow>, StoreError>;
-    /// The first passage of the document of each of these that exist; a document's passages are numbered one after
-    /// another.
+    /// The first passage of the document of each of these; a document's passages are numbered one after another. Those
+    /// that are gone may be left out.
     fn first_passages(&self, ids: &BTreeSet<u64>) -> Result<BTreeMap<u64, u64>, StoreError>;
     /// The passages right before and after one, if they are in its section.
     fn beside(&self, passage_id: u64) -> Result<Vec<(Side, PassageRow)>, StoreError>;

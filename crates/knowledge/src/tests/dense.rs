@@ -95,6 +95,33 @@ fn vectors_are_made_in_steps_and_searched() {
 }
 
 #[test]
+fn what_words_and_vectors_find_in_one_place_counts_together() {
+    let house = House::new();
+    let store = house.open();
+    // The words stand under one heading, their letters under the next.
+    let (one, two) = ("xxxx yyyy ".repeat(60), "pots mupp ".repeat(60));
+    house.write(
+        "place.md",
+        &format!("# One\n\nstop pump {one}\n\n# Two\n\n{two}\n"),
+    );
+    house.write("other.txt", "stop kkkkkkkkkkkkkkkkkkkk");
+    house.write("far.txt", "bbbb bbbb");
+    house.ingest(&store);
+    store.embed_pending(&FIRST, 100).unwrap();
+    let best = |mode| {
+        let hits = seen(&store).search("stop pump", 5, mode, Some(&FIRST)).unwrap();
+        hits.into_iter().next().unwrap()
+    };
+    let (words, vectors) = (best(SearchMode::Lexical), best(SearchMode::Dense));
+    assert_eq!(
+        (words.heading_path, vectors.heading_path),
+        (vec!["One".to_owned()], vec!["Two".to_owned()])
+    );
+    let both = best(SearchMode::Hybrid);
+    assert!(both.path.ends_with("place.md") && both.score > 0.999, "{both:?}");
+}
+
+#[test]
 fn changed_and_removed_documents_leave_the_vectors() {
     let (house, store) = three_files();
     store.embed_pending(&FIRST, 100).unwrap();
