@@ -15,13 +15,14 @@
 )]
 
 use std::arch::x86_64::*;
+use std::cmp::Ordering;
 
 use super::Ahead;
 use super::avx2::{HALF, ONE_PASS_MAX, dot_nibbles, halves, load32, part, spill};
 use crate::blocks::{BLOCK, DType, SUPER_BLOCK};
 use crate::kernels::{ActBlock, Rows, Sums};
 use crate::matrix::LANES;
-use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Steps, SuperBlock};
+use crate::quant::layout::{Q2K, Q3K, Q4K, Q5K, Q6K, RUNS, Spot, Steps, SuperBlock};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn native_q5_0<const T: usize>(rows: Rows<'_>, x: &[[ActBlock; T]]) -> Sums<T> {
@@ -403,30 +404,51 @@ fn units<K: SuperBlock, const C: usize>(cell: &[u8; C], half: usize) -> (__m256,
 #[target_feature(enable = "avx2,fma,f16c")]
 fn levels<K: SuperBlock, const C: usize>(cell: &[u8; C], run: usize, half: usize) -> [__m256i; 8] {
     let [low, high] = K::LAYOUT.spots(run);
-    let mut w = [_mm256_setzero_si256(); 8];
-    let quads: &[u8; 512] = part(cell, low.at * LANES);
-    let (shift, mask) = (
-        _mm256_set1_epi32(low.shift.cast_signed()),
-        _mm256_set1_epi8(low.mask().cast_signed()),
-    );
-    for (w, quad) in w.iter_mut().zip(quads.as_chunks::<64>().0) {
-        // Bits that come from the next byte of the 32 lie above the mask.
-        let quad = _mm256_srlv_epi32(load32(part(quad, half * 32)), shift);
-        *w = _mm256_and_si256(quad, mask);
+    if K::LAYOUT.level_bits == 4 {
+        return nibbles(cell, low, half);
     }
+    let mut w = bits(cell, low, half);
     if high.bits > 0 {
-        let quads: &[u8; 512] = part(cell, high.at * LANES);
-        let (shift, mask, to) = (
-            _mm256_set1_epi32(high.shift.cast_signed()),
-            _mm256_set1_epi8(high.mask().cast_signed()),
-            _mm256_set1_epi32(high.to.cast_signed()),
-        );
-        for (w, quad) in w.iter_mut().zip(quads.as_chunks::<64>().0) {
-            let quad = _mm256_srlv_epi32(load32(part(quad, half * 32)), shift);
-            *w = _mm256_or_si256(*w, _mm256_sllv_epi32(_mm256_and_si256(quad, mask), to));
+        for (w, high) in w.iter_mut().zip(bits(cell, high, half)) {
+            *w = _mm256_or_si256(*w, high);
         }
     }
     w
+}
+
+/// Levels that are nibbles. `dot_nibbles` takes one register after another, and where shifts are chosen by a branch all
+/// eight are wanted at once.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn nibbles<const C: usize>(cell: &[u8; C], spot: Spot, half: usize) -> [__m256i; 8] {
+    let quads: &[u8; 512] = part(cell, spot.at * LANES);
+    let (shift, mask) = (_mm256_set1_epi32(spot.shift.cast_signed()), _mm256_set1_epi8(15));
+    let mut w = [_mm256_setzero_si256(); 8];
+    for (w, quad) in w.iter_mut().zip(quads.as_chunks::<64>().0) {
+        let quad = load32(part(quad, half * 32));
+        *w = _mm256_and_si256(_mm256_srlv_epi32(quad, shift), mask);
+    }
+    w
+}
+
+/// The bits of a part of the levels, where they belong.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn bits<const C: usize>(cell: &[u8; C], spot: Spot, half: usize) -> [__m256i; 8] {
+    let quads: &[u8; 512] = part(cell, spot.at * LANES);
+    let mut w = [_mm256_setzero_si256(); 8];
+    for (w, quad) in w.iter_mut().zip(quads.as_chunks::<64>().0) {
+        *w = load32(part(quad, half * 32));
+    }
+    // Bits that come from another byte of the 32 lie outside the mask.
+    let by = _mm256_set1_epi32(spot.to.abs_diff(spot.shift).cast_signed());
+    match spot.to.cmp(&spot.shift) {
+        Ordering::Less => w = w.map(|w| _mm256_srlv_epi32(w, by)),
+        Ordering::Equal => {}
+        Ordering::Greater => w = w.map(|w| _mm256_sllv_epi32(w, by)),
+    }
+    let mask = _mm256_set1_epi8((spot.mask() << spot.to).cast_signed());
+    w.map(|w| _mm256_and_si256(w, mask))
 }
 
 /// Eight of sixteen unsigned bytes as 32-bit integers.
