@@ -144,13 +144,15 @@ pub(crate) struct Gate {
     n_to_wait: u32,
     /// How long the next wait will be.
     patience: u32,
-    /// Which length is tried next.
+    /// Which length is tried next while guesses pay.
     n_trials: usize,
+    /// The best chance among the offers of the last trial that was made although nothing paid.
+    tried_at: Option<f64>,
 }
 
 impl Gate {
     /// Lengths a guess may be cut to.
-    const LENGTHS: [usize; 4] = [DRAFT_MAX, 4, 2, 1];
+    const LENGTHS: [usize; 4] = [1, 2, 4, DRAFT_MAX];
     /// Plain steps to measure before the first guess.
     const PLAIN_MIN: u32 = 3;
     /// Steps after which a plain one is measured anew: the past grows, and with it every step.
@@ -187,35 +189,46 @@ impl Gate {
         if offers.is_empty() || plain.n < Self::PLAIN_MIN || stale {
             return 0;
         }
+        let cut = |offer: &Offer, length: usize| offer.n_drafted.min(length);
+        let n_tokens = |length| n_sequences + offers.iter().map(|o| cut(o, length)).sum::<usize>();
         let gain = |length: usize| {
-            let cut = |offer: &Offer| offer.n_drafted.min(length);
-            let right: f64 = offers.iter().map(|o| o.acceptance.expected(cut(o))).sum();
-            let n_tokens = n_sequences + offers.iter().map(cut).sum::<usize>();
+            let right = |offer: &Offer| offer.acceptance.expected(cut(offer, length));
             let n = n_sequences as f64;
-            (n + right) / n * plain.value / self.cost(n_tokens).max(f64::MIN_POSITIVE)
+            let n_right: f64 = offers.iter().map(right).sum();
+            (n + n_right) / n * plain.value / self.cost(n_tokens(length)).max(f64::MIN_POSITIVE)
         };
         let best = Self::LENGTHS.into_iter().map(|length| (gain(length), length));
         let best = best.max_by(|a, b| a.0.total_cmp(&b.0));
         let pays = best.filter(|(gain, _)| *gain >= Self::GAIN_MIN);
+        let pays = pays.map(|(_, length)| {
+            // What a step of so many tokens costs is not known yet: a shorter one tells at a lower price.
+            let unknown = |length: &usize| n_tokens(*length) >= self.cost_s.len();
+            let shortest = Self::LENGTHS.into_iter().find(unknown);
+            shortest.map_or(length, |shortest| length.min(shortest))
+        });
+        let chance = offers.iter().map(|o| o.acceptance.chance).fold(0.0, f64::max);
         if pays.is_some() {
-            self.patience = 0;
+            (self.patience, self.tried_at) = (0, None);
+        } else if self.tried_at.is_some_and(|tried| chance > tried) {
+            // The trial was right, or there is another text: the next one need not wait.
+            self.n_to_wait = 0;
         }
         if self.n_to_wait > 0 {
             self.n_to_wait -= 1;
-            return pays.map_or(0, |(_, length)| length);
+            return pays.unwrap_or(0);
         }
-        self.n_to_wait = match pays {
-            Some(_) => Self::TRIAL_EVERY,
-            None => {
-                self.patience = (self.patience * 2).clamp(Self::PATIENCE.0, Self::PATIENCE.1);
-                self.patience
-            }
-        };
-        // A trial, where nothing pays ever more seldom: texts and machines change, and what a length costs is known
-        // only by trying it.
-        let length = Self::LENGTHS[self.n_trials % Self::LENGTHS.len()];
-        self.n_trials = self.n_trials.wrapping_add(1);
-        length
+        if pays.is_some() {
+            // What lengths cost changes, and is known only by trying them.
+            self.n_to_wait = Self::TRIAL_EVERY;
+            let length = Self::LENGTHS[self.n_trials % Self::LENGTHS.len()];
+            self.n_trials = self.n_trials.wrapping_add(1);
+            return length;
+        }
+        // Where nothing pays, ever more seldom, and as short as can be: texts change, and whether guesses are right is known
+        // only by making one.
+        self.patience = (self.patience * 2).clamp(Self::PATIENCE.0, Self::PATIENCE.1);
+        (self.n_to_wait, self.tried_at) = (self.patience, Some(chance));
+        Self::LENGTHS[0]
     }
 
     /// Seconds that a step of `n_tokens` takes: measured, or between its measured neighbours, or as little as the
@@ -307,8 +320,9 @@ mod tests {
 
     #[test]
     fn nothing_is_guessed_before_plain_steps_are_known() {
-        let first: Vec<usize> = decisions(0.0, HOPEFUL, 5);
-        assert_eq!(first, [0, 0, 0, 8, 8]);
+        let first: Vec<usize> = decisions(0.0, HOPEFUL, 8);
+        assert_eq!(first[..3], [0, 0, 0]);
+        assert!(first[3..].is_sorted() && first.ends_with(&[8]), "{first:?}");
     }
 
     #[test]
@@ -320,6 +334,45 @@ mod tests {
         let hopeless = decisions(1.0, Acceptance { chance: 0.3 }, 2000);
         let n_tried = hopeless.iter().filter(|length| **length > 0).count();
         assert!((5..30).contains(&n_tried), "{n_tried}");
+    }
+
+    /// What `n` tokens take, in plain steps, where each guessed token makes a step longer by `slope` and the first
+    /// `right` of every guess come true.
+    fn steps_taken(slope: f64, right: usize, n: usize) -> f64 {
+        let (mut gate, mut acceptance) = (Gate::default(), Acceptance::default());
+        let (mut taken, mut tokens) = (0.0, 0);
+        while tokens < n {
+            let offer = Offer {
+                n_drafted: DRAFT_MAX,
+                acceptance,
+            };
+            let length = gate.length(1, &[offer]);
+            let step = 1.0 + slope * length as f64;
+            gate.measured(1 + length, length > 0, step);
+            acceptance.note(right.min(length), length);
+            taken += step;
+            tokens += 1 + right.min(length);
+        }
+        taken
+    }
+
+    #[test]
+    fn guesses_that_never_come_true_cost_little_from_the_first_token_on() {
+        // From a dense model, where a token beside the first costs little, to experts of which each needs its own.
+        for slope in [0.02, 0.1, 0.3, 0.6, 0.9] {
+            for n in [64, 128, 512, 4096] {
+                let taken = steps_taken(slope, 0, n);
+                assert!(taken <= 1.03 * n as f64 + 2.0 * slope, "{slope}: {taken} for {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_that_come_true_pay_soon_even_where_they_are_dear() {
+        for (slope, at_least) in [(0.02, 5.0), (0.3, 2.0), (0.6, 1.3)] {
+            let gain = 256.0 / steps_taken(slope, DRAFT_MAX, 256);
+            assert!(gain >= at_least, "{slope}: {gain}");
+        }
     }
 
     #[test]
