@@ -28,8 +28,8 @@ pub const MAX_LAYERS: usize = 1024;
 pub const MAX_WIDTH: usize = 1 << 20;
 /// Most attention heads.
 pub const MAX_HEADS: usize = 4096;
-/// Largest head.
-pub const MAX_HEAD_DIM: usize = 1024;
+/// Largest head: keys and values of larger ones have no layout.
+pub const MAX_HEAD_DIM: usize = compute::HEAD_DIM_MAX;
 /// Most experts of a layer.
 pub const MAX_EXPERTS: usize = 4096;
 /// Largest vocabulary.
@@ -241,7 +241,14 @@ impl Config {
         within("the width", self.d_model, MAX_WIDTH)?;
         within("the number of attention heads", self.n_heads, MAX_HEADS)?;
         within("the number of key-value heads", self.n_kv_heads, MAX_HEADS)?;
-        within("the size of a head", self.head_dim, MAX_HEAD_DIM)?;
+        within("the size of a head", self.head_dim, MAX_WIDTH)?;
+        if self.head_dim > MAX_HEAD_DIM {
+            let what = format!(
+                "attention heads of {} elements (at most {MAX_HEAD_DIM})",
+                self.head_dim
+            );
+            return Err(ConfigError::unsupported(what));
+        }
         within("the vocabulary", self.vocab_size, MAX_VOCAB)?;
         within("the context", self.context, MAX_CONTEXT)?;
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

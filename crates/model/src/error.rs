@@ -139,6 +139,16 @@ pub enum LoadError {
         /// The matrices' name.
         name: String,
     },
+    /// A weight is NaN or infinite.
+    #[error(
+        "the tensor `{name}` has a weight that is no finite number (NaN or infinite), the first at {place:?} (rows first, from 0); the file is damaged or its conversion went wrong: fetch it again, or take another"
+    )]
+    NotFinite {
+        /// The tensor's name.
+        name: String,
+        /// Where the first such weight is, the slowest-varying extent first; in quantised types the first of its block.
+        place: Vec<usize>,
+    },
     /// Bytes and shape disagree.
     #[error("the tensor `{name}` cannot be used")]
     Matrix {

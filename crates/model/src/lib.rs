@@ -14,6 +14,7 @@ pub mod convert;
 mod decoder;
 mod encoder;
 mod error;
+mod finite;
 pub mod importance;
 pub mod inspect;
 mod language_model;

@@ -27,8 +27,9 @@ use stdx::mmap::Mmap;
 use crate::residency::Piece;
 
 const MAGIC: [u8; 8] = *b"HANOKPK1";
-/// Changes whenever the interleaving of any type or the order of the file does; files of another layout are made anew.
-const LAYOUT: u32 = 2;
+/// Changes whenever the interleaving of any type or the order of the file does, or what is checked of weights before they
+/// are written; files of another layout are made anew. From 3 on all weights are finite.
+const LAYOUT: u32 = 3;
 const PREAMBLE: usize = 64;
 /// Where matrices begin: at the first boundary of a huge page.
 const FIRST: u64 = 2 << 20;

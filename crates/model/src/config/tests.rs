@@ -2,10 +2,12 @@
 
 use std::io::Cursor;
 
+use compute::{KvDType, Precision};
 use serde_json::{Value, json};
 use weights::gguf::{GgmlType, Gguf, Writer};
 
 use super::*;
+use crate::cache::KvCache;
 
 fn fixture(name: &str) -> String {
     stdx::fs::read_to_string(testkit::fixture_dir(name).join("config.json")).unwrap()
@@ -183,6 +185,24 @@ fn what_the_decoder_does_not_know_is_refused_by_name() {
             .to_string()
             .contains("sliding-window")
     );
+}
+
+#[test]
+fn heads_that_keys_and_values_have_no_layout_for_are_refused_by_name() {
+    for (head_dim, n_heads) in [(258, 4), (512, 4), (1024, 1)] {
+        let heads = [
+            ("head_dim", json!(head_dim)),
+            ("num_attention_heads", json!(n_heads)),
+            ("num_key_value_heads", json!(n_heads)),
+        ];
+        let error = with(&heads).unwrap_err().to_string();
+        let name = format!("attention heads of {head_dim} elements (at most 256)");
+        assert!(error.contains(&name), "{error}");
+    }
+    let largest = with(&[("head_dim", json!(MAX_HEAD_DIM))]).unwrap();
+    // What is accepted has a cache.
+    let cache = KvCache::new(&largest, Precision::Native, KvDType::Q8_0);
+    assert!(cache.is_empty());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Weights out of a file, checked against the configuration: every tensor present, of the right shape and type.
+//! Weights out of a file, checked against the configuration: every tensor present, of the right shape and type,
+//! every weight a finite number.
 //!
 //! Knows which weights a layer has; what is done with them is the forward pass's business.
 
@@ -10,6 +11,7 @@ use super::names::{Global, Naming, Part};
 use super::{ExpertWeights, Experts, FeedForward, Layer, Linear};
 use crate::config::{Config, NormPlacement, QkNorm};
 use crate::error::LoadError;
+use crate::finite;
 use crate::packed::{PackWriter, Packed};
 use crate::residency::{Piece, Pieces};
 
@@ -153,7 +155,7 @@ impl Loader<'_> {
             return Ok(matrix);
         }
         let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
-        self.source.read(name, &mut bytes)?;
+        finite::read(self.source, name, dtype, &[rows, cols], &mut bytes)?;
         self.finish(name, dtype, (rows, cols), bytes)
     }
 
@@ -167,7 +169,7 @@ impl Loader<'_> {
                 return Ok(matrix);
             }
             let mut bytes = AlignedBytes::zeroed(length(&tensor)?);
-            self.source.read(&whole, &mut bytes)?;
+            finite::read(self.source, &whole, dtype, &shape, &mut bytes)?;
             return self.finish(&whole, dtype, (n_experts * rows, cols), bytes);
         }
         let names: Vec<String> = (0..n_experts)
@@ -188,7 +190,7 @@ impl Loader<'_> {
                     expected: dtype,
                 });
             }
-            self.source.read(name, bytes)?;
+            finite::read(self.source, name, dtype, &[rows, cols], bytes)?;
         }
         self.finish(&whole, dtype, (n_experts * rows, cols), bytes)
     }
@@ -226,7 +228,7 @@ impl Loader<'_> {
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         let (tensor, dtype) = self.tensor(name, &[len])?;
         let mut bytes = vec![0; length(&tensor)?];
-        self.source.read(name, &mut bytes)?;
+        finite::read(self.source, name, dtype, &[len], &mut bytes)?;
         let mut values = vec![0.0; len];
         quant::dequantise(dtype, &bytes, &mut values)?;
         Ok(values)

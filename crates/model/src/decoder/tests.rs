@@ -1,8 +1,9 @@
 //! The decoder on tiny synthetic models: how a text is cut into steps changes nothing, and what is wrong is named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use weights::gguf::Gguf;
 
 use super::*;
 use crate::open::DecoderOptions;
@@ -221,6 +222,58 @@ fn a_tensor_of_another_shape_is_named_with_both_shapes() {
             if name == "blk.2.ffn_gate.weight" && *e == expected && *f == found),
         "{error}"
     );
+}
+
+/// Puts a number that is none into the file, at this byte of a tensor.
+fn put(path: &Path, name: &str, at: usize, number: &[u8]) {
+    let offset = Gguf::open(path).unwrap().tensor(name).unwrap().offset as usize + at;
+    let mut bytes = stdx::fs::read(path).unwrap();
+    bytes[offset..offset + number.len()].copy_from_slice(number);
+    stdx::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_named_with_their_place() {
+    /// Type of the matrices, tensor, byte in it, what is put there, its place.
+    type Case<'a> = (DType, &'a str, usize, &'a [u8], &'a [usize]);
+    let nan = f32::NAN.to_le_bytes();
+    let cases: [Case<'_>; 5] = [
+        (DType::F32, "output_norm.weight", 4 * 5, &nan, &[5]),
+        (DType::F32, "token_embd.weight", 4 * (64 * 3 + 7), &nan, &[3, 7]),
+        (
+            DType::F32,
+            "blk.1.ffn_gate_inp.weight",
+            4 * (64 * 2),
+            &nan,
+            &[2, 0],
+        ),
+        // The second block of the tenth row of an expert that has 32; infinite.
+        (
+            DType::Q4_0,
+            "blk.2.ffn_up_exps.weight",
+            18 * (2 * (3 * 32 + 9) + 1),
+            &[0, 0x7c],
+            &[3, 9, 32],
+        ),
+        (DType::BF16, "blk.0.attn_q.weight", 2 * 64, &[0x80, 0xff], &[1, 0]),
+    ];
+    for (dtype, tensor, at, number, expected) in cases {
+        let (dir, path) = file("tiny-olmoe", dtype);
+        put(&path, tensor, at, number);
+        let packed = dir.path().join("packed");
+        for folder in [None, Some(packed.clone())] {
+            let mut options = DecoderOptions::default();
+            (options.pack.folder, options.pack.even_small) = (folder, true);
+            let error = Decoder::open(&path, &options).err().expect("it is refused");
+            assert!(
+                matches!(&error, LoadError::NotFinite { name, place } if name == tensor && place == expected),
+                "{tensor}: {error}"
+            );
+        }
+        let left = stdx::fs::read_dir(&packed).unwrap();
+        // Vectors are read from the model file, so the matrices may be packed.
+        assert!(left.is_empty() || expected.len() == 1, "{tensor}: {left:?}");
+    }
 }
 
 #[test]

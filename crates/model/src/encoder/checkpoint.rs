@@ -13,6 +13,7 @@ use weights::safetensors::SafeTensors;
 
 use crate::decoder::dtype_of;
 use crate::error::LoadError;
+use crate::finite;
 
 /// What stands behind the name of a quantised tensor.
 const QUANTISED: &str = "_quantized";
@@ -83,10 +84,12 @@ impl Checkpoint {
                 found,
             });
         }
-        match self {
-            Self::SafeTensors(file) => from_safetensors(file, name, shape.iter().product()),
-            Self::Onnx(export) => export.values(name),
-        }
+        let values = match self {
+            Self::SafeTensors(file) => from_safetensors(file, name, shape.iter().product())?,
+            Self::Onnx(export) => export.values(name)?,
+        };
+        finite::check(name, shape, &values)?;
+        Ok(values)
     }
 
     /// The number of attention heads, where the graph says it: states of this width are brought into the shape

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use compute::{AlignedBytes, DType, Matrix, Precision, matmul, ops, quant};
+use compute::{AlignedBytes, DType, HEAD_DIM_MAX, Matrix, Precision, matmul, ops, quant};
 use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -196,6 +196,12 @@ impl Loader {
             .ok_or_else(|| refuse("how many attention heads it has stands in no config.json beside it"))?;
         if n_heads == 0 || d == 0 || !d.is_multiple_of(n_heads) {
             return Err(refuse("the attention heads do not divide the width"));
+        }
+        if d / n_heads > HEAD_DIM_MAX {
+            let found = d / n_heads;
+            return Err(refuse(format!(
+                "its attention heads have {found} elements, and at most {HEAD_DIM_MAX} are supported"
+            )));
         }
         let has_layer = |i: &usize| {
             let name = format!("{prefix}.encoder.layer.{i}.attention.self.query.bias");

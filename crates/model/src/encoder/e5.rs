@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use compute::{AlignedBytes, DType, Matrix, ops, quant};
-use weights::Source as _;
+use compute::{AlignedBytes, DType, HEAD_DIM_MAX, Matrix, ops, quant};
 use weights::e5s1::{E5s1, Header};
 
 use crate::decoder::dtype_of;
 use crate::error::LoadError;
+use crate::finite;
 use crate::open::pool;
 
 use super::TOKENS_MAX;
@@ -141,7 +141,7 @@ impl Reader<'_> {
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, LoadError> {
-        let (dtype, bytes) = self.read(name, rows * cols)?;
+        let (dtype, bytes) = self.read(name, &[rows, cols])?;
         Matrix::new(dtype, rows, cols, bytes).map_err(|source| LoadError::Matrix {
             name: name.to_owned(),
             source,
@@ -149,13 +149,14 @@ impl Reader<'_> {
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
-        let (dtype, bytes) = self.read(name, len)?;
+        let (dtype, bytes) = self.read(name, &[len])?;
         let mut values = vec![0.0; len];
         quant::dequantise(dtype, &bytes, &mut values)?;
         Ok(values)
     }
 
-    fn read(&self, name: &str, n_elements: usize) -> Result<(DType, AlignedBytes), LoadError> {
+    fn read(&self, name: &str, shape: &[usize]) -> Result<(DType, AlignedBytes), LoadError> {
+        let n_elements: usize = shape.iter().product();
         let info = self.file.tensor(name).ok_or_else(|| LoadError::MissingTensor {
             name: name.to_owned(),
         })?;
@@ -176,7 +177,7 @@ impl Reader<'_> {
             n_bytes: info.n_bytes,
         })?;
         let mut bytes = AlignedBytes::zeroed(n_bytes);
-        self.file.read(name, &mut bytes)?;
+        finite::read(self.file, name, dtype, shape, &mut bytes)?;
         Ok((dtype, bytes))
     }
 }
@@ -190,6 +191,11 @@ fn check(header: &Header, n_pieces: usize) -> Result<(), LoadError> {
     };
     if header.n_heads == 0 || header.d_model == 0 || !header.d_model.is_multiple_of(header.n_heads) {
         return refuse("the attention heads do not divide the width");
+    }
+    if header.d_model / header.n_heads > HEAD_DIM_MAX as u64 {
+        return refuse(&format!(
+            "its attention heads have more than {HEAD_DIM_MAX} elements, which is not supported"
+        ));
     }
     if (n_pieces as u64) > header.vocab_size {
         return refuse("there are more pieces than word vectors");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compute::ops;
 
 use super::*;
+use crate::error::LoadError;
 
 fn encoder() -> Option<Arc<TextEncoder>> {
     let path = testkit::need_model(testkit::E5_FILE)?;
@@ -203,6 +204,81 @@ fn a_folder_of_the_roberta_family_is_scored_as_by_another_program() {
     }
     let long = "pump ".repeat(100);
     assert!(encoder.score(&long, &[&long])[0].is_some());
+}
+
+/// An E5S1 file of one layer with this width, so many heads and one tensor.
+fn e5_file(d_model: i32, n_heads: i32, (name, values): (&str, &[f32])) -> Vec<u8> {
+    let mut out = b"E5S1\x01\0\0\0".to_vec();
+    let words = |out: &mut Vec<u8>, all: &[i32]| all.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    words(&mut out, &[d_model, 1, n_heads, 128, 8, 16, 2]);
+    out.extend(1e-12f32.to_le_bytes());
+    // Blocks of 32; five pieces without bytes, of which the first four are special; no rules.
+    words(&mut out, &[32, 5, 0, 1, 2, 3]);
+    out.extend([0; 8 + 6 * 4 + 5 * 4 + 2 * 4]);
+    words(&mut out, &[1]);
+    let start = (out.len() + 2 + name.len() + 1 + 4 + 8 + 8).next_multiple_of(64);
+    out.extend((name.len() as u16).to_le_bytes());
+    out.extend(name.bytes());
+    out.push(0);
+    words(&mut out, &[values.len() as i32]);
+    out.extend((start as u64).to_le_bytes());
+    out.extend((4 * values.len() as u64).to_le_bytes());
+    out.resize(start, 0);
+    values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+    out
+}
+
+#[test]
+fn an_encoder_with_a_weight_that_is_no_number_or_heads_too_large_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("encoder.e5s1");
+    let refusal = |bytes: Vec<u8>| {
+        stdx::fs::write(&path, bytes).unwrap();
+        TextEncoder::load(&path, 1).err().unwrap()
+    };
+    let mut values = vec![0.5; 8 * 64];
+    values[64 * 2 + 3] = f32::INFINITY;
+    let error = refusal(e5_file(64, 2, ("emb.word", &values)));
+    assert!(
+        matches!(&error, LoadError::NotFinite { name, place } if name == "emb.word" && *place == [2, 3]),
+        "{error}"
+    );
+    let error = refusal(e5_file(1024, 2, ("emb.word", &[0.5])));
+    assert!(error.to_string().contains("more than 256 elements"), "{error}");
+}
+
+#[test]
+fn a_pair_scorer_with_heads_too_large_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = r#"{"bert.embeddings.word_embeddings.weight":{"dtype":"F16","shape":[1,512],"data_offsets":[0,1024]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend([0; 1024]);
+    stdx::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    stdx::fs::write(folder.path().join("config.json"), r#"{"num_attention_heads":1}"#).unwrap();
+    let error = CrossEncoder::load(folder.path(), 1).err().unwrap().to_string();
+    assert!(error.contains("heads have 512 elements"), "{error}");
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_named() {
+    let good = testkit::encoder_dir("xlm-roberta");
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        stdx::fs::write(folder.path().join(file), stdx::fs::read(good.join(file)).unwrap()).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let name = "roberta.encoder.layer.0.output.dense.weight";
+    let tensors = weights::safetensors::SafeTensors::open(&path).unwrap();
+    let (tensor, mut bytes) = (tensors.tensor(name).unwrap(), stdx::fs::read(&path).unwrap());
+    let at = tensor.offset as usize + 2;
+    bytes[at..at + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
+    stdx::fs::write(&path, bytes).unwrap();
+    let error = CrossEncoder::load(folder.path(), 1).err().unwrap();
+    assert!(
+        matches!(&error, LoadError::NotFinite { name: found, place } if found == name && *place == [0, 1]),
+        "{error}"
+    );
 }
 
 #[test]
