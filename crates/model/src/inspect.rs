@@ -7,9 +7,7 @@ mod conditions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use weights::gguf::Metadata;
-use weights::safetensors::{INDEX_NAME, SINGLE_NAME};
 
 use crate::config::Config;
 use crate::error::LoadError;
@@ -100,7 +98,7 @@ impl Inspection {
         let text = |id: u32| Some(tokenizer.as_ref()?.decode(&[id], false));
         Ok(Self {
             name: name(path, &opened),
-            files: files(path, &opened),
+            files: opened.weight_files(),
             n_parameters: opened.n_parameters(),
             n_active: sizes.n_active,
             types: sizes.types,
@@ -193,27 +191,6 @@ fn name(path: &Path, opened: &Opened) -> String {
         path.file_stem()
     };
     name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// The files with weights; of a folder whose index names shards, those.
-fn files(path: &Path, opened: &Opened) -> Vec<PathBuf> {
-    if let Files::Gguf(file) = &opened.files {
-        return file.paths().to_vec();
-    }
-    let index = stdx::fs::read_to_string(path.join(INDEX_NAME)).ok();
-    let index: Option<Value> = index.and_then(|text| serde_json::from_str(&text).ok());
-    let shards = index.as_ref().and_then(|index| index["weight_map"].as_object());
-    let Some(shards) = shards else {
-        return vec![path.join(SINGLE_NAME)];
-    };
-    // The folder was opened, so the names have been checked to lie within it.
-    let mut files: Vec<PathBuf> = shards
-        .values()
-        .filter_map(|name| Some(path.join(name.as_str()?)))
-        .collect();
-    files.sort();
-    files.dedup();
-    files
 }
 
 fn tokenizer(path: &Path, opened: &Opened) -> Option<(Option<Tokenizer>, TokenizerFacts)> {
@@ -337,7 +314,8 @@ mod tests {
     fn a_folder_is_described_too() {
         let found = Inspection::of(&testkit::fixture_dir("qwen3moe")).unwrap();
         assert_eq!(found.name, "qwen3moe");
-        assert_eq!(found.files, [testkit::fixture_dir("qwen3moe").join(SINGLE_NAME)]);
+        let weights = testkit::fixture_dir("qwen3moe").join("model.safetensors");
+        assert_eq!(found.files, [weights]);
         assert_eq!((found.tokenizer, found.template), (None, None));
         assert!(found.n_active < found.n_parameters / 2);
         assert_eq!(found.end_tokens, [(0, None)]);

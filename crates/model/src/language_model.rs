@@ -60,7 +60,7 @@ pub struct Model {
     path: PathBuf,
     name: String,
     sha256: OnceLock<String>,
-    /// Of the weights; see `open::identity`.
+    /// Of the weights; see `Opened::identity`.
     identity: String,
     languages: Vec<String>,
     n_parameters: u64,
@@ -93,7 +93,7 @@ impl Model {
             path: path.to_owned(),
             name: described.name,
             sha256: OnceLock::new(),
-            identity: crate::open::identity(path)?,
+            identity: opened.identity()?,
             languages: described.languages,
             n_parameters: opened.n_parameters(),
             end_ids: opened.config.end_ids(Some(&described.tokenizer)),

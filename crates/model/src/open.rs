@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use compute::{DType, KvDType, Pool, Precision};
+use serde_json::Value;
+use stdx::fs::FsError;
 use weights::Source;
 use weights::gguf::Gguf;
-use weights::safetensors::SafeTensors;
+use weights::safetensors::{INDEX_NAME, SINGLE_NAME, SafeTensors};
 
 use crate::config::Config;
 use crate::decoder::{Arithmetic, Decoder, Loader, Naming};
@@ -95,6 +97,27 @@ impl Opened {
             Files::Gguf(file) => file,
             Files::Folder(tensors) => tensors,
         }
+    }
+
+    /// The files with weights: all parts of a split model; of a folder whose index names shards, those.
+    pub(crate) fn weight_files(&self) -> Vec<PathBuf> {
+        if let Files::Gguf(file) = &self.files {
+            return file.paths().to_vec();
+        }
+        let index = stdx::fs::read_to_string(self.path.join(INDEX_NAME)).ok();
+        let index: Option<Value> = index.and_then(|text| serde_json::from_str(&text).ok());
+        let shards = index.as_ref().and_then(|index| index["weight_map"].as_object());
+        let Some(shards) = shards else {
+            return vec![self.path.join(SINGLE_NAME)];
+        };
+        // The folder was opened, so the names have been checked to lie within it.
+        let mut files: Vec<PathBuf> = shards
+            .values()
+            .filter_map(|name| Some(self.path.join(name.as_str()?)))
+            .collect();
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// Elements of all tensors.
@@ -269,6 +292,17 @@ impl Opened {
         }
     }
 
+    /// A hash that changes when the weights do: of the name, length, time of change, first bytes (where its tables are)
+    /// and samples of each file that holds some, all parts of a split model included. Hashing all of it would take longer
+    /// than loading it.
+    pub(crate) fn identity(&self) -> Result<String, FsError> {
+        let mut told = Vec::new();
+        for file in self.weight_files() {
+            describe(&file, &mut told)?;
+        }
+        Ok(stdx::hash::sha256_hex(&told))
+    }
+
     /// The packed file, made first where it is missing; the error says why there is none.
     pub(crate) fn packed(&self, options: &DecoderOptions) -> Result<Packed, String> {
         if options.recast.is_some() {
@@ -278,7 +312,7 @@ impl Opened {
             return Err("no folder for packed files is set".into());
         }
         let source = stdx::fs::canonicalize(&self.path).map_err(|error| error.to_string())?;
-        let identity = identity(&self.path).map_err(|error| error.to_string())?;
+        let identity = self.identity().map_err(|error| error.to_string())?;
         packed::open_or_make(&options.pack, &identity, &source, self.weight_bytes(), |writer| {
             let loader = Loader {
                 sink: Some(writer),
@@ -289,30 +323,8 @@ impl Opened {
     }
 }
 
-/// A hash that changes when the weights of a model's file or folder do: of each file's name, length, time of change, first
-/// bytes (where its tables are) and samples. Hashing all of it would take longer than loading it.
-pub(crate) fn identity(path: &Path) -> Result<String, stdx::fs::FsError> {
-    let mut files = match path.is_dir() {
-        true => stdx::fs::read_dir(path)?,
-        false => vec![path.to_owned()],
-    };
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|e| e == "safetensors" || e == "gguf")
-    });
-    if files.is_empty() {
-        files.push(path.to_owned());
-    }
-    files.sort();
-    let mut told = Vec::new();
-    for file in &files {
-        describe(file, &mut told)?;
-    }
-    Ok(stdx::hash::sha256_hex(&told))
-}
-
-/// Appends what [`identity`] looks at in one file.
-fn describe(path: &Path, told: &mut Vec<u8>) -> Result<(), stdx::fs::FsError> {
+/// Appends what [`Opened::identity`] looks at in one file.
+fn describe(path: &Path, told: &mut Vec<u8>) -> Result<(), FsError> {
     const HEAD_BYTES: u64 = 64 << 10;
     const SAMPLES: u64 = 64;
     const SAMPLE_BYTES: u64 = 256;
@@ -330,7 +342,7 @@ fn describe(path: &Path, told: &mut Vec<u8>) -> Result<(), stdx::fs::FsError> {
         let read = file
             .seek(SeekFrom::Start(start))
             .and_then(|_| (&mut file).take(length).read_to_end(told));
-        read.map_err(|source| stdx::fs::FsError::new("read", path, source))?;
+        read.map_err(|source| FsError::new("read", path, source))?;
     }
     Ok(())
 }

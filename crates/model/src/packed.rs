@@ -66,7 +66,7 @@ pub struct PackOptions {
 #[derive(Serialize, Deserialize)]
 struct Header {
     layout: u32,
-    /// Of the model file; see `open::identity`.
+    /// Of the model; see `Opened::identity`.
     identity: String,
     /// For people who look at the folder.
     source: PathBuf,

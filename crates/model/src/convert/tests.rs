@@ -322,15 +322,14 @@ fn importance_of_another_model_is_refused() {
     assert!(matches!(error, ConvertError::Importance { .. }), "{error}");
 }
 
-#[test]
-fn an_olmoe_in_parts_loads_like_the_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = dir.path().join("whole.gguf");
+/// The file and the same model in three parts beside it.
+fn olmoe_in_parts(folder: &Path) -> (PathBuf, Vec<PathBuf>) {
+    let whole = folder.join("whole.gguf");
     run(&testkit::fixture_dir("olmoe"), &whole, &options(DType::F32)).unwrap();
     let file = Gguf::open(&whole).unwrap();
     let (n, n_tensors) = (3, file.tensors().len());
     let paths: Vec<PathBuf> = (1..=n)
-        .map(|number| dir.path().join(format!("p-{number:05}-of-{n:05}.gguf")))
+        .map(|number| folder.join(format!("p-{number:05}-of-{n:05}.gguf")))
         .collect();
     for (number, (path, infos)) in paths
         .iter()
@@ -356,6 +355,41 @@ fn an_olmoe_in_parts_loads_like_the_whole() {
         }
         stdx::fs::write(path, body.finish().unwrap()).unwrap();
     }
+    (whole, paths)
+}
+
+#[test]
+fn a_part_that_is_replaced_makes_another_packed_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, paths) = olmoe_in_parts(dir.path());
+    let mut packing = DecoderOptions {
+        precision: Precision::F32,
+        threads: 1,
+        ..DecoderOptions::default()
+    };
+    (packing.pack.folder, packing.pack.even_small) = (Some(dir.path().join("packed")), true);
+    let packed = || {
+        // Whichever part is named.
+        let found = [0, 1, 2].map(|part| logits(&Decoder::open(&paths[part], &packing).unwrap()));
+        assert!(found[0] == found[1] && found[1] == found[2]);
+        found[0].clone()
+    };
+    let before = packed();
+    for path in &paths[1..] {
+        let mut bytes = stdx::fs::read(path).unwrap();
+        // Signs of some weights.
+        (60_003..61_000).step_by(4).for_each(|at| bytes[at] ^= 0x80);
+        stdx::fs::write(path, bytes).unwrap();
+        let expected = logits(&decoder(path));
+        assert!(expected != before);
+        assert!(packed() == expected, "the old weights were used");
+    }
+}
+
+#[test]
+fn an_olmoe_in_parts_loads_like_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, paths) = olmoe_in_parts(dir.path());
     let expected = logits(&decoder(&whole));
     for path in &paths {
         assert_eq!(logits(&decoder(path)), expected);
