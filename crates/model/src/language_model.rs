@@ -217,18 +217,9 @@ impl Model {
         self.decoder.forward(inputs, scratch, None)
     }
 
-    /// A hash of all that keys and values depend on besides the tokens: weights, arithmetic, type.
+    /// A hash of all that keys and values depend on besides the tokens: weights, configuration, arithmetic, type.
     pub fn kv_identity(&self) -> [u8; 32] {
-        let (cache, level) = (self.new_cache(), compute::Isa::active().level());
-        let told = format!(
-            "{} {} {} {} {:?}",
-            self.identity,
-            cache.dtype().name(),
-            cache.block_bytes(),
-            level.name(),
-            self.decoder.precision()
-        );
-        stdx::hash::sha256(told.as_bytes())
+        kv_identity(&self.identity, &self.decoder)
     }
 
     /// How the experts that are read on demand fare; `None` where all weights are in memory.
@@ -240,6 +231,21 @@ impl Model {
     pub fn router_statistics(&self) -> &RouterStatistics {
         self.decoder.router_statistics()
     }
+}
+
+/// As [`Model::kv_identity`], with weights of this identity.
+fn kv_identity(weights: &str, decoder: &Decoder) -> [u8; 32] {
+    let (cache, level) = (decoder.new_cache(), compute::Isa::active().level());
+    // All of the configuration: a folder has it in a file of its own, which may change while the weights do not.
+    let told = format!(
+        "{weights} {} {} {} {:?} {:?}",
+        cache.dtype().name(),
+        cache.block_bytes(),
+        level.name(),
+        decoder.precision(),
+        decoder.config()
+    );
+    stdx::hash::sha256(told.as_bytes())
 }
 
 /// What a file says besides weights.
@@ -401,6 +407,40 @@ mod tests {
         }
         let left = stdx::fs::read_dir(dir.path().join("packed")).unwrap();
         assert_eq!(left.len(), 1, "the file of the first version is gone: {left:?}");
+    }
+
+    #[test]
+    fn keys_and_values_are_of_another_kind_when_the_configuration_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = testkit::fixture_dir("olmoe-gqa-renorm");
+        let weights = stdx::fs::read(from.join("model.safetensors")).unwrap();
+        stdx::fs::write(dir.path().join("model.safetensors"), weights).unwrap();
+        let text = stdx::fs::read_to_string(from.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let identity = |key: &str, value: serde_json::Value| {
+            let mut config = config.clone();
+            config[key] = value;
+            stdx::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+            let opened = Opened::open(dir.path()).unwrap();
+            let decoder = opened.decoder(&DecoderOptions::default()).unwrap();
+            kv_identity(&opened.identity().unwrap(), &decoder)
+        };
+        let same = || identity("initializer_range", 0.5.into());
+        let mut all = vec![
+            same(),
+            identity(
+                "rope_parameters",
+                serde_json::json!({"rope_theta": 20_000.0, "rope_type": "default"}),
+            ),
+            identity("clip_qkv", 3.0.into()),
+            identity("rms_norm_eps", 1e-4.into()),
+            identity("norm_topk_prob", false.into()),
+            identity("num_experts_per_tok", 3.into()),
+        ];
+        assert_eq!(all[0], same());
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
     }
 
     #[test]
