@@ -89,15 +89,17 @@ pub enum LoadError {
         /// Its length.
         n_bytes: u64,
     },
-    /// Weights and cache would not fit into memory.
+    /// Weights, cache and working memory would not fit.
     #[error(
-        "the model needs {} for its weights and {} for a context of {context} tokens, but only {} are available ({limited_by})", memory::shown(*weight_bytes), memory::shown(*cache_bytes), memory::shown(*available_bytes)
+        "the model needs {}: {} for its weights, {} for a context of {context} tokens and {} to work; but only {} are available ({limited_by})", memory::shown(weight_bytes.saturating_add(*cache_bytes).saturating_add(*working_bytes)), memory::shown(*weight_bytes), memory::shown(*cache_bytes), memory::shown(*working_bytes), memory::shown(*available_bytes)
     )]
     Memory {
         /// Bytes of the weights.
         weight_bytes: u64,
         /// Bytes of keys and values when the context is full.
         cache_bytes: u64,
+        /// Bytes of buffers, vocabulary and program.
+        working_bytes: u64,
         /// The context in tokens.
         context: usize,
         /// Bytes that can be had.

@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 
+/// Tokens of a step whose buffers are counted.
+const STEP_TOKENS: u64 = 512;
+/// Bytes that the tokenizer has for each token, about.
+const TOKEN_TEXT_BYTES: u64 = 128;
+/// Bytes of the program and its threads, about.
+const PROGRAM_BYTES: u64 = 16 << 20;
+
 /// Memory that can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Available {
@@ -39,6 +46,22 @@ impl Available {
 /// Elements of keys and values that one token adds, over all layers.
 pub fn cache_elements(config: &Config) -> u64 {
     2 * config.n_layers as u64 * config.kv_width() as u64
+}
+
+/// Bytes that a process takes, whatever it is asked, besides weights, keys and values: about what the buffers of a step
+/// of [`STEP_TOKENS`], the vocabulary and the program itself take.
+pub(crate) fn working_bytes(config: &Config) -> u64 {
+    // Each choice of an expert has its own gate, up and result.
+    let per_choice = config.n_experts_used * (2 * config.d_ff_expert + config.d_model);
+    let per_token = 3 * config.d_model + 2 * config.q_width() + 2 * config.kv_width();
+    let numbers = per_token + per_choice.max(2 * config.d_ff);
+    let steps = STEP_TOKENS.saturating_mul(numbers as u64).saturating_mul(4);
+    steps.saturating_add(config.vocab_size as u64 * TOKEN_TEXT_BYTES + PROGRAM_BYTES)
+}
+
+/// Bytes of one position's rotation.
+pub(crate) fn rotation_bytes(config: &Config) -> u64 {
+    4 * config.head_dim as u64
 }
 
 /// Bytes for people, in GB or MB.

@@ -23,8 +23,8 @@ use crate::residency::{self, EXPERTS_MIN, Pieces};
 
 /// Context that is taken when the caller names none: more costs memory that few questions need.
 pub(crate) const CONTEXT_DEFAULT_MAX: usize = 8192;
-/// Bytes that a process takes besides weights, keys and values: the buffers of a step of 512 tokens, the vocabulary,
-/// the program.
+/// Bytes that a memory budget leaves for all besides weights, keys and values, at least: more than
+/// [`memory::working_bytes`] of most models, since a budget must not be exceeded.
 const WORKING_BYTES: u64 = 256 << 20;
 /// Threads at most, whatever the caller asks for.
 const THREADS_MAX: usize = 256;
@@ -161,7 +161,8 @@ impl Opened {
     ) -> Result<Option<usize>, LoadError> {
         let (context, token_bytes) = (self.context(options.context), self.token_bytes(options));
         let cache_bytes = token_bytes.saturating_mul(context as u64);
-        let others = cache_bytes.saturating_add(WORKING_BYTES);
+        let working_bytes = WORKING_BYTES.max(memory::working_bytes(&self.config));
+        let others = cache_bytes.saturating_add(working_bytes);
         if self.weight_bytes().saturating_add(others) <= budget {
             return Ok(None);
         }
@@ -189,7 +190,7 @@ impl Opened {
         let least = fixed + EXPERTS_MIN as u64 * slot_bytes;
         let needed_bytes = least.saturating_add(others);
         if needed_bytes > budget {
-            let left = budget.saturating_sub(least + WORKING_BYTES) / token_bytes.max(1);
+            let left = budget.saturating_sub(least.saturating_add(working_bytes)) / token_bytes.max(1);
             return Err(LoadError::Budget {
                 budget_bytes: budget,
                 needed_bytes,
@@ -208,19 +209,31 @@ impl Opened {
     }
 
     /// Refuses what would not fit into `memory`: the kernel would end the process half way.
+    ///
+    /// Counted is what one sequence of full length needs for certain: weights, its keys and values, working memory.
+    /// More is taken only when it is used: what is kept of prompts lies within the bytes of one context (a quarter of the
+    /// free memory at most) and makes room for running sequences; each further sequence takes what its text fills.
     fn check_memory(&self, options: &DecoderOptions, memory: Available) -> Result<(), LoadError> {
         let weight_bytes = self.weight_bytes();
         let context = self.context(options.context);
         let token_bytes = self.token_bytes(options);
         let cache_bytes = token_bytes.saturating_mul(context as u64);
-        if weight_bytes.saturating_add(cache_bytes) <= memory.bytes {
+        let fixed_bytes = memory::working_bytes(&self.config);
+        let rotation_bytes = memory::rotation_bytes(&self.config);
+        let working_bytes = fixed_bytes.saturating_add(rotation_bytes.saturating_mul(context as u64));
+        let needed_bytes = weight_bytes
+            .saturating_add(cache_bytes)
+            .saturating_add(working_bytes);
+        if needed_bytes <= memory.bytes {
             return Ok(());
         }
-        let rest = memory.bytes.checked_sub(weight_bytes);
-        let fits = rest.and_then(|rest| usize::try_from(rest / token_bytes.max(1)).ok());
+        let rest = memory.bytes.checked_sub(weight_bytes.saturating_add(fixed_bytes));
+        let per_token = token_bytes.saturating_add(rotation_bytes).max(1);
+        let fits = rest.and_then(|rest| usize::try_from(rest / per_token).ok());
         Err(LoadError::Memory {
             weight_bytes,
             cache_bytes,
+            working_bytes,
             context,
             available_bytes: memory.bytes,
             limited_by: memory.limited_by,
@@ -372,6 +385,7 @@ pub(crate) fn n_threads(threads: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::synth::Spec;
 
     fn refusal(available: u64, context: Option<usize>) -> Option<LoadError> {
         let opened = Opened::open(&testkit::fixture_dir("olmoe")).unwrap();
@@ -388,26 +402,38 @@ mod tests {
 
     #[test]
     fn a_model_that_does_not_fit_is_refused_with_the_numbers_and_what_would_fit() {
-        let weights = Opened::open(&testkit::fixture_dir("olmoe"))
-            .unwrap()
-            .weight_bytes();
-        // Three layers, four heads of 16, keys and values, two bytes each.
-        let token = 3 * 4 * 16 * 2 * 2;
-        assert!(refusal(weights + 512 * token, None).is_none());
-        let error = refusal(weights + 100 * token, None).unwrap();
+        let opened = Opened::open(&testkit::fixture_dir("olmoe")).unwrap();
+        let (weights, working) = (opened.weight_bytes(), memory::working_bytes(&opened.config));
+        // Three layers, four heads of 16, keys and values, two bytes each; and a rotation of 16.
+        let (token, rotation) = (3 * 4 * 16 * 2 * 2, 16 * 4);
+        let with = |n: u64| weights + working + n * (token + rotation);
+        assert!(refusal(with(512), None).is_none());
+        let error = refusal(with(100), None).unwrap();
         assert!(
-            matches!(error, LoadError::Memory { context: 512, context_fits: Some(100), cache_bytes, .. }
-                if cache_bytes == 512 * token),
+            matches!(error, LoadError::Memory { context: 512, context_fits: Some(100), cache_bytes, working_bytes, .. }
+                if cache_bytes == 512 * token && working_bytes == working + 512 * rotation),
             "{error}"
         );
+        let parts = [
+            weights + working + 512 * (token + rotation),
+            weights,
+            512 * token,
+            working + 512 * rotation,
+            with(100),
+        ];
         let text = error.to_string();
+        for part in parts {
+            assert!(text.contains(&memory::shown(part)), "{part} in: {text}");
+        }
         assert!(
             text.contains("a context of 512 tokens") && text.contains("free memory"),
             "{text}"
         );
-        assert!(refusal(weights + 100 * token, Some(100)).is_none());
-        assert!(refusal(weights + 100 * token, Some(101)).is_some());
-        let error = refusal(weights - 1, Some(1)).unwrap();
+        assert!(refusal(with(100), Some(100)).is_none());
+        assert!(refusal(with(100), Some(101)).is_some());
+        // Weights and a context alone are not enough.
+        assert!(refusal(weights + 512 * token, None).is_some());
+        let error = refusal(with(0), Some(1)).unwrap();
         assert!(
             matches!(
                 error,
@@ -418,5 +444,16 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn working_memory_is_about_what_was_measured() {
+        // OLMoE-1B-7B takes 0.14 GB besides its file and a full context (docs/performance.md).
+        let spec = Spec::by_name("olmoe-1b-7b").unwrap();
+        let large = memory::working_bytes(&spec.config);
+        assert!((100_000_000..200_000_000).contains(&large), "{large}");
+        let opened = Opened::open(&testkit::fixture_dir("llama")).unwrap();
+        let small = memory::working_bytes(&opened.config);
+        assert!(small < 20_000_000, "{small}");
     }
 }
