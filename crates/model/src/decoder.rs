@@ -16,6 +16,8 @@ use compute::{
     DType, KvDType, Matrix, MatrixRef, Pool, Precision, Rope, RopeStyle, matmul, matmul_many, ops,
 };
 
+use stdx::mmap::Mmap;
+
 use crate::cache::KvCache;
 use crate::config::{self, Config};
 use crate::error::{ForwardError, LoadError};
@@ -204,6 +206,8 @@ pub struct Decoder {
     pool: Arc<Pool>,
     statistics: RouterStatistics,
     weights_in: WeightsIn,
+    /// The packed file that weights lie in.
+    mapped: Option<Arc<Mmap>>,
     /// Where experts are read when they are needed.
     expert_cache: Option<ExpertCache>,
 }
@@ -216,6 +220,7 @@ pub(crate) struct Arithmetic {
     pub(crate) kv: KvDType,
     pub(crate) pool: Arc<Pool>,
     pub(crate) weights_in: WeightsIn,
+    pub(crate) mapped: Option<Arc<Mmap>>,
     /// The packed file and how many experts of it to keep in memory; `None` keeps all.
     pub(crate) on_demand: Option<(PathBuf, usize)>,
 }
@@ -257,6 +262,7 @@ impl Decoder {
             kv: arithmetic.kv,
             pool: arithmetic.pool,
             weights_in: arithmetic.weights_in,
+            mapped: arithmetic.mapped,
             config,
         })
     }
@@ -341,7 +347,7 @@ impl Decoder {
     /// One step: appends each input's tokens to its cache and computes the logits wanted.
     ///
     /// # Errors
-    /// When tokens are unknown or don't fit the context, or an expert cannot be read; then nothing has changed.
+    /// When tokens are unknown or don't fit the context, or weights cannot be read; then nothing has changed.
     pub fn forward(
         &self,
         inputs: &mut [Input<'_>],
@@ -349,6 +355,7 @@ impl Decoder {
         mut probe: Option<&mut dyn Probe>,
     ) -> Result<(), ForwardError> {
         self.check(inputs)?;
+        self.check_map()?;
         for input in inputs.iter_mut() {
             input.cache.drop_unfinished();
         }
@@ -399,6 +406,19 @@ impl Decoder {
         }
         self.classify(inputs, scratch);
         Ok(())
+    }
+
+    /// Weights that somebody has cut off must not be touched.
+    fn check_map(&self) -> Result<(), ForwardError> {
+        match (&self.mapped, &self.weights_in) {
+            (Some(map), WeightsIn::PackedFile(path)) if !map.is_whole() => Err(ForwardError::Weights {
+                reason: format!(
+                    "the packed file `{}` was cut short while it was in use; start again, it is made anew then",
+                    path.display()
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, inputs: &[Input<'_>]) -> Result<(), ForwardError> {

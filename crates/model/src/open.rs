@@ -282,6 +282,7 @@ impl Opened {
                 Ok(packed) => WeightsIn::PackedFile(packed.path().to_owned()),
                 Err(reason) => WeightsIn::Memory(reason.clone()),
             },
+            mapped: packed.as_ref().ok().map(Packed::map),
             on_demand: packed
                 .as_ref()
                 .ok()

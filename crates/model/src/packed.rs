@@ -5,7 +5,12 @@
 //! Hanok's own, which loads in milliseconds and lies in memory once, however many processes use it.
 //!
 //! Not the source of truth: it is named after the model file's identity, checked when it is opened, and made anew
-//! when it does not fit. Vectors (norms, biases) stay in the model file.
+//! when it does not fit. Vectors (norms, biases) stay in the model file. Weights that are not finite are refused before
+//! they are written ([`crate::finite`]), so that nobody has to look for them again.
+//!
+//! The file is mapped, so it must never become shorter: it is written by one process under a name that no other takes,
+//! made read-only, and renamed into place. A file that is not whole is not used ([`Packed::open`]), and whoever cuts one
+//! short while it is in use gets an error of the next step; what remains is told in [`stdx::mmap`].
 //!
 //! Layout: 64 bytes of preamble (magic, then offset and length of the header, then the header's SHA-256), matrices
 //! from 2 MiB on (on boundaries of disk blocks, so that parts of them can be read past the file cache), the header as
@@ -98,6 +103,9 @@ impl Packed {
         if header.layout != LAYOUT || header.identity != identity {
             return Err(broken());
         }
+        if !map.is_whole() {
+            return Err(broken());
+        }
         map.advise_huge_pages();
         Ok(Self {
             path: path.to_owned(),
@@ -108,6 +116,11 @@ impl Packed {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The map that the matrices lie in.
+    pub(crate) fn map(&self) -> Arc<Mmap> {
+        Arc::clone(&self.map)
     }
 
     /// The matrix, if it is there in this type and shape.
@@ -195,11 +208,15 @@ struct WriterState {
 impl PackWriter {
     pub(crate) fn create(path: &Path) -> Result<Self, FsError> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
+        // By chance, because processes in two containers may have the same number.
+        name.push(format!(".{}.partial", stdx::rng::secret_hex(8)?));
         let temporary = path.with_file_name(name);
+        let file = fs::create(&temporary)?;
+        // Says that its writer lives. Where there are no locks, nobody takes it for a leftover either.
+        let _ = file.try_lock();
         Ok(Self {
             state: RefCell::new(WriterState {
-                file: fs::create(&temporary)?,
+                file,
                 temporary,
                 at: FIRST,
                 written: FIRST,
@@ -309,6 +326,10 @@ impl WriterState {
         preamble[24..56].copy_from_slice(&stdx::hash::sha256(&json));
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&preamble)?;
+        let mut permissions = self.file.metadata()?.permissions();
+        permissions.set_readonly(true);
+        // A protection that some file systems don't have.
+        let _ = self.file.set_permissions(permissions);
         self.file.sync_all()
     }
 }
@@ -365,9 +386,8 @@ fn remove_leftovers(folder: &Path, source: &Path) {
             .to_string_lossy()
             .into_owned();
         let is_stale = if name.ends_with(".partial") {
-            // The name ends with the writer's process number.
-            let writer = name.trim_end_matches(".partial").rsplit('.').next();
-            !writer.is_some_and(|pid| Path::new("/proc").join(pid).exists())
+            // Its writer has it locked as long as it lives.
+            fs::open(&path).is_ok_and(|file| file.try_lock_shared().is_ok())
         } else if name.ends_with(".packed") {
             Mmap::open_own_file(&path).is_ok_and(|map| match header(&map) {
                 Some(header) => header.source == source,
@@ -426,6 +446,8 @@ mod tests {
         let path = pack(folder.path(), "one", "model").unwrap().path().to_owned();
         assert!(Packed::open(&path, "another").is_err());
         let whole = fs::read(&path).unwrap();
+        // It is read-only.
+        fs::remove_file(&path).unwrap();
         let start = usize::try_from(u64::from_le_bytes(*whole[8..].first_chunk().unwrap())).unwrap();
         let places = (0..56).chain((start..whole.len()).step_by(7));
         for at in places {
@@ -458,6 +480,30 @@ mod tests {
         want.sort();
         assert_eq!(left, want);
         assert!(!first.exists());
+    }
+
+    #[test]
+    fn two_writers_and_those_who_tidy_up_leave_each_other_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.packed");
+        let begun = || {
+            let writer = PackWriter::create(&path).unwrap();
+            writer.add("a", &matrix(3, 40));
+            writer
+        };
+        let (first, second) = (begun(), begun());
+        remove_leftovers(folder.path(), Path::new("model"));
+        let mut opened = Vec::new();
+        for writer in [first, second] {
+            writer.finish(&path, "one", Path::new("model")).unwrap();
+            assert!(fs::metadata(&path).unwrap().permissions().readonly());
+            opened.push(Packed::open(&path, "one").unwrap());
+        }
+        for packed in opened {
+            let back = packed.matrix("a", DType::Q4_0, 40, 64).unwrap();
+            assert_eq!(back.interleaved(), matrix(3, 40).interleaved());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap(), [path]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Read-only maps of files that Hanok wrote itself.
 //!
-//! A foreign file is never mapped: if somebody truncates it, touching the map kills the process.
-//! Hanok's own files are written once, renamed into place and never changed, so their length holds.
+//! A foreign file is never mapped: if somebody truncates it, touching the map kills the process (SIGBUS).
+//! Hanok's own files are written once under another name, made read-only, renamed into place and never changed, so their
+//! length holds; one that is removed or replaced stays whole for those who have mapped it. Who has the right to cut one
+//! short in place can still do so. [`Mmap::is_whole`] tells, so that a user who asks before each piece of work has an error
+//! instead; only a file that is cut short during such a piece of work still ends the process.
 #![expect(unsafe_code, reason = "mapping a file is a system call on raw memory")]
 
 use std::fs::File;
@@ -18,6 +21,7 @@ use crate::fs::{self, FsError};
 pub struct Mmap {
     start: NonNull<u8>,
     len: usize,
+    file: File,
 }
 
 // SAFETY: the mapping is read-only and owned by this value, so sharing it between threads is sharing `&[u8]`.
@@ -30,7 +34,13 @@ impl Mmap {
     pub fn open_own_file(path: impl AsRef<Path>) -> Result<Self, FsError> {
         let path = path.as_ref();
         let file = fs::open(path)?;
-        Self::map(&file).map_err(|source| FsError::new("map", path, source))
+        Self::map(file).map_err(|source| FsError::new("map", path, source))
+    }
+
+    /// Whether the file still has the length that was mapped. If not, its last bytes must not be touched.
+    pub fn is_whole(&self) -> bool {
+        let found = self.file.metadata();
+        found.is_ok_and(|found| found.len() >= self.len as u64)
     }
 
     /// Asks the kernel to read the file in huge pages and to map them as such, where its file system can. Only a
@@ -43,12 +53,13 @@ impl Mmap {
         }
     }
 
-    fn map(file: &File) -> io::Result<Self> {
+    fn map(file: File) -> io::Result<Self> {
         let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         if len == 0 {
             return Ok(Self {
                 start: NonNull::dangling(),
                 len,
+                file,
             });
         }
         // SAFETY: a fresh private read-only mapping of an open descriptor; the kernel chooses the address
@@ -67,7 +78,7 @@ impl Mmap {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { start, len })
+        Ok(Self { start, len, file })
     }
 }
 
@@ -108,5 +119,20 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             assert_eq!(&*Mmap::open_own_file(&path).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_noticed_and_one_that_is_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, [7u8; 10_000]).unwrap();
+        let map = Mmap::open_own_file(&path).unwrap();
+        fs::write_atomic(&path, b"new").unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(map.is_whole() && *map == [7u8; 10_000]);
+        fs::write(&path, [7u8; 10_000]).unwrap();
+        let map = Mmap::open_own_file(&path).unwrap();
+        fs::write(&path, [7u8; 9_999]).unwrap();
+        assert!(!map.is_whole());
     }
 }

@@ -293,6 +293,35 @@ fn a_type_without_kernels_is_named() {
 }
 
 #[test]
+fn a_packed_file_that_is_cut_short_is_an_error_of_the_step_and_made_anew() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, path) = file("tiny-llama", DType::Q4_0);
+    let mut options = DecoderOptions::default();
+    (options.pack.folder, options.pack.even_small) = (Some(dir.path().join("packed")), true);
+    let decoder = Decoder::open(&path, &options).unwrap();
+    let want = in_steps(&decoder, &[1, 2, 3], &[3]);
+    let WeightsIn::PackedFile(packed) = decoder.weights_in().clone() else {
+        panic!("{:?}", decoder.weights_in());
+    };
+    std::fs::set_permissions(&packed, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let cut = std::fs::OpenOptions::new().write(true).open(&packed).unwrap();
+    cut.set_len(2 << 20).unwrap();
+    let (mut cache, mut scratch) = (decoder.new_cache(), Scratch::default());
+    for _ in 0..2 {
+        let input = Input {
+            tokens: &[1],
+            cache: &mut cache,
+            logits: WantedLogits::Last,
+        };
+        let error = decoder.forward(&mut [input], &mut scratch, None).unwrap_err();
+        assert!(error.to_string().contains(&*packed.to_string_lossy()), "{error}");
+        assert!(cache.is_empty());
+    }
+    let again = Decoder::open(&path, &options).unwrap();
+    assert_eq!(in_steps(&again, &[1, 2, 3], &[3]), want);
+}
+
+#[test]
 fn rows_keep_their_numbers_when_threads_share_them() {
     let pool = Pool::new(3);
     let mut rows = vec![0.0; 100 * 3];
