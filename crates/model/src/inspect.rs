@@ -123,6 +123,11 @@ impl Inspection {
         })
     }
 
+    /// Bytes that a process takes for so many tokens besides weights, keys and values.
+    pub fn working_bytes(&self, context: usize) -> u64 {
+        memory::working_bytes_with(&self.config, context)
+    }
+
     /// Bytes of keys and values of so many tokens: in f16, and in q8_0.
     pub fn cache_bytes(&self, context: usize) -> (u64, u64) {
         let elements = memory::cache_elements(&self.config).saturating_mul(context as u64);

@@ -59,6 +59,12 @@ pub(crate) fn working_bytes(config: &Config) -> u64 {
     steps.saturating_add(config.vocab_size as u64 * TOKEN_TEXT_BYTES + PROGRAM_BYTES)
 }
 
+/// The same with the rotations of so many positions.
+pub(crate) fn working_bytes_with(config: &Config, context: usize) -> u64 {
+    let rotations = rotation_bytes(config).saturating_mul(context as u64);
+    working_bytes(config).saturating_add(rotations)
+}
+
 /// Bytes of one position's rotation.
 pub(crate) fn rotation_bytes(config: &Config) -> u64 {
     4 * config.head_dim as u64

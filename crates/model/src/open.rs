@@ -211,8 +211,8 @@ impl Opened {
     /// Refuses what would not fit into `memory`: the kernel would end the process half way.
     ///
     /// Counted is what one sequence of full length needs for certain: weights, its keys and values, working memory.
-    /// More is taken only when it is used: what is kept of prompts lies within the bytes of one context (a quarter of the
-    /// free memory at most) and makes room for running sequences; each further sequence takes what its text fills.
+    /// More is taken only when it is used: what is kept of prompts is a quarter of the free memory at most and makes room
+    /// for running sequences; each further sequence takes what its text fills.
     fn check_memory(&self, options: &DecoderOptions, memory: Available) -> Result<(), LoadError> {
         let weight_bytes = self.weight_bytes();
         let context = self.context(options.context);
@@ -220,7 +220,7 @@ impl Opened {
         let cache_bytes = token_bytes.saturating_mul(context as u64);
         let fixed_bytes = memory::working_bytes(&self.config);
         let rotation_bytes = memory::rotation_bytes(&self.config);
-        let working_bytes = fixed_bytes.saturating_add(rotation_bytes.saturating_mul(context as u64));
+        let working_bytes = memory::working_bytes_with(&self.config, context);
         let needed_bytes = weight_bytes
             .saturating_add(cache_bytes)
             .saturating_add(working_bytes);

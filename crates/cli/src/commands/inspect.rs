@@ -95,6 +95,7 @@ struct MemoryJson {
     weight_bytes: u64,
     cache_bytes_f16: u64,
     cache_bytes_q8_0: u64,
+    working_bytes: u64,
     available_bytes: Option<u64>,
     limited_by: Option<&'static str>,
     fits: Option<bool>,
@@ -216,15 +217,21 @@ fn template_json(facts: TemplateFacts) -> TemplateJson {
 fn memory(found: &Inspection, context: Option<usize>) -> MemoryJson {
     let context = found.context(context);
     let (f16, q8_0) = found.cache_bytes(context);
+    let working_bytes = found.working_bytes(context);
+    let needed = found
+        .weight_bytes
+        .saturating_add(f16)
+        .saturating_add(working_bytes);
     let available = Available::now();
     MemoryJson {
         context,
         weight_bytes: found.weight_bytes,
         cache_bytes_f16: f16,
         cache_bytes_q8_0: q8_0,
+        working_bytes,
         available_bytes: available.map(|available| available.bytes),
         limited_by: available.map(|available| available.limited_by),
-        fits: available.map(|available| found.weight_bytes.saturating_add(f16) <= available.bytes),
+        fits: available.map(|available| needed <= available.bytes),
     }
 }
 
@@ -359,11 +366,12 @@ fn needs(found: &InspectJson) -> String {
         _ => String::new(),
     };
     let needs = format!(
-        "{} for weights, {} for {} tokens of context in f16 ({} in q8_0){available}",
+        "{} for weights, {} for {} tokens of context in f16 ({} in q8_0), {} to work with{available}",
         print::bytes(memory.weight_bytes),
         print::bytes(memory.cache_bytes_f16),
         memory.context,
-        print::bytes(memory.cache_bytes_q8_0)
+        print::bytes(memory.cache_bytes_q8_0),
+        print::bytes(memory.working_bytes)
     );
     let speed = &found.speed;
     let estimate = format!(
