@@ -11,6 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use minijinja::machinery::{Token, ast, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
@@ -28,6 +29,11 @@ pub const MAX_CONVERSATION_BYTES: usize = 16 << 20;
 pub const MAX_JSON_BYTES: u64 = 256 << 20;
 /// Steps of one rendering; also bounds its memory to 64 bytes a step.
 const FUEL: u64 = 2_000_000;
+/// Words and signs of one tag; published templates have up to some 150. The engine's parser, its compiler and the end
+/// of a template's life recurse once for each in `not not …` or `a + b + …`, without a limit of their own.
+const MAX_TAG_TOKENS: usize = 1000;
+/// `elif` of a template; each recurses like a sign.
+const MAX_ELIFS: usize = 250;
 /// Marks what a template says through `raise_exception`.
 const REFUSAL: &str = "refused by the template: ";
 /// The only template of an environment.
@@ -50,6 +56,10 @@ const CHATML: &str = "{% for message in messages %}\
 {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}\
 {% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/// The templates of models that bring none.
+#[cfg(test)]
+pub(crate) const FALLBACKS: [&str; 2] = [OLMOE, CHATML];
 
 /// ChatML's markers.
 const CHATML_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
@@ -245,15 +255,47 @@ fn fallback(olmoe: bool, chatml: bool) -> Result<Option<ChatTemplate>, TemplateE
     }
 }
 
+fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+}
+
+/// Refuses what would need more stack than a thread has.
+fn refuse_deep(source: &str) -> Result<(), Error> {
+    let (mut n_tokens, mut n_elifs) = (0, 0);
+    for token in tokenize(source, false, syntax()?) {
+        // Broken text is the parser's to explain; it gets no further than this loop.
+        let Ok((token, _)) = token else { return Ok(()) };
+        match token {
+            Token::BlockStart | Token::VariableStart => n_tokens = 0,
+            Token::Ident("elif") => n_elifs += 1,
+            _ => n_tokens += 1,
+        }
+        if n_tokens > MAX_TAG_TOKENS || n_elifs > MAX_ELIFS {
+            let what = format!(
+                "a tag has more than {MAX_TAG_TOKENS} parts, or there are more than {MAX_ELIFS} `elif`"
+            );
+            return Err(Error::new(ErrorKind::SyntaxError, what));
+        }
+    }
+    Ok(())
+}
+
+/// What the engine understands of a template; [`without_generation_tags`] comes first.
+pub(crate) fn parse(source: &str) -> Result<ast::Stmt<'_>, String> {
+    let parsed = refuse_deep(source)
+        .and_then(|()| syntax())
+        .and_then(|syntax| minijinja::machinery::parse(source, NAME, syntax));
+    parsed.map_err(|error| describe(&error))
+}
+
 /// An environment like transformers': blocks trimmed, Python's methods, no escaping, no files.
 fn compile(source: &str) -> Result<Environment<'static>, Error> {
+    refuse_deep(source)?;
     let mut environment = Environment::new();
-    environment.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()?,
-    );
+    environment.set_syntax(syntax()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
@@ -309,7 +351,7 @@ fn describe(error: &Error) -> String {
 }
 
 /// Replaces transformers' `{% generation %}` blocks, which only mark text for training.
-fn without_generation_tags(source: &str) -> String {
+pub(crate) fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {

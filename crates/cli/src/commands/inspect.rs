@@ -71,7 +71,7 @@ struct TokenizerJson {
 struct TemplateJson {
     bytes: usize,
     sha256: String,
-    /// Whether a condition looks at the words of messages, as far as a scan of the text can tell.
+    /// Whether a condition looks at the words of messages, or may: what is not understood counts.
     branches_on_words: bool,
     conditions: Vec<ConditionJson>,
 }
@@ -194,6 +194,7 @@ fn template_json(facts: TemplateFacts) -> TemplateJson {
     let asks = |condition: &Condition| match condition.kind {
         ConditionKind::Presence => "presence",
         ConditionKind::Words => "words",
+        ConditionKind::Unknown => "unknown",
     };
     TemplateJson {
         bytes: facts.bytes,
@@ -201,7 +202,7 @@ fn template_json(facts: TemplateFacts) -> TemplateJson {
         branches_on_words: facts
             .conditions
             .iter()
-            .any(|condition| condition.kind == ConditionKind::Words),
+            .any(|condition| condition.kind != ConditionKind::Presence),
         conditions: facts
             .conditions
             .into_iter()
@@ -329,8 +330,11 @@ fn template_words(template: Option<&TemplateJson>) -> String {
     let Some(template) = template else {
         return row("chat template", "none of its own");
     };
-    let branches = if template.branches_on_words {
+    let has = |asks: &str| template.conditions.iter().any(|condition| condition.asks == asks);
+    let branches = if has("words") {
         "looks at the words of messages"
+    } else if has("unknown") {
+        "may look at the words of messages: not all of it is understood"
     } else {
         "no condition on the words of messages was found"
     };
@@ -342,7 +346,7 @@ fn template_words(template: Option<&TemplateJson>) -> String {
     let asking = template
         .conditions
         .iter()
-        .filter(|condition| condition.asks == "words");
+        .filter(|condition| condition.asks != "presence");
     for condition in asking.clone().take(N_SHOWN) {
         text += &row("", &format!("line {}: {}", condition.line, condition.text));
     }

@@ -189,9 +189,46 @@ fn hostile_templates_end_with_an_error() {
     for source in cases {
         assert!(render(source, &[message("user", "U")]).is_err(), "{source}");
     }
-    let deep = "{{ ".to_owned() + &"(".repeat(100_000);
-    assert!(render(&deep, &[]).is_err());
     assert!(ChatTemplate::new(&"x".repeat(MAX_TEMPLATE_BYTES + 1)).is_err());
     let long = message("user", &"x".repeat(MAX_CONVERSATION_BYTES + 1));
     assert!(matches!(render("x", &[long]), Err(TemplateError::Limit { .. })));
+}
+
+#[test]
+fn deep_templates_do_not_exhaust_the_stack() {
+    let nested = |n: usize| {
+        [
+            ("{{ ".to_owned() + &"(".repeat(n), false),
+            ("{{ ".to_owned() + &"not ".repeat(n) + "a }}", true),
+            ("{{ ".to_owned() + &"-".repeat(n) + "1 }}", true),
+            ("{{ 1".to_owned() + &" + 1".repeat(n / 2) + " }}", true),
+            ("{{ a".to_owned() + &" or a".repeat(n / 2) + " }}", true),
+            ("{{ 'a'".to_owned() + &" | upper".repeat(n / 2) + " }}", true),
+            ("{{ messages".to_owned() + &"[:]".repeat(n / 3) + " }}", true),
+            ("{{ 1".to_owned() + &" if a else 1".repeat(n / 4) + " }}", true),
+            (
+                "{% for ".to_owned()
+                    + &"(".repeat(n / 2)
+                    + "a"
+                    + &")".repeat(n / 2)
+                    + " in [] %}{% endfor %}",
+                true,
+            ),
+            (
+                "{% if a %}".to_owned() + &"{% elif a %}".repeat(n / 4) + "{% endif %}",
+                true,
+            ),
+            ("{% if a %}".repeat(n) + &"{% endif %}".repeat(n), false),
+        ]
+    };
+    // Just within the limits on the smallest of usual stacks, and far beyond them.
+    for (source, valid) in nested(MAX_TAG_TOKENS - 10) {
+        let found = render(&source, &[]);
+        assert_eq!(found.is_ok(), valid, "{}: {found:?}", &source[..20]);
+        assert!(parse(&source).is_ok() >= valid);
+    }
+    for (source, _) in nested(300_000) {
+        let found = ChatTemplate::new(&source).and_then(|template| template.render(&[], &tokenizer()));
+        assert!(found.is_err(), "{}", &source[..20]);
+    }
 }
