@@ -2,7 +2,8 @@
 //!
 //! The splitting and merging is the tokenizers library's; this file gives it checked inputs and decodes on its
 //! own, byte by byte, so that no half character ever becomes text. Other kinds (SentencePiece, WordPiece) are
-//! refused by name. Not here: which tokens to add in front (that is the chat template's business).
+//! refused by name. In front of raw text stands the begin token where the file asks for it; what stands in front of a
+//! conversation is its template's business.
 
 mod alphabet;
 mod export;
@@ -28,6 +29,7 @@ use crate::stream::Utf8Stream;
 
 pub(crate) use alphabet::chars_of_bytes;
 pub(crate) use export::Export;
+pub(crate) use json::begin_token;
 
 type Inner = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
@@ -212,6 +214,17 @@ impl Tokenizer {
         ids
     }
 
+    /// Token ids of a text that is to be continued as it is: special tokens are recognised, and the begin token stands
+    /// first where the file asks for it and the text does not begin with it. Of an empty text there are none.
+    pub fn encode_raw(&self, text: &str) -> Vec<u32> {
+        let mut ids = self.encode_prompt(text);
+        match self.special.bos {
+            Some(bos) if self.add_bos && ids.first().is_some_and(|first| *first != bos) => ids.insert(0, bos),
+            _ => {}
+        }
+        ids
+    }
+
     /// Makes a foreign text safe to stand in a chat prompt: what looks like a special token in it will not be
     /// one for [`Self::encode_prompt`], and decodes to the same text. Texts without such are returned as they are.
     pub fn shield<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -282,11 +295,6 @@ impl Tokenizer {
     /// Tokens that end a text or a turn, sorted. See also [`crate::config::Config::end_ids`].
     pub fn end_ids(&self) -> &[u32] {
         &self.end_ids
-    }
-
-    /// Whether the file asks for the begin token in front of raw text.
-    pub fn add_bos(&self) -> bool {
-        self.add_bos
     }
 }
 

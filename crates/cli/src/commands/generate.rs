@@ -162,7 +162,7 @@ fn parse_ids(text: &str) -> Result<Vec<u32>> {
 fn tokens(model: &Model, args: &GenerateArgs) -> Result<Vec<u32>> {
     let prompt = args.prompt.clone().unwrap_or_default();
     if !args.chat {
-        return Ok(model.tokenize_prompt(&prompt));
+        return Ok(model.tokenizer().encode_raw(&prompt));
     }
     let message = ChatMessage {
         role: "user".to_owned(),

@@ -11,7 +11,7 @@ use weights::gguf::{Array, Metadata, Writer};
 use super::ConvertError;
 use crate::config::Config;
 use crate::open::CONFIG_FILE;
-use crate::tokenizer::{Export, MAX_JSON_BYTES, OLMOE_PLACEHOLDER, Tokenizer};
+use crate::tokenizer::{Export, MAX_JSON_BYTES, OLMOE_PLACEHOLDER, Tokenizer, begin_token};
 
 /// What every tokenizer file is called.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -91,10 +91,7 @@ impl Files {
         if let Some(stated) = self.tokenizer_config["add_bos_token"].as_bool() {
             return stated;
         }
-        let processor = &self.tokenizer["post_processor"];
-        let steps = processor["processors"].as_array();
-        let mut all = steps.into_iter().flatten().chain([processor]);
-        all.any(|step| step["single"][0].get("SpecialToken").is_some())
+        begin_token(&self.tokenizer["post_processor"]).is_some()
     }
 
     /// The id of the special token `name` ("eos"), by its text or else as the configuration numbers it.

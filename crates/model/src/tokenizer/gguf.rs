@@ -62,11 +62,19 @@ pub(super) fn parts(metadata: &Metadata) -> Result<Parts, TokenizerError> {
         ignore_merges: pre.ignore_merges,
         special,
         end_ids: ends,
-        add_bos: metadata
-            .opt_bool("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(false),
+        add_bos: adds_bos(metadata)?,
         tokens,
     })
+}
+
+/// Whether the begin token belongs in front of raw text: as stated, else as the family's models were trained.
+fn adds_bos(metadata: &Metadata) -> Result<bool, TokenizerError> {
+    let stated = metadata.opt_bool("tokenizer.ggml.add_bos_token")?;
+    // OLMoE was trained without, whatever its files say.
+    if metadata.opt_text("general.architecture")? == Some("olmoe") {
+        return Ok(false);
+    }
+    Ok(stated.unwrap_or(pre::is_llama3(metadata.text("tokenizer.ggml.pre")?)))
 }
 
 /// The type of each token; all ordinary ones where the file does not tell.

@@ -1,6 +1,6 @@
 //! The tokenizer in a hub folder's `tokenizer.json`, of the kinds that the supported families use.
 //!
-//! The post-processor is not read: nothing is ever added. The decoder is only checked to be byte-level.
+//! Of the post-processor only the begin token is read. The decoder is only checked to be byte-level.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
-use super::{Kind, MAX_TOKENS, Parts, SpecialIds, TokenizerError, end_ids};
+use super::{Kind, MAX_TOKENS, OLMOE_PLACEHOLDER, Parts, SpecialIds, TokenizerError, end_ids};
 
 #[derive(Deserialize)]
 struct Json {
@@ -17,6 +17,8 @@ struct Json {
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<Value>,
     decoder: Option<Value>,
+    #[serde(default)]
+    post_processor: Value,
     model: Model,
 }
 
@@ -68,6 +70,9 @@ pub(super) fn parts(text: &str) -> Result<Parts, TokenizerError> {
         .into_iter()
         .map(|added| (added.id, added.token))
         .collect();
+    let begin = begin_token(&json.post_processor).filter(|begin| *begin != OLMOE_PLACEHOLDER);
+    let is_begin = |token: &&(u32, AddedToken)| Some(token.1.content.as_str()) == begin;
+    let bos = added.iter().find(is_begin).map(|(id, _)| *id);
     let merges = json
         .model
         .merges
@@ -90,9 +95,19 @@ pub(super) fn parts(text: &str) -> Result<Parts, TokenizerError> {
         pre: serde_json::from_value::<PreTokenizerWrapper>(json.pre_tokenizer.unwrap_or_default())
             .map_err(invalid)?,
         ignore_merges: json.model.ignore_merges,
-        special: SpecialIds::default(),
-        add_bos: false,
+        special: SpecialIds {
+            bos,
+            ..SpecialIds::default()
+        },
+        add_bos: bos.is_some(),
     })
+}
+
+/// The token that a post-processor puts in front of a text.
+pub(crate) fn begin_token(post_processor: &Value) -> Option<&str> {
+    let steps = post_processor["processors"].as_array();
+    let mut all = steps.into_iter().flatten().chain([post_processor]);
+    all.find_map(|step| step["single"][0]["SpecialToken"]["id"].as_str())
 }
 
 /// Token texts and kinds by id; ids that no token has are unused.

@@ -41,7 +41,7 @@ pub(super) fn by_name(name: &str) -> Result<Pre, TokenizerError> {
         "smollm" | "starcoder" | "refact" | "command-r" => {
             (sequence(Digits::new(true).into(), true), None, false)
         }
-        "llama-bpe" | "llama3" | "llama-v3" => (pattern(GROUPED_DIGITS)?, None, true),
+        name if is_llama3(name) => (pattern(GROUPED_DIGITS)?, None, true),
         "dbrx" => (pattern(GROUPED_DIGITS)?, None, false),
         "qwen2" | "deepseek-r1-qwen" => (pattern(SINGLE_DIGITS)?, nfc, false),
         other => return Err(TokenizerError::unsupported("the pre-tokenizer", other, SUPPORTED)),
@@ -51,6 +51,11 @@ pub(super) fn by_name(name: &str) -> Result<Pre, TokenizerError> {
         normaliser,
         ignore_merges,
     })
+}
+
+/// The names of Llama 3's splitting. Its early files do not say that raw text begins with the begin token.
+pub(super) fn is_llama3(name: &str) -> bool {
+    matches!(name, "llama-bpe" | "llama3" | "llama-v3")
 }
 
 /// The byte-level step, with or without GPT-2's own splitting.

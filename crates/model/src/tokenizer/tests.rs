@@ -81,7 +81,9 @@ fn smollm2_tokens_equal_the_reference() {
     assert_eq!(tokenizer.encode_prompt(&chat.text), chat.ids);
     assert_eq!(tokenizer.end_ids(), [0, 2]);
     assert_eq!(tokenizer.special_ids().bos, Some(1));
-    assert!(!tokenizer.add_bos());
+    for case in &cases {
+        assert_eq!(tokenizer.encode_raw(&case.text), case.ids, "{:?}", case.text);
+    }
 }
 
 #[test]
@@ -116,6 +118,51 @@ fn gguf_and_json_agree_on_the_small_vocabulary() {
         );
     }
     assert_eq!(from_json.end_ids(), from_gguf.end_ids());
+    assert_eq!(from_json.encode_raw("ab"), [256]);
+    let mut json = json;
+    json["post_processor"] = serde_json::json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+        {"type": "TemplateProcessing", "single": [
+            {"SpecialToken": {"id": "<|end|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
+    ]});
+    let begun = Tokenizer::from_json(&json.to_string()).unwrap();
+    assert_eq!(begun.encode_raw("ab"), [258, 256]);
+    assert_eq!(begun.encode("ab"), [256]);
+}
+
+#[test]
+fn raw_text_begins_as_the_file_asks() {
+    let begun = |architecture: &str, pre: &str, stated: Option<bool>| {
+        let mut metadata = small_metadata();
+        metadata.set("general.architecture", architecture);
+        metadata.set("tokenizer.ggml.pre", pre);
+        metadata.set("tokenizer.ggml.bos_token_id", 258u32);
+        if let Some(stated) = stated {
+            metadata.set("tokenizer.ggml.add_bos_token", stated);
+        }
+        let tokenizer = Tokenizer::from_gguf(&metadata).unwrap();
+        assert_eq!(tokenizer.encode("ab"), [256], "only raw text has it");
+        assert_eq!(tokenizer.encode_prompt("ab"), [256], "only raw text has it");
+        assert_eq!(tokenizer.encode_raw("<|end|>ab"), [258, 256], "once is enough");
+        tokenizer.encode_raw("ab") == [258, 256]
+    };
+    for (architecture, pre, stated, expected) in [
+        ("llama", "llama-bpe", Some(true), true),
+        ("llama", "llama-bpe", Some(false), false),
+        ("llama", "llama-bpe", None, true),
+        ("llama", "smollm", Some(true), true),
+        ("llama", "smollm", None, false),
+        ("qwen2", "qwen2", None, false),
+        ("olmoe", "olmo", Some(true), false),
+        ("olmoe", "olmo", None, false),
+    ] {
+        let found = begun(architecture, pre, stated);
+        assert_eq!(found, expected, "{architecture} {pre} {stated:?}");
+    }
+    // Without such a token there is nothing to put in front.
+    let mut metadata = small_metadata();
+    metadata.set("tokenizer.ggml.add_bos_token", true);
+    assert_eq!(Tokenizer::from_gguf(&metadata).unwrap().encode_raw("ab"), [256]);
 }
 
 #[test]
