@@ -48,6 +48,11 @@ const AARCH64_TOOLS: &[(&str, &str)] = &[
 /// The C library to link with, by a file of it.
 const AARCH64_LIBC: (&str, &str) = ("/usr/aarch64-linux-gnu/lib/crti.o", "libc6-dev-arm64-cross");
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
+/// Processors to emulate: one with the dot product, one without, and the kernels that must be in force on each.
+const AARCH64_CPUS: [(&str, &str, &str); 2] = [
+    ("aarch64-max", "max", "neondot"),
+    ("aarch64-cortex-a72", "cortex-a72", "scalar"),
+];
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -200,7 +205,7 @@ impl Run {
     }
 
     /// Like [`Run::step`], for a command whose output goes to a log and is read by `count` afterwards.
-    fn logged(&mut self, name: &str, mut command: Command, count: fn(&str) -> Outcome) {
+    fn logged(&mut self, name: &str, mut command: Command, count: impl Fn(&str) -> Outcome) {
         command.envs(self.environment.iter().map(|(key, value)| (*key, value)));
         let log = self.logs.join(format!("{name}.log"));
         self.step(name, || run_logged(&mut command, &log, count));
@@ -299,21 +304,24 @@ impl Run {
         if let Err(error) = prepare_aarch64(no_install) {
             return self.total.skipped.push(format!("kernels of aarch64: {error:#}"));
         }
-        let mut tests = cargo(&["test", "--locked", "-p", "compute", "--lib", "--target", AARCH64]);
-        tests
-            .env(
-                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
-                "aarch64-linux-gnu-gcc",
-            )
-            .env(
-                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-                "qemu-aarch64-static -L /usr/aarch64-linux-gnu",
-            );
-        // Emulated code takes ten times as long.
-        if !self.long {
-            tests.env("PROPTEST_CASES", "24");
+        for (name, cpu, kernels) in AARCH64_CPUS {
+            let mut tests = cargo(&["test", "--locked", "-p", "compute", "--lib", "--target", AARCH64]);
+            tests
+                .args(["--", "--show-output"])
+                .env(
+                    "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+                    "aarch64-linux-gnu-gcc",
+                )
+                .env(
+                    "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                    format!("qemu-aarch64-static -cpu {cpu} -L /usr/aarch64-linux-gnu"),
+                );
+            // Emulated code takes ten times as long.
+            if !self.long {
+                tests.env("PROPTEST_CASES", "24");
+            }
+            self.logged(name, tests, |log| count_with_kernels(log, kernels));
         }
-        self.logged("aarch64", tests, count_tests);
     }
 
     fn parity_and_system(&mut self) {
@@ -381,7 +389,7 @@ pub(crate) fn models_dir() -> PathBuf {
     std::env::var_os("HANOK_TEST_MODELS").map_or_else(|| target_dir().join("test-models"), PathBuf::from)
 }
 
-fn run_logged(command: &mut Command, log: &Path, count: fn(&str) -> Outcome) -> Result<Outcome> {
+fn run_logged(command: &mut Command, log: &Path, count: impl Fn(&str) -> Outcome) -> Result<Outcome> {
     let file = stdx::fs::create(log)?;
     let shown = shell::shown(command);
     let status = command
@@ -430,6 +438,18 @@ fn count_tests(log: &str) -> Outcome {
             outcome.passed += number_before(line, "passed");
             outcome.failed += number_before(line, "failed") + number_before(line, "timed out");
         }
+    }
+    outcome
+}
+
+/// Like [`count_tests`], and a failure unless a test said that `kernels` are in force: a level that goes undetected
+/// would leave the scalar kernels to be compared with themselves.
+fn count_with_kernels(log: &str, kernels: &str) -> Outcome {
+    let mut outcome = count_tests(log);
+    let said = format!("kernels in force: {kernels}");
+    if !log.lines().any(|line| line == said) {
+        println!("no test said `{said}`");
+        outcome.failed += 1;
     }
     outcome
 }
@@ -497,6 +517,17 @@ mod tests {
                 failed: 1,
                 skipped: Vec::new()
             }
+        );
+    }
+
+    #[test]
+    fn tests_of_other_kernels_than_those_meant_are_a_failure() {
+        let log = "---- isa stdout ----\nkernels in force: scalar\n\ntest result: ok. 3 passed; 0 failed\n";
+        assert_eq!(count_with_kernels(log, "scalar").failed, 0);
+        assert_eq!(count_with_kernels(log, "neondot").failed, 1);
+        assert_eq!(
+            count_with_kernels("test result: ok. 3 passed; 0 failed\n", "scalar").failed,
+            1
         );
     }
 
