@@ -1,5 +1,5 @@
 //! House rules that the compiler does not know: module docs, lengths of functions and files, links that lead
-//! somewhere, nothing of one machine in the repository, a small repository.
+//! somewhere, tests that documents name, nothing of one machine in the repository, a small repository.
 //!
 //! Not formatting (`rustfmt`) and not lints (`clippy`).
 
@@ -53,7 +53,10 @@ pub(crate) fn run() -> Result<()> {
         faults.extend(foreign_names(&path, &text));
         match Path::new(&path).extension().and_then(|e| e.to_str()) {
             Some("rs") => faults.extend(rust_faults(&path, &text, &mut seen_long)),
-            Some("md") => faults.extend(dead_links(&path, &text)),
+            Some("md") => {
+                faults.extend(dead_links(&path, &text));
+                faults.extend(absent_tests(&path, &text));
+            }
             _ => {}
         }
     }
@@ -218,6 +221,39 @@ fn links(text: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// Links of the form [`test`](file.rs) to a file that has no such test.
+fn absent_tests(path: &str, text: &str) -> Vec<String> {
+    let folder = shell::root().join(path).parent().map(Path::to_path_buf);
+    let folder = folder.unwrap_or_default();
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for (at, found) in line.match_indices("`](") {
+            let name = line[..at].rsplit('`').next().unwrap_or_default();
+            let target = line[at + found.len()..].split(')').next().unwrap_or_default();
+            if !target.ends_with(".rs") {
+                continue;
+            }
+            // A file that is not there is a dead link.
+            let is_there = |source: String| has_test(&source, name);
+            if !stdx::fs::read_to_string(folder.join(target)).map_or(true, is_there) {
+                faults.push(format!("{path}:{}: `{target}` has no test `{name}`", index + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// Whether `fn name` stands below a line that makes it a test.
+fn has_test(source: &str, name: &str) -> bool {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let begins = format!("fn {name}(");
+    (0..lines.len()).any(|i| {
+        let mut attributes = lines[..i].iter().rev().take_while(|line| line.starts_with("#["));
+        lines[i].trim_start_matches("async ").starts_with(&begins)
+            && attributes.any(|line| line.contains("test"))
+    })
+}
+
 /// The anchors that a forge makes of a file's headings.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter(|line| line.starts_with('#')).map(|line| {
@@ -278,5 +314,15 @@ mod tests {
         let faults = dead_links("README.md", text);
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(faults[0].contains("nowhere.md") && faults[1].contains("#d"));
+    }
+
+    #[test]
+    fn tests_that_are_named_and_gone_are_found() {
+        let text = "[`tests_that_are_named_and_gone_are_found`](xtask/src/tidy.rs) [`has_test`](xtask/src/tidy.rs)\n\
+                    [`gone`](xtask/src/tidy.rs) [tidy](xtask/src/tidy.rs) `[`x`](y.md)\n";
+        let faults = absent_tests("README.md", text);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("README.md:1") && faults[0].contains("`has_test`"));
+        assert!(faults[1].contains("README.md:2") && faults[1].contains("`gone`"));
     }
 }

@@ -406,6 +406,24 @@ fn tensors_outside_the_file_unaligned_or_overlapping_are_refused() {
 }
 
 #[test]
+fn sizes_whose_sum_wraps_are_refused_however_long_the_file() {
+    // 2^63 bytes each: together they are none in 64 bits, and each is less than the file says it has.
+    let half = 1u64 << 61;
+    for offset in [0, 1 << 62, 1 << 63, u64::MAX - 31] {
+        let bytes = Bytes::header(2, 0)
+            .info("a", &[half], 0, 0)
+            .info("b", &[half], 0, offset)
+            .data(64)
+            .0;
+        let error = Gguf::parse(Cursor::new(bytes), u64::MAX).unwrap_err().to_string();
+        assert!(
+            error.contains("beyond the end") || error.contains("overlap"),
+            "{offset}: {error}"
+        );
+    }
+}
+
+#[test]
 fn a_length_beyond_the_real_end_is_an_error_not_a_panic() {
     let bytes = sample();
     let n = bytes.len() as u64;
