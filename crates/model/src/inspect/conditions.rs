@@ -6,6 +6,8 @@
 //! reader can see what the template makes depend on words. What is not followed counts as holding words: the list may
 //! name what is harmless. Only where a condition stands is said, not what follows from it.
 
+mod expressions;
+mod holds;
 mod place;
 mod values;
 

@@ -18,6 +18,11 @@ fn alarms(source: &str) -> Vec<String> {
         .collect()
 }
 
+fn assert_words(source: &str) {
+    let kinds: Vec<_> = found(source).into_iter().map(|(_, _, kind)| kind).collect();
+    assert!(kinds.contains(&ConditionKind::Words), "{source}: {kinds:?}");
+}
+
 #[test]
 fn a_template_that_only_looks_at_roles_has_none() {
     let source = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] + '{% if content %}' }}\n\
@@ -75,6 +80,9 @@ fn words_are_followed_wherever_they_go() {
         "{% macro f(t) %}{{ t }}{% endmacro %}{% if 'x' in f(m.content) %}{% endif %}",
         "{% macro f() %}{{ caller(m.content) }}{% endmacro %}{% call(t) f() %}{% if t == 'x' %}{% endif %}{% endcall %}",
         "{% macro f() %}{% set t = caller() %}{% if t == 'x' %}{% endif %}{% endmacro %}{% call f() %}{{ m.content }}{% endcall %}",
+        "{% macro f(t) %}{% if 'x' in t %}{% endif %}{% endmacro %}{{ {'a': f}['a'](m.content) }}",
+        "{% macro f(t) %}{% if 'x' in t %}{% endif %}{% endmacro %}{% macro g(h) %}{{ h(m.content) }}{% endmacro %}{{ g(f) }}",
+        "{% macro f() %}{% set c = caller %}{{ c(m.content) }}{% endmacro %}{% call(t) f() %}{% if t == 'x' %}{% endif %}{% endcall %}",
         "{% with t = m.content %}{% if t == 'x' %}{% endif %}{% endwith %}",
         "{% set t %}{{ m.content }}{% endset %}{% if t == 'x' %}{% endif %}",
         "{% set t | upper %}{{ m.content }}{% endset %}{% if t == 'X' %}{% endif %}",
@@ -102,7 +110,15 @@ fn words_are_followed_wherever_they_go() {
         "{% if message.content.split('x')[1] is defined %}{% endif %}",
         "{% if message.content | trim('x') %}{% endif %}",
         "{% if 'x' in debug() %}{% endif %}",
-        // Deciding without `if`.
+    ];
+    for source in cases {
+        assert_words(source);
+    }
+}
+
+#[test]
+fn a_decision_needs_no_if() {
+    let cases = [
         "{{ 'a' if 'x' in message.content else 'b' }}",
         "{% for m in messages if 'x' in m.content %}{% endfor %}",
         "{% for part in message.content.split('x') %}y{% endfor %}",
@@ -118,8 +134,7 @@ fn words_are_followed_wherever_they_go() {
         "{% filter replace('x', 'y') %}{{ message.content }}{% endfilter %}",
     ];
     for source in cases {
-        let kinds: Vec<_> = found(source).into_iter().map(|(_, _, kind)| kind).collect();
-        assert!(kinds.contains(&ConditionKind::Words), "{source}: {kinds:?}");
+        assert_words(source);
     }
 }
 
@@ -152,6 +167,32 @@ fn what_is_not_understood_is_said() {
 }
 
 #[test]
+fn templates_cut_off_anywhere_end() {
+    let source = "{% macro f(a, b='x') %}{% if 'é' in a %}{{ a[1:] | replace('x', b) }}{% endif %}{% endmacro %}\
+                  {% for k, v in message.items() if v %}{{ f(*v, **k) and not (v is in k) }}{% endfor %}";
+    for (at, _) in source.char_indices() {
+        let _ = on_content(&source[..at]);
+        let _ = on_content(&source[at..]);
+    }
+    assert!(!alarms(source).is_empty());
+}
+
+#[test]
+fn long_templates_are_read_soon() {
+    let long = |piece: &str| piece.repeat(20_000);
+    let many: String = (0..10_000)
+        .map(|i| format!("{{% macro f{i}(a, b) %}}{{{{ a }}}}{{% endmacro %}}{{{{ g(f{i}(b)) }}}}"))
+        .collect();
+    for source in [
+        long("{% macro f(a) %}{{ a }}{% endmacro %}{{ f(a) }}"),
+        many + "{% set g = f0 %}",
+        long("{% if message.content %}{{ message.role }}{% endif %}"),
+    ] {
+        assert_eq!(alarms(&source), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn ordinary_templates_raise_no_alarm() {
     let cases = [
         "{{ message.content | trim }}{{ message['content'].strip() }}{{ '<s>' ~ message.content }}",
@@ -168,6 +209,8 @@ fn ordinary_templates_raise_no_alarm() {
         "{% if messages %}{% if 'role' in messages[0] and messages[0] is mapping %}{{ messages[-1]['role'] }}{% endif %}{% endif %}",
         "{% if tools is defined and tools | length > 0 %}{{ tools | tojson(indent=4) }}{% endif %}",
         "{% if message.content is string and message.content != '' %}{{ message.content or '' }}{% endif %}",
+        "{% for m in messages %}{% if loop.last or not loop.last and messages[loop.index0 + 1].role != 'tool' %}{% endif %}\
+         {% if m.tool_calls is defined %}{% for call in m.tool_calls %}{{ call.arguments | tojson }}{% endfor %}{% endif %}{% endfor %}",
         "{% generation %}{{ message.content }}{% endgeneration %}{% if message.role in ['user', 'system'] %}{% endif %}",
     ];
     for source in cases {
@@ -212,5 +255,26 @@ fn nested_calls_are_looked_at_once_each() {
         let macros = "{% macro f(t) %}{{ t }}{% endmacro %}{% macro f(t) %}{{ t }}{% endmacro %}";
         let source = format!("{macros}{{{{ {}1{} }}}}", open.repeat(60), close.repeat(60));
         assert_eq!(alarms(&source), Vec::<String>::new(), "{open}");
+    }
+}
+
+#[test]
+fn templates_as_deep_as_they_may_be_are_read() {
+    for (open, repeated, close) in [
+        ("{% if ", "not ", "message.content == 'x' %}{% endif %}"),
+        ("{% if 1", " + 1", " + (message.content | length) %}{% endif %}"),
+        ("{% if message.content", " | upper", " == 'x' %}{% endif %}"),
+        (
+            "{% if a %}",
+            "{% elif a %}",
+            "{% elif message.content == 'x' %}{% endif %}",
+        ),
+    ] {
+        let n = if repeated.contains("elif") {
+            240
+        } else {
+            980 / repeated.split_whitespace().count()
+        };
+        assert_words(&format!("{open}{}{close}", repeated.repeat(n)));
     }
 }

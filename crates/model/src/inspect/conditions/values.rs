@@ -1,109 +1,21 @@
-//! What each value of a template may hold of a message, and the places where such a value decides something.
+//! What the names of a template may hold of a message, and the places where such a value decides something.
 //!
 //! A branch that is taken or not also tells something about what it was asked; that is not followed, because the
 //! branch itself is listed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{BitAnd, BitOr, BitOrAssign};
+use std::collections::BTreeMap;
 
-use minijinja::machinery::ast::{self, BinOpKind, CallArg, Expr, Stmt, UnaryOpKind};
+use minijinja::machinery::ast::{self, Expr, Stmt};
 
 use super::ConditionKind;
+use super::holds::Holds;
 use super::place::extent;
 
 /// Rounds of following names; each finds at least one more, and templates are short.
 const MAX_ROUNDS: usize = 32;
 
-/// Tests that ask for presence or type.
-const PRESENCE_TESTS: [&str; 12] = [
-    "defined",
-    "undefined",
-    "none",
-    "string",
-    "mapping",
-    "iterable",
-    "sequence",
-    "number",
-    "integer",
-    "float",
-    "boolean",
-    "callable",
-];
-/// Filters and methods that leave a text as good as it was.
-const COPYING: [&str; 15] = [
-    "trim",
-    "strip",
-    "lstrip",
-    "rstrip",
-    "string",
-    "safe",
-    "upper",
-    "lower",
-    "title",
-    "capitalize",
-    "escape",
-    "e",
-    "indent",
-    "default",
-    "d",
-];
-/// Those of them whose arguments do not say what to take away.
-const DEFAULTING: [&str; 3] = ["default", "d", "indent"];
-/// Filters that give the same messages in another order; `sort` and `unique` compare them.
-const REORDERING: [&str; 4] = ["list", "reverse", "sort", "unique"];
-/// Filters and methods that put texts together and choose nothing.
-const JOINING: [&str; 4] = ["format", "join", "default", "d"];
-/// Methods that put their arguments into their owner.
-const STORING: [&str; 5] = ["append", "extend", "insert", "update", "setdefault"];
-
 /// Where each decision begins, where it ends, what it asks.
 pub(super) type Decisions = BTreeMap<usize, (usize, ConditionKind)>;
-
-/// What a value may hold, several at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Holds(u8);
-
-impl Holds {
-    const NOTHING: Self = Self(0);
-    /// A message's content as it is.
-    const WORDS: Self = Self(1);
-    /// A message: its content is words, its role is not.
-    const MESSAGE: Self = Self(2);
-    /// A list of messages.
-    const MESSAGES: Self = Self(4);
-    /// Attributes set one by one, such as those of a namespace.
-    const ATTRIBUTES: Self = Self(8);
-    /// Whether content is there, or of what type.
-    const PRESENCE: Self = Self(16);
-    /// Anything made from words: a part, a length, the outcome of a comparison, a container of them.
-    const MADE: Self = Self(32);
-    /// A macro.
-    const MACRO: Self = Self(64);
-
-    fn any(self, of: Self) -> bool {
-        self.0 & of.0 != 0
-    }
-}
-
-impl BitOr for Holds {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl BitAnd for Holds {
-    type Output = Self;
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-}
-
-impl BitOrAssign for Holds {
-    fn bitor_assign(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-}
 
 /// Follows all values of a template and lists what they decide.
 pub(super) fn decisions(tree: &Stmt<'_>) -> Decisions {
@@ -126,49 +38,82 @@ pub(super) fn decisions(tree: &Stmt<'_>) -> Decisions {
     values.found
 }
 
+/// What is given to a macro by all its calls.
+#[derive(Default)]
+pub(super) struct Given {
+    /// By position.
+    pub(super) each: Vec<Holds>,
+    /// In lists of arguments, and behind them: to any parameter.
+    pub(super) any: Holds,
+}
+
 /// All that is known so far.
 #[derive(Default)]
-struct Values<'a> {
-    names: BTreeMap<&'a str, Holds>,
+pub(super) struct Values<'a> {
+    pub(super) names: BTreeMap<&'a str, Holds>,
     /// Of any owner: an object may have several names.
-    attributes: BTreeMap<&'a str, Holds>,
-    /// Parameters of macros, and of call blocks under the name `caller`.
-    parameters: BTreeMap<&'a str, BTreeSet<Vec<&'a str>>>,
+    pub(super) attributes: BTreeMap<&'a str, Holds>,
+    all_attributes: Holds,
+    /// By the names of functions; call blocks are `caller`.
+    given: BTreeMap<&'a str, Given>,
+    /// To macros that were called by another name than their own.
+    given_to_any: Holds,
     /// What macros, call blocks and blocks print.
-    printed: BTreeMap<&'a str, Holds>,
+    pub(super) printed: BTreeMap<&'a str, Holds>,
+    pub(super) all_printed: Holds,
     found: Decisions,
     has_grown: bool,
 }
 
 impl<'a> Values<'a> {
-    fn grow(map: &mut BTreeMap<&'a str, Holds>, name: &'a str, holds: Holds) -> bool {
-        let known = map.entry(name).or_default();
-        let before = *known;
+    /// Adds to what is known.
+    fn grow(known: &mut Holds, has_grown: &mut bool, holds: Holds) {
+        *has_grown |= *known | holds != *known;
         *known |= holds;
-        *known != before
     }
 
-    fn set_name(&mut self, name: &'a str, holds: Holds) {
-        self.has_grown |= Self::grow(&mut self.names, name, holds);
+    pub(super) fn set_name(&mut self, name: &'a str, holds: Holds) {
+        Self::grow(self.names.entry(name).or_default(), &mut self.has_grown, holds);
     }
 
-    fn set_attribute(&mut self, name: &'a str, holds: Holds) {
-        self.has_grown |= Self::grow(&mut self.attributes, name, holds);
+    pub(super) fn set_attribute(&mut self, name: &'a str, holds: Holds) {
+        Self::grow(
+            self.attributes.entry(name).or_default(),
+            &mut self.has_grown,
+            holds,
+        );
+        self.all_attributes |= holds;
     }
 
     fn set_printed(&mut self, name: &'a str, holds: Holds) {
-        self.has_grown |= Self::grow(&mut self.printed, name, holds);
+        Self::grow(self.printed.entry(name).or_default(), &mut self.has_grown, holds);
+        self.all_printed |= holds;
     }
 
-    fn all_attributes(&self) -> Holds {
-        let all = self.attributes.values();
-        all.fold(Holds::NOTHING, |all, one| all | *one)
+    /// Gives an argument to the macro `name`; `None` as position is any.
+    pub(super) fn give(&mut self, name: &'a str, at: Option<usize>, holds: Holds) {
+        let given = self.given.entry(name).or_default();
+        let known = match at {
+            None => &mut given.any,
+            Some(at) => {
+                if given.each.len() <= at {
+                    given.each.resize(at + 1, Holds::NOTHING);
+                }
+                &mut given.each[at]
+            }
+        };
+        Self::grow(known, &mut self.has_grown, holds);
+    }
+
+    /// Gives an argument to a macro whose name is not known.
+    pub(super) fn give_to_any(&mut self, holds: Holds) {
+        Self::grow(&mut self.given_to_any, &mut self.has_grown, holds);
     }
 
     /// What can be made from a value by means that are not looked into.
-    fn made(&self, from: Holds) -> Holds {
+    pub(super) fn made(&self, from: Holds) -> Holds {
         let direct = Holds::WORDS | Holds::MESSAGE | Holds::MESSAGES | Holds::MADE;
-        let hidden = from.any(Holds::ATTRIBUTES) && self.all_attributes().any(direct);
+        let hidden = from.any(Holds::ATTRIBUTES) && self.all_attributes.any(direct);
         let made = if from.any(direct) || hidden {
             Holds::MADE
         } else {
@@ -178,12 +123,12 @@ impl<'a> Values<'a> {
     }
 
     /// As a text: content stays what it is.
-    fn copied(&self, holds: Holds) -> Holds {
-        holds & Holds::WORDS | self.made(holds & Holds(!Holds::WORDS.0))
+    pub(super) fn copied(&self, holds: Holds) -> Holds {
+        holds & Holds::WORDS | self.made(holds.without(Holds::WORDS))
     }
 
     /// Whether there is anything: of content that is a question of presence, of a message none at all.
-    fn truth(holds: Holds) -> Holds {
+    pub(super) fn truth(holds: Holds) -> Holds {
         let presence = if holds.any(Holds::WORDS) {
             Holds::PRESENCE
         } else {
@@ -193,7 +138,7 @@ impl<'a> Values<'a> {
     }
 
     /// An attribute or item; `None` for one whose name is only known when the template runs.
-    fn part(&self, of: Holds, name: Option<&str>) -> Holds {
+    pub(super) fn part(&self, of: Holds, name: Option<&str>) -> Holds {
         let mut holds = of & Holds::MACRO;
         if of.any(Holds::WORDS | Holds::MADE) {
             holds |= Holds::MADE;
@@ -209,7 +154,7 @@ impl<'a> Values<'a> {
                     holds |= Holds::MESSAGE;
                 }
                 if of.any(Holds::ATTRIBUTES) {
-                    holds |= self.all_attributes();
+                    holds |= self.all_attributes;
                 }
             }
         }
@@ -217,9 +162,9 @@ impl<'a> Values<'a> {
     }
 
     /// Lists a place instead of those within it that say no more.
-    fn list(&mut self, at: (usize, usize), kind: ConditionKind) {
+    pub(super) fn list(&mut self, at: (usize, usize), kind: ConditionKind) {
         let (start, end) = at;
-        let within = self.found.range(start..=end);
+        let within = self.found.range(start..end.max(start + 1));
         let known: Vec<_> = within.map(|(start, (_, kind))| (*start, *kind)).collect();
         let mut is_known = false;
         for (inner, known) in known {
@@ -235,7 +180,7 @@ impl<'a> Values<'a> {
     }
 
     /// Lists an expression that decides something, by what its value holds.
-    fn decides(&mut self, expr: &Expr<'_>, holds: Holds) {
+    pub(super) fn decides(&mut self, expr: &Expr<'_>, holds: Holds) {
         if holds.any(Holds::MADE) {
             self.list(extent(expr), ConditionKind::Words);
         } else if holds.any(Holds::PRESENCE) {
@@ -243,7 +188,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn condition(&mut self, expr: &Expr<'a>) {
+    pub(super) fn condition(&mut self, expr: &Expr<'a>) {
         let holds = self.expression(expr);
         self.decides(expr, Self::truth(holds));
     }
@@ -308,7 +253,6 @@ impl<'a> Values<'a> {
             }
             Stmt::Macro(macro_) => {
                 self.macro_(macro_);
-                self.set_name(macro_.name, Holds::MACRO);
                 Holds::NOTHING
             }
             Stmt::CallBlock(block) => {
@@ -349,20 +293,18 @@ impl<'a> Values<'a> {
     }
 
     fn macro_(&mut self, macro_: &ast::Macro<'a>) {
-        let names = |args: &[Expr<'a>]| -> Vec<&'a str> {
-            let name = |arg: &Expr<'a>| match arg {
-                Expr::Var(var) => Some(var.id),
-                _ => None,
-            };
-            args.iter().filter_map(name).collect()
-        };
-        let parameters = names(&macro_.args);
+        self.set_name(macro_.name, Holds::MACRO);
         // Defaults belong to the last parameters.
         let with_defaults = macro_.args.iter().rev().zip(macro_.defaults.iter().rev());
         for (target, default) in with_defaults {
             self.assign(target, default);
         }
-        self.has_grown |= self.parameters.entry(macro_.name).or_default().insert(parameters);
+        let given = self.given.remove(macro_.name).unwrap_or_default();
+        for (at, target) in macro_.args.iter().enumerate() {
+            let own = given.each.get(at).copied().unwrap_or_default();
+            self.bind(target, own | given.any | self.given_to_any);
+        }
+        self.given.insert(macro_.name, given);
         let printed = self.statements(&macro_.body);
         self.set_printed(macro_.name, printed);
     }
@@ -380,7 +322,7 @@ impl<'a> Values<'a> {
         self.bind(target, holds);
     }
 
-    fn bind(&mut self, target: &Expr<'a>, holds: Holds) {
+    pub(super) fn bind(&mut self, target: &Expr<'a>, holds: Holds) {
         match target {
             Expr::Var(var) => self.set_name(var.id, holds),
             Expr::GetAttr(get) => self.set_attribute(get.name, holds),
@@ -391,365 +333,4 @@ impl<'a> Values<'a> {
             _ => {}
         }
     }
-
-    /// Follows an expression; returns what its value may hold.
-    fn expression(&mut self, expr: &Expr<'a>) -> Holds {
-        match expr {
-            Expr::Var(var) => self.names.get(var.id).copied().unwrap_or_default(),
-            Expr::Const(_) => Holds::NOTHING,
-            Expr::Slice(slice) => {
-                for bound in [&slice.start, &slice.stop, &slice.step].into_iter().flatten() {
-                    self.choice(bound);
-                }
-                let holds = self.expression(&slice.expr);
-                let text = holds & (Holds::WORDS | Holds::MESSAGE);
-                self.made(text) | holds & Holds(!text.0)
-            }
-            Expr::UnaryOp(op) => {
-                let holds = self.expression(&op.expr);
-                match op.op {
-                    UnaryOpKind::Not => Self::truth(holds),
-                    UnaryOpKind::Neg => self.made(holds),
-                }
-            }
-            Expr::BinOp(op) => self.operation(op),
-            Expr::Compare(compare) => {
-                let first = self.expression(&compare.expr);
-                let others = compare.ops.iter();
-                let all = others.fold(first, |all, op| all | self.expression(&op.expr));
-                self.made(all)
-            }
-            Expr::IfExpr(choice) => {
-                self.condition(&choice.test_expr);
-                let first = self.expression(&choice.true_expr);
-                let other = choice.false_expr.as_ref();
-                first | other.map_or(Holds::NOTHING, |other| self.expression(other))
-            }
-            Expr::Filter(filter) => {
-                let subject = filter.expr.as_ref();
-                let holds = subject.map_or(Holds::NOTHING, |subject| self.expression(subject));
-                self.filter(expr, filter, holds)
-            }
-            Expr::Test(test) => {
-                let subject = self.expression(&test.expr);
-                let (_, arguments) = self.arguments(&test.args);
-                if PRESENCE_TESTS.contains(&test.name) {
-                    Self::truth(subject)
-                } else {
-                    self.made(subject | arguments)
-                }
-            }
-            Expr::GetAttr(get) => {
-                let of = self.expression(&get.expr);
-                self.part(of, Some(get.name))
-            }
-            Expr::GetItem(get) => {
-                self.choice(&get.subscript_expr);
-                let of = self.expression(&get.expr);
-                let name = get.subscript_expr.as_const();
-                self.part(of, name.as_ref().and_then(|name| name.as_str()))
-            }
-            Expr::Call(call) => self.call(call),
-            Expr::List(list) => self.container(&list.items),
-            Expr::Tuple(tuple) => self.container(&tuple.items),
-            Expr::Map(map) => {
-                let all = self.all(&map.keys) | self.all(&map.values);
-                self.made(all)
-            }
-        }
-    }
-
-    fn all(&mut self, exprs: &[Expr<'a>]) -> Holds {
-        let mut holds = Holds::NOTHING;
-        for expr in exprs {
-            holds |= self.expression(expr);
-        }
-        holds
-    }
-
-    fn container(&mut self, items: &[Expr<'a>]) -> Holds {
-        let all = self.all(items);
-        if all == Holds::MESSAGE {
-            Holds::MESSAGES
-        } else {
-            self.made(all)
-        }
-    }
-
-    /// An expression that chooses among others by its value.
-    fn choice(&mut self, expr: &Expr<'a>) -> Holds {
-        let holds = self.expression(expr);
-        let made = self.made(holds);
-        self.decides(expr, made);
-        holds
-    }
-
-    fn operation(&mut self, op: &ast::BinOp<'a>) -> Holds {
-        let is_nothing = |expr: &Expr<'_>| {
-            let value = expr.as_const();
-            value.is_some_and(|value| value.is_none() || value.as_str() == Some(""))
-        };
-        let left = self.expression(&op.left);
-        let right = self.expression(&op.right);
-        match op.op {
-            BinOpKind::ScAnd | BinOpKind::ScOr => {
-                // `content or ''` prints one or the other.
-                self.decides(&op.left, Self::truth(left));
-                left | right
-            }
-            BinOpKind::Add | BinOpKind::Concat => left | right,
-            BinOpKind::Eq | BinOpKind::Ne if is_nothing(&op.left) || is_nothing(&op.right) => {
-                Self::truth(left | right)
-            }
-            BinOpKind::In if right == Holds::MESSAGE && !self.made(left).any(Holds::MADE) => {
-                let name = op.left.as_const();
-                match name.as_ref().and_then(|name| name.as_str()) {
-                    Some("content") => Holds::PRESENCE,
-                    _ => Holds::NOTHING,
-                }
-            }
-            BinOpKind::Mul => {
-                for (side, holds) in [(&op.left, left), (&op.right, right)] {
-                    // A text as often as something is true.
-                    let made = self.made(holds);
-                    self.decides(side, made);
-                }
-                self.made(left | right)
-            }
-            _ => self.made(left | right),
-        }
-    }
-
-    /// What each argument holds, and what all do. Each is looked at once: arguments nest.
-    fn arguments(&mut self, args: &[CallArg<'a>]) -> (Vec<Holds>, Holds) {
-        let each: Vec<Holds> = args.iter().map(|arg| self.expression(value_of(arg))).collect();
-        let all = each.iter().fold(Holds::NOTHING, |all, one| all | *one);
-        (each, all)
-    }
-
-    fn filter_chain(&mut self, filter: &Expr<'a>, subject: Holds) -> Holds {
-        let Expr::Filter(inner) = filter else {
-            return self.made(subject);
-        };
-        let holds = match &inner.expr {
-            Some(before) => self.filter_chain(before, subject),
-            None => subject,
-        };
-        self.filter(filter, inner, holds)
-    }
-
-    fn filter(&mut self, expr: &Expr<'a>, filter: &ast::Filter<'a>, subject: Holds) -> Holds {
-        let (_, arguments) = self.arguments(&filter.args);
-        let first = filter.args.first().map(value_of);
-        match filter.name {
-            "length" | "count" if !subject.any(Holds::WORDS | Holds::MADE) => Holds::NOTHING,
-            "first" | "last" | "random" => self.part(subject, None),
-            "attr" => {
-                let name = first.and_then(Expr::as_const);
-                self.part(subject, name.as_ref().and_then(|name| name.as_str()))
-            }
-            "map" if attribute(&filter.args, 0, true).is_some() => {
-                let element = self.part(subject, None);
-                let part = self.by_attribute(element, attribute(&filter.args, 0, true));
-                self.made(part)
-            }
-            "selectattr" | "rejectattr" => {
-                let element = self.part(subject, None);
-                let part = self.by_attribute(element, attribute(&filter.args, 0, false));
-                let asked = self.made(part | arguments);
-                self.decides(expr, asked);
-                subject
-            }
-            "select" | "reject" if !filter.args.is_empty() || subject.any(Holds::WORDS | Holds::MADE) => {
-                let asked = self.made(subject | arguments);
-                self.decides(expr, asked);
-                subject
-            }
-            "select" | "reject" => subject,
-            name if REORDERING.contains(&name) && !subject.any(Holds::WORDS | Holds::MADE) => {
-                let is_by_attribute = attribute(&filter.args, usize::MAX, true).is_some();
-                if is_by_attribute || matches!(name, "sort" | "unique") {
-                    let element = self.part(subject, None);
-                    let by = attribute(&filter.args, usize::MAX, true);
-                    let part = by.map_or(element, |by| self.by_attribute(element, Some(by)));
-                    let asked = self.made(part | arguments);
-                    self.decides(expr, asked);
-                }
-                subject
-            }
-            name => {
-                if name == "replace" {
-                    let asked = self.made(subject | arguments);
-                    self.decides(expr, asked);
-                } else if !JOINING.contains(&name) {
-                    let asked = self.made(arguments);
-                    self.decides(expr, asked);
-                }
-                self.changed(name, filter.args.is_empty(), subject | arguments)
-            }
-        }
-    }
-
-    /// What a filter or method that is not looked into returns.
-    fn changed(&self, name: &str, is_without_arguments: bool, holds: Holds) -> Holds {
-        let is_copy = COPYING.contains(&name) && (is_without_arguments || DEFAULTING.contains(&name));
-        if is_copy {
-            self.copied(holds)
-        } else {
-            self.made(holds)
-        }
-    }
-
-    /// The part that a filter names in its arguments, `message.content` for instance.
-    fn by_attribute(&self, element: Holds, name: Option<&Expr<'a>>) -> Holds {
-        let name = name.and_then(Expr::as_const);
-        match name.as_ref().and_then(|name| name.as_str()) {
-            Some(path) => path
-                .split('.')
-                .fold(element, |of, name| self.part(of, Some(name))),
-            None => self.part(element, None),
-        }
-    }
-
-    fn call(&mut self, call: &ast::Call<'a>) -> Holds {
-        match &call.expr {
-            Expr::Var(var) => self.function(var.id, &call.args),
-            Expr::GetAttr(get) => {
-                if matches!(&get.expr, Expr::Var(var) if var.id == "self") {
-                    return self.printed.get(get.name).copied().unwrap_or_default();
-                }
-                self.method(get, call)
-            }
-            callee => {
-                let callee = self.expression(callee);
-                let (_, arguments) = self.arguments(&call.args);
-                self.any_macro(callee, arguments) | self.made(callee | arguments)
-            }
-        }
-    }
-
-    fn function(&mut self, name: &'a str, args: &[CallArg<'a>]) -> Holds {
-        let (each, arguments) = self.arguments(args);
-        if let Some(all) = self.parameters.get(name).cloned() {
-            for parameters in &all {
-                self.pass(parameters, args, &each);
-            }
-            return self.printed.get(name).copied().unwrap_or_default();
-        }
-        match name {
-            "namespace" => {
-                let mut holds = Holds::ATTRIBUTES;
-                for (arg, value) in args.iter().zip(each) {
-                    match arg {
-                        CallArg::Kwarg(name, _) => self.set_attribute(name, value),
-                        _ => holds |= self.made(value),
-                    }
-                }
-                holds
-            }
-            // Prints all there is, messages included.
-            "debug" => Holds::MADE,
-            _ => {
-                let callee = self.names.get(name).copied().unwrap_or_default();
-                self.any_macro(callee, arguments) | self.made(callee | arguments)
-            }
-        }
-    }
-
-    /// Gives arguments to the parameters of one macro.
-    fn pass(&mut self, parameters: &[&'a str], args: &[CallArg<'a>], each: &[Holds]) {
-        let mut has_list = false;
-        for (i, (arg, holds)) in args.iter().zip(each).enumerate() {
-            has_list |= matches!(arg, CallArg::PosSplat(_));
-            match arg {
-                CallArg::Kwarg(name, _) => self.set_name(name, *holds),
-                CallArg::Pos(_) if !has_list => {
-                    if let Some(name) = parameters.get(i) {
-                        self.set_name(name, *holds);
-                    }
-                }
-                // A list of arguments, or behind one: it may be any parameter.
-                _ => {
-                    let part = *holds | self.part(*holds, None);
-                    parameters.iter().for_each(|name| self.set_name(name, part));
-                }
-            }
-        }
-    }
-
-    /// A call of a macro whose name is not known: it may be any.
-    fn any_macro(&mut self, callee: Holds, arguments: Holds) -> Holds {
-        if !callee.any(Holds::MACRO) {
-            return Holds::NOTHING;
-        }
-        let all: Vec<&'a str> = self.parameters.values().flatten().flatten().copied().collect();
-        all.into_iter().for_each(|name| self.set_name(name, arguments));
-        self.printed.values().fold(Holds::NOTHING, |all, one| all | *one)
-    }
-
-    fn method(&mut self, get: &ast::GetAttr<'a>, call: &ast::Call<'a>) -> Holds {
-        let owner = self.expression(&get.expr);
-        let (_, arguments) = self.arguments(&call.args);
-        let callee = self.attributes.get(get.name).copied().unwrap_or_default();
-        let returned = self.any_macro(owner | callee, arguments);
-        let first = call.args.first().map(value_of);
-        match get.name {
-            "get" => {
-                let asked = self.made(arguments);
-                self.decides_call(get, call, asked);
-                let name = first.and_then(Expr::as_const);
-                return self.part(owner, name.as_ref().and_then(|name| name.as_str())) | arguments | asked;
-            }
-            "replace" => {
-                let asked = self.made(owner | arguments);
-                self.decides_call(get, call, asked);
-            }
-            name if STORING.contains(&name) => {
-                let stored = self.made(arguments);
-                if let Expr::Var(var) = &get.expr {
-                    self.set_name(var.id, stored);
-                }
-            }
-            name if !JOINING.contains(&name) => {
-                let asked = self.made(arguments);
-                self.decides_call(get, call, asked);
-            }
-            _ => {}
-        }
-        // The attributes of a loop or namespace are not what its methods look at.
-        let holds = owner & Holds(!Holds::ATTRIBUTES.0) | arguments;
-        returned | self.changed(get.name, call.args.is_empty(), holds)
-    }
-
-    fn decides_call(&mut self, get: &ast::GetAttr<'a>, call: &ast::Call<'a>, asked: Holds) {
-        let (start, end) = extent(&get.expr);
-        let end = call.args.last().map_or(end, |arg| extent(value_of(arg)).1);
-        if asked.any(Holds::MADE) {
-            self.list((start, end), ConditionKind::Words);
-        }
-    }
-}
-
-fn value_of<'e, 'a>(arg: &'e CallArg<'a>) -> &'e Expr<'a> {
-    match arg {
-        CallArg::Pos(value)
-        | CallArg::Kwarg(_, value)
-        | CallArg::PosSplat(value)
-        | CallArg::KwargSplat(value) => value,
-    }
-}
-
-/// The argument `attribute`, by its name or else at a position.
-fn attribute<'e, 'a>(args: &'e [CallArg<'a>], at: usize, named_only: bool) -> Option<&'e Expr<'a>> {
-    let named = args.iter().find_map(|arg| match arg {
-        CallArg::Kwarg("attribute", value) => Some(value),
-        _ => None,
-    });
-    named.or_else(|| {
-        if named_only {
-            None
-        } else {
-            args.get(at).map(value_of)
-        }
-    })
 }
