@@ -302,10 +302,13 @@ impl<'a> Run<'a> {
         };
         let n_passages = prompt.n_passages;
         let in_prompt = found.sentences.partition_point(|s| s.candidate < n_passages);
-        let partition = engine::partition_of(&format!("grounded {}", ask.reader.key()));
+        let owner = engine::Owner {
+            caller: ask.caller,
+            partition: crate::partition_of(&ask.reader),
+        };
         let writer = Writer {
             view: self.view,
-            partition,
+            owner,
             status,
             evidence: &found.evidence,
             sentences: &found.sentences[..in_prompt],

@@ -1,6 +1,6 @@
 //! Letting the model write, and showing only what the check lets through.
 
-use engine::{Engine, Event, Request};
+use engine::{Engine, Event, Owner, Request};
 use knowledge::{StoreStatus, View};
 use model::SamplingParams;
 
@@ -35,8 +35,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) evidence: &'a Evidence,
     /// Sentences of the passages that are in the prompt.
     pub(crate) sentences: &'a [SourceSentence],
-    /// Whose rights the prompt was made with: beginnings of prompts are shared among equals only.
-    pub(crate) partition: u64,
+    /// Who asks, and whose rights the prompt was made with: beginnings of prompts are shared among equals only.
+    pub(crate) owner: Owner,
 }
 
 /// What the writer reports.
@@ -63,7 +63,7 @@ impl Writer<'_> {
             sampling: SamplingParams::greedy(),
             stop: vec!["\n\n\n".into(), "Question:".into(), "질문:".into()],
             ignore_eos: false,
-            partition: self.partition,
+            owner: self.owner,
             ..Request::default()
         };
         let generation = match engine.submit(request) {

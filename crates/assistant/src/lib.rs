@@ -43,6 +43,14 @@ pub struct Ask {
     pub reader: Reader,
     /// Which documents are looked at: unless set, those that hold today.
     pub as_of: AsOf,
+    /// Whose turn in the engine's queue it takes; see [`engine::Owner::caller`].
+    pub caller: u128,
+}
+
+/// The engine's partition of answers to those who have these rights. They share beginnings of prompts: who may read the
+/// same passages learns nothing from their being in memory.
+pub fn partition_of(reader: &Reader) -> u128 {
+    engine::key_of(&["grounded", &reader.key()])
 }
 
 /// What kind of answer it is.

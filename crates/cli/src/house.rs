@@ -91,6 +91,7 @@ impl House {
                     extractive: question.extractive,
                     reader: reader.clone(),
                     as_of: question.as_of.into(),
+                    ..Ask::default()
                 };
                 let answer = assistant.ask(&ask, &mut |event| on_event((&event).into()));
                 answer.map(|answer| (&answer).into()).map_err(not_asked)

@@ -3,7 +3,9 @@
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
 mod lookup;
+mod owner;
 mod pace;
+mod places;
 mod prefix;
 mod prefix_cache;
 mod router;
@@ -17,7 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use model::{Constraint, ConstraintError, Guide, Logprobs, Model, SamplingParams, StopReason};
@@ -27,6 +29,8 @@ use thiserror::Error;
 use sequence::Chosen;
 use worker::{Clock, Submission, Worker};
 
+pub use owner::{Owner, key_of};
+pub use places::{NoPlace, Place, Places};
 pub use router::{LayerRouting, RouterStatistics};
 pub use spill::SpillConfig;
 
@@ -38,7 +42,8 @@ const STACK_BYTES: usize = 64 << 20;
 pub struct EngineConfig {
     /// Sequences that take turns at once; more wait in the queue.
     pub n_sequences_max: usize,
-    /// Requests that may wait; one more is refused with [`SubmitError::QueueFull`].
+    /// Requests that may wait, those of one caller as [`Places`] says; one more is refused with
+    /// [`SubmitError::QueueFull`].
     pub n_queued_max: usize,
     /// Prompt tokens processed between two turns, at most. While sequences wait for their next token, as many as stretch
     /// a step to less than three times what it takes without.
@@ -85,16 +90,6 @@ impl EngineConfig {
     }
 }
 
-/// The partition of a caller that keeps nobody apart.
-pub const PARTITION_DEFAULT: u64 = 0;
-
-/// The partition of a caller of this name; never [`PARTITION_DEFAULT`].
-pub fn partition_of(name: &str) -> u64 {
-    let hash = stdx::hash::sha256(name.as_bytes());
-    let first = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    first.max(PARTITION_DEFAULT + 1)
-}
-
 /// One generation to run. What it says depends on nothing but itself and the model: not on what else runs.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -108,9 +103,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Go on after an end-of-sequence token (benchmarks and parity only); without effect where a constraint ends.
     pub ignore_eos: bool,
-    /// Whose request it is. Requests of one partition share what is in memory of equal beginnings, those of
-    /// different ones never; in the queue partitions take turns. [`PARTITION_DEFAULT`] where all may share.
-    pub partition: u64,
+    /// Whose request it is.
+    pub owner: Owner,
     /// The form that the output must have. Cut off by a limit of tokens or a stop text, it has none.
     pub constraint: Option<Constraint>,
     /// Say with each token how likely it and this many others were; see [`Logprobs`].
@@ -168,12 +162,9 @@ pub enum SubmitError {
     /// The constraint cannot be used.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
-    /// The queue is full: try again later (HTTP 429).
-    #[error("the queue is full ({waiting} requests are waiting)")]
-    QueueFull {
-        /// Requests waiting.
-        waiting: usize,
-    },
+    /// The queue is full, or as full as one caller may make it: try again later (HTTP 429).
+    #[error(transparent)]
+    QueueFull(#[from] NoPlace),
     /// The engine has stopped (HTTP 503).
     #[error("the engine has stopped")]
     Stopped,
@@ -206,7 +197,6 @@ pub struct EngineStats {
 #[derive(Debug, Default)]
 struct Counters {
     running: AtomicUsize,
-    waiting: AtomicUsize,
     prompt_tokens_total: AtomicU64,
     cached_tokens_total: AtomicU64,
     generation_tokens_total: AtomicU64,
@@ -232,7 +222,8 @@ impl Counters {
 pub struct Engine {
     model: Arc<Model>,
     queue: SyncSender<Submission>,
-    n_queued_max: usize,
+    /// Of those who wait.
+    places: Places,
     counters: Arc<Counters>,
 }
 
@@ -248,9 +239,8 @@ impl Engine {
     fn start_by(model: Arc<Model>, config: &EngineConfig, clock: Clock) -> Self {
         let config = &config.clone().within_budget(&model);
         let counters = Arc::new(Counters::default());
-        // One more than may wait: the thread takes requests out only between two steps.
-        let n_queued_max = config.n_queued_max.max(1);
-        let (queue, inbox) = mpsc::sync_channel(n_queued_max + config.n_sequences_max.max(1));
+        // Never full: whoever sends has a place.
+        let (queue, inbox) = mpsc::sync_channel(config.n_queued_max.max(1));
         let mut worker = Worker::new(Arc::clone(&model), config, inbox, Arc::clone(&counters), clock);
         let started = std::thread::Builder::new()
             .name("engine".into())
@@ -262,7 +252,7 @@ impl Engine {
         Self {
             model,
             queue,
-            n_queued_max,
+            places: Places::new(config.n_queued_max),
             counters,
         }
     }
@@ -284,7 +274,7 @@ impl Engine {
     /// When the request can never run, the queue is full or the engine has stopped.
     pub fn submit(&self, request: Request) -> Result<Generation, SubmitError> {
         self.check(&request)?;
-        let place = self.take_place()?;
+        let place = self.places.take(request.owner.caller)?;
         let guide = self.guide(&request)?;
         self.enqueue(request, guide, place)
     }
@@ -295,8 +285,8 @@ impl Engine {
     /// As [`Self::submit`]; then none of them runs.
     pub fn submit_choices(&self, request: &Request, seeds: &[u64]) -> Result<Vec<Generation>, SubmitError> {
         self.check(request)?;
-        let places: Result<Vec<Place<'_>>, SubmitError> = seeds.iter().map(|_| self.take_place()).collect();
-        let places = places?;
+        let take = |_| self.places.take(request.owner.caller);
+        let places = seeds.iter().map(take).collect::<Result<Vec<Place>, NoPlace>>()?;
         let guide = self.guide(request)?;
         let choices = seeds.iter().zip(places).map(|(&seed, place)| {
             let mut request = request.clone();
@@ -329,7 +319,7 @@ impl Engine {
         &self,
         request: Request,
         guide: Option<Guide>,
-        place: Place<'_>,
+        place: Place,
     ) -> Result<Generation, SubmitError> {
         let cancelled = Arc::new(AtomicBool::new(false));
         // Not bounded by a number of its own: a generation has at most one event for each position of the
@@ -340,25 +330,12 @@ impl Engine {
             guide,
             events,
             cancelled: Arc::clone(&cancelled),
+            place,
         };
-        self.queue.try_send(submission).map_err(|error| match error {
-            TrySendError::Full(_) => SubmitError::QueueFull {
-                waiting: self.counters.waiting.load(Ordering::Acquire),
-            },
-            TrySendError::Disconnected(_) => SubmitError::Stopped,
-        })?;
-        place.keep();
+        // It cannot be full.
+        let sent = self.queue.try_send(submission);
+        sent.map_err(|_| SubmitError::Stopped)?;
         Ok(Generation { receiver, cancelled })
-    }
-
-    /// Counts one more waiting request, if there is room.
-    fn take_place(&self) -> Result<Place<'_>, SubmitError> {
-        let room = |waiting| (waiting < self.n_queued_max).then_some(waiting + 1);
-        let waiting = &self.counters.waiting;
-        match waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
-            Ok(_) => Ok(Place(waiting)),
-            Err(waiting) => Err(SubmitError::QueueFull { waiting }),
-        }
     }
 
     /// Counters now.
@@ -366,7 +343,7 @@ impl Engine {
         let counters = &self.counters;
         EngineStats {
             running: counters.running.load(Ordering::Acquire),
-            waiting: counters.waiting.load(Ordering::Acquire),
+            waiting: self.places.n_taken(),
             prompt_tokens_total: counters.prompt_tokens_total.load(Ordering::Acquire),
             cached_tokens_total: counters.cached_tokens_total.load(Ordering::Acquire),
             generation_tokens_total: counters.generation_tokens_total.load(Ordering::Acquire),
@@ -375,21 +352,6 @@ impl Engine {
             guessed_total: counters.guessed_total.load(Ordering::Acquire),
             guessed_right_total: counters.guessed_right_total.load(Ordering::Acquire),
         }
-    }
-}
-
-/// A place in the queue, given back unless it is kept for the engine's thread to count down.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Place<'_> {
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -15,7 +15,7 @@ type NodeId = usize;
 struct Node<B> {
     /// `None` for the first block of a text.
     parent: Option<NodeId>,
-    partition: u64,
+    partition: u128,
     tokens: Arc<[u32]>,
     block: B,
     /// What texts went on with.
@@ -30,7 +30,7 @@ struct Node<B> {
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Lease {
-    partition: u64,
+    partition: u128,
     path: Vec<NodeId>,
 }
 
@@ -41,7 +41,7 @@ impl Lease {
     }
 
     /// Whose they are.
-    pub(crate) fn partition(&self) -> u64 {
+    pub(crate) fn partition(&self) -> u128 {
         self.partition
     }
 }
@@ -57,7 +57,7 @@ pub(crate) struct PrefixTree<B> {
     n_elsewhere: usize,
     nodes: Vec<Option<Node<B>>>,
     free: Vec<NodeId>,
-    roots: BTreeMap<u64, BTreeMap<Arc<[u32]>, NodeId>>,
+    roots: BTreeMap<u128, BTreeMap<Arc<[u32]>, NodeId>>,
     /// Ends of texts that no lease holds, by when they were used last.
     idle: BTreeSet<(u64, NodeId)>,
     /// Counts uses.
@@ -99,7 +99,7 @@ impl<B: Clone> PrefixTree<B> {
 
     /// Leases the blocks that the partition has of the beginning of `prompt`. At least the last token is left
     /// over, because somebody has to compute what follows it.
-    pub(crate) fn lease(&mut self, partition: u64, prompt: &[u32]) -> (Lease, Vec<B>) {
+    pub(crate) fn lease(&mut self, partition: u128, prompt: &[u32]) -> (Lease, Vec<B>) {
         let mut lease = Lease {
             partition,
             path: Vec::new(),

@@ -40,7 +40,7 @@ impl PrefixCache {
     }
 
     /// Fills an empty cache with what memory has of the beginning of a prompt; the cache's length says how much.
-    pub(crate) fn begin(&mut self, partition: u64, prompt: &[u32], cache: &mut KvCache) -> Lease {
+    pub(crate) fn begin(&mut self, partition: u128, prompt: &[u32], cache: &mut KvCache) -> Lease {
         let (lease, blocks) = self.tree.lease(partition, prompt);
         let n_attached = blocks
             .into_iter()

@@ -2,8 +2,8 @@
 //!
 //! Does no work itself, reads no clock and draws no randomness: the same calls give the same plans.
 //!
-//! * Requests wait in one queue for each partition, and partitions take turns: who sends many requests waits
-//!   for himself, not the others.
+//! * Requests wait in one queue for each partition. Callers take turns, and within a caller's turns its partitions:
+//!   who sends many requests waits for himself, not the others, whatever names he gives them.
 //! * Every running sequence whose prompt is processed takes part in each step with one token. Beside them,
 //!   prompts are processed in turns within a budget of tokens. So between two tokens of a sequence lies one
 //!   step of at most `prefill_chunk_tokens + n_running_max` tokens, however long the prompts are and however many
@@ -11,6 +11,8 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+
+use crate::Owner;
 
 /// Names a sequence; never used twice.
 pub(crate) type SequenceId = u64;
@@ -22,7 +24,7 @@ struct Entry {
     n_prompt: usize,
     /// Prompt tokens already planned, or never to be because they are known.
     n_planned: usize,
-    /// Part of its prompt is being read from the disk.
+    /// Part of its prompt is being read from the disk, or computed by another one.
     is_held: bool,
 }
 
@@ -54,8 +56,44 @@ pub(crate) struct Plan {
 /// What waits of one partition, in order of arrival; never empty.
 #[derive(Debug)]
 struct Queue {
-    partition: u64,
+    partition: u128,
     entries: VecDeque<Entry>,
+}
+
+/// What waits of one caller; never empty.
+#[derive(Debug)]
+struct Line {
+    caller: u128,
+    /// In order of turns: the partition that had one goes to the back.
+    queues: VecDeque<Queue>,
+}
+
+impl Line {
+    fn push(&mut self, partition: u128, entry: Entry) {
+        match self.queues.iter_mut().find(|queue| queue.partition == partition) {
+            Some(queue) => queue.entries.push_back(entry),
+            None => self.queues.push_back(Queue {
+                partition,
+                entries: VecDeque::from([entry]),
+            }),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let mut queue = self.queues.pop_front()?;
+        let entry = queue.entries.pop_front();
+        if !queue.entries.is_empty() {
+            self.queues.push_back(queue);
+        }
+        entry
+    }
+
+    fn remove(&mut self, id: SequenceId) {
+        for queue in &mut self.queues {
+            queue.entries.retain(|entry| entry.id != id);
+        }
+        self.queues.retain(|queue| !queue.entries.is_empty());
+    }
 }
 
 /// The state: queues, and the sequences that take turns.
@@ -63,8 +101,8 @@ struct Queue {
 pub(crate) struct Scheduler {
     n_running_max: usize,
     prefill_chunk_tokens: usize,
-    /// In order of turns: the partition that had one goes to the back.
-    waiting: VecDeque<Queue>,
+    /// In order of turns: the caller who had one goes to the back.
+    waiting: VecDeque<Line>,
     /// In order of turns: whoever had a piece of prompt processed goes to the back.
     running: VecDeque<Entry>,
 }
@@ -82,28 +120,32 @@ impl Scheduler {
     }
 
     /// Appends a sequence to its partition's queue.
-    pub(crate) fn submit(&mut self, id: SequenceId, partition: u64, n_prompt: usize) {
+    pub(crate) fn submit(&mut self, id: SequenceId, owner: Owner, n_prompt: usize) {
         let entry = Entry {
             id,
             n_prompt,
             n_planned: 0,
             is_held: false,
         };
-        match self.waiting.iter_mut().find(|queue| queue.partition == partition) {
-            Some(queue) => queue.entries.push_back(entry),
-            None => self.waiting.push_back(Queue {
-                partition,
-                entries: VecDeque::from([entry]),
-            }),
+        match self.waiting.iter_mut().find(|line| line.caller == owner.caller) {
+            Some(line) => line.push(owner.partition, entry),
+            None => {
+                let mut line = Line {
+                    caller: owner.caller,
+                    queues: VecDeque::new(),
+                };
+                line.push(owner.partition, entry);
+                self.waiting.push_back(line);
+            }
         }
     }
 
     /// Takes a sequence out, wherever it is: it ended, failed or was cancelled.
     pub(crate) fn remove(&mut self, id: SequenceId) {
-        for queue in &mut self.waiting {
-            queue.entries.retain(|entry| entry.id != id);
+        for line in &mut self.waiting {
+            line.remove(id);
         }
-        self.waiting.retain(|queue| !queue.entries.is_empty());
+        self.waiting.retain(|line| !line.queues.is_empty());
         self.running.retain(|entry| entry.id != id);
     }
 
@@ -123,19 +165,19 @@ impl Scheduler {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Lets sequences run while there is room, one partition after another, and names them.
+    /// Lets sequences run while there is room, one caller after another, and names them.
     pub(crate) fn admit(&mut self) -> Vec<SequenceId> {
         let mut admitted = Vec::new();
         while self.running.len() < self.n_running_max {
-            let Some(mut queue) = self.waiting.pop_front() else {
+            let Some(mut line) = self.waiting.pop_front() else {
                 break;
             };
-            if let Some(entry) = queue.entries.pop_front() {
+            if let Some(entry) = line.pop() {
                 admitted.push(entry.id);
                 self.running.push_back(entry);
             }
-            if !queue.entries.is_empty() {
-                self.waiting.push_back(queue);
+            if !line.queues.is_empty() {
+                self.waiting.push_back(line);
             }
         }
         admitted
@@ -222,6 +264,11 @@ mod tests {
         Prefill { id, tokens, is_last }
     }
 
+    /// Requests of a caller that tells nobody apart.
+    fn of(caller: u128) -> Owner {
+        Owner { caller, partition: 0 }
+    }
+
     /// Admits and plans, as the worker does when nothing is known of any prompt.
     fn step(scheduler: &mut Scheduler) -> Plan {
         scheduler.admit();
@@ -231,9 +278,9 @@ mod tests {
     #[test]
     fn prompts_are_processed_in_chunks_by_turns() {
         let mut scheduler = Scheduler::new(2, 8);
-        scheduler.submit(1, 0, 20);
-        scheduler.submit(2, 0, 10);
-        scheduler.submit(3, 0, 1);
+        scheduler.submit(1, of(0), 20);
+        scheduler.submit(2, of(0), 10);
+        scheduler.submit(3, of(0), 1);
         let prefills: Vec<Vec<Prefill>> = (0..4).map(|_| step(&mut scheduler).prefill).collect();
         assert_eq!(prefills[0], [piece(1, 0..8, false)]);
         assert_eq!(prefills[1], [piece(2, 0..8, false)]);
@@ -248,9 +295,9 @@ mod tests {
     #[test]
     fn who_is_held_keeps_his_place_and_holds_up_nobody() {
         let mut scheduler = Scheduler::new(2, 8);
-        scheduler.submit(1, 0, 20);
-        scheduler.submit(2, 0, 10);
-        scheduler.submit(3, 0, 1);
+        scheduler.submit(1, of(0), 20);
+        scheduler.submit(2, of(0), 10);
+        scheduler.submit(3, of(0), 1);
         assert!(!scheduler.is_blocked());
         assert_eq!(scheduler.admit(), [1, 2]);
         scheduler.hold(1);
@@ -270,8 +317,8 @@ mod tests {
     #[test]
     fn short_prompts_share_a_chunk() {
         let mut scheduler = Scheduler::new(4, 16);
-        scheduler.submit(1, 0, 3);
-        scheduler.submit(2, 0, 4);
+        scheduler.submit(1, of(0), 3);
+        scheduler.submit(2, of(0), 4);
         let plan = step(&mut scheduler);
         assert_eq!(plan.prefill, [piece(1, 0..3, true), piece(2, 0..4, true)]);
         assert!(plan.decode.is_empty());
@@ -280,9 +327,9 @@ mod tests {
     #[test]
     fn decoding_goes_on_while_a_long_prompt_is_processed() {
         let mut scheduler = Scheduler::new(2, 4);
-        scheduler.submit(1, 0, 1);
+        scheduler.submit(1, of(0), 1);
         step(&mut scheduler);
-        scheduler.submit(2, 0, 100);
+        scheduler.submit(2, of(0), 100);
         for _ in 0..25 {
             let plan = step(&mut scheduler);
             assert_eq!(plan.decode, [1]);
@@ -294,8 +341,8 @@ mod tests {
     #[test]
     fn a_cancelled_sequence_is_in_no_plan() {
         let mut scheduler = Scheduler::new(1, 4);
-        scheduler.submit(1, 0, 8);
-        scheduler.submit(2, 0, 8);
+        scheduler.submit(1, of(0), 8);
+        scheduler.submit(2, of(0), 8);
         step(&mut scheduler);
         scheduler.remove(1);
         assert_eq!(step(&mut scheduler).prefill, [piece(2, 0..4, false)]);
@@ -305,14 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn partitions_take_turns_however_many_requests_one_sends() {
+    fn callers_take_turns_however_many_requests_one_sends() {
         let mut scheduler = Scheduler::new(1, 8);
         for id in 0..5 {
-            scheduler.submit(id, 7, 1);
+            scheduler.submit(id, of(7), 1);
         }
-        scheduler.submit(5, 8, 1);
-        scheduler.submit(6, 9, 1);
-        scheduler.submit(7, 8, 1);
+        scheduler.submit(5, of(8), 1);
+        scheduler.submit(6, of(9), 1);
+        scheduler.submit(7, of(8), 1);
         let mut order = Vec::new();
         while let [id] = scheduler.admit()[..] {
             order.push(id);
@@ -322,10 +369,35 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_gains_no_turn_by_many_partitions_which_share_its_own() {
+        let mut scheduler = Scheduler::new(1, 8);
+        // Every request of the first caller has a partition of its own, but for the first two.
+        for (id, partition) in [(0, 10), (1, 10), (2, 11), (3, 12), (4, 13)] {
+            let owner = Owner { caller: 7, partition };
+            scheduler.submit(id, owner, 1);
+        }
+        for id in [5, 6] {
+            // Another caller's partition of the same key is another queue.
+            let owner = Owner {
+                caller: 8,
+                partition: 10,
+            };
+            scheduler.submit(id, owner, 1);
+        }
+        scheduler.remove(4);
+        let mut order = Vec::new();
+        while let [id] = scheduler.admit()[..] {
+            order.push(id);
+            scheduler.remove(id);
+        }
+        assert_eq!(order, [0, 5, 2, 6, 3, 1]);
+    }
+
+    #[test]
     fn what_is_known_of_a_prompt_is_not_planned_but_its_last_token_is() {
         let mut scheduler = Scheduler::new(2, 8);
-        scheduler.submit(1, 0, 20);
-        scheduler.submit(2, 0, 4);
+        scheduler.submit(1, of(0), 20);
+        scheduler.submit(2, of(0), 4);
         assert_eq!(scheduler.admit(), [1, 2]);
         scheduler.skip(1, 16);
         scheduler.skip(2, 4);
@@ -338,14 +410,15 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Act {
-        Submit(usize, u64),
+        Submit(usize, Owner),
         Remove(u64),
         Step,
     }
 
     fn act() -> impl Strategy<Value = Act> {
         prop_oneof![
-            (1usize..30, 0u64..3).prop_map(|(n, partition)| Act::Submit(n, partition)),
+            (1usize..30, 0u128..3, 0u128..2)
+                .prop_map(|(n, caller, partition)| Act::Submit(n, Owner { caller, partition })),
             (0u64..20).prop_map(Act::Remove),
             Just(Act::Step),
             Just(Act::Step),
@@ -363,17 +436,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn the_wait_of_a_partition_does_not_depend_on_the_length_of_the_others_queues(
-            crowd in 1usize..60, n_partitions in 1u64..6, own in 1usize..4,
+        fn the_wait_of_a_caller_does_not_depend_on_the_length_of_the_others_queues(
+            crowd in 1usize..60, n_callers in 1u64..6, own in 1usize..4,
         ) {
             // One place, requests of one token: each turn of the others costs one admission.
             let mut scheduler = Scheduler::new(1, 8);
             for i in 0..crowd as u64 {
-                scheduler.submit(i, i % n_partitions, 1);
+                scheduler.submit(i, of(u128::from(i % n_callers)), 1);
             }
             let first = crowd as u64;
             for i in 0..own as u64 {
-                scheduler.submit(first + i, 100, 1);
+                scheduler.submit(first + i, of(100), 1);
             }
             let mut place_of_last = 0;
             for place in 1.. {
@@ -383,7 +456,7 @@ mod tests {
                     place_of_last = place;
                 }
             }
-            prop_assert!(place_of_last <= own * (n_partitions as usize + 1));
+            prop_assert!(place_of_last <= own * (n_callers as usize + 1));
         }
 
         #[test]
@@ -399,8 +472,8 @@ mod tests {
             let tail = std::iter::repeat_n(Act::Step, 40);
             for act in acts.into_iter().chain(tail) {
                 match act {
-                    Act::Submit(n, partition) => {
-                        scheduler.submit(prompts.len() as u64, partition, n);
+                    Act::Submit(n, owner) => {
+                        scheduler.submit(prompts.len() as u64, owner, n);
                         prompts.push(n);
                         seen.push(0);
                         gone.push(false);

@@ -75,21 +75,24 @@ impl Sequence {
             guide,
             events,
             cancelled,
+            place,
         } = submission;
+        // Another one may wait there now.
+        drop(place);
         let Request {
             prompt,
             max_tokens,
             sampling,
             stop,
             ignore_eos,
-            partition,
+            owner,
             constraint: _,
             n_top_logprobs,
         } = request;
         let mut sampler = Sampler::new(sampling, model.n_sampleable());
         sampler.observe_prompt(&prompt);
         let mut cache = model.new_cache();
-        let lease = prefixes.begin(partition, &prompt, &mut cache);
+        let lease = prefixes.begin(owner.partition, &prompt, &mut cache);
         Self {
             id,
             n_cached: cache.len(),

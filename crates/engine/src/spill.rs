@@ -106,7 +106,7 @@ impl Spill {
     }
 
     /// The names of a text's first `n` blocks.
-    pub(crate) fn keys(&self, partition: u64, tokens: &[u32], n: usize) -> Vec<Key> {
+    pub(crate) fn keys(&self, partition: u128, tokens: &[u32], n: usize) -> Vec<Key> {
         let mut key = sha256(&[&self.origin[..], &partition.to_le_bytes()].concat());
         let blocks = tokens.chunks_exact(KV_BLOCK).take(n);
         blocks

@@ -50,6 +50,11 @@ fn request(prompt: &[u32], max_tokens: usize) -> Request {
     }
 }
 
+/// A partition of the one caller.
+fn of(partition: u128) -> Owner {
+    Owner { caller: 0, partition }
+}
+
 fn ids(events: &[Event]) -> Vec<u32> {
     let id = |event: &Event| {
         if let Event::Token { id, .. } = event {
@@ -272,22 +277,51 @@ fn a_dropped_generation_frees_its_place() {
 fn a_full_queue_refuses_and_later_takes_again() {
     let config = EngineConfig {
         n_sequences_max: 1,
-        n_queued_max: 2,
+        n_queued_max: 4,
         ..EngineConfig::default()
     };
     let engine = Engine::start(tiny_model(), config);
     let running = engine.submit(request(&[1], 500)).unwrap();
     wait_for(&engine, |stats| stats.running == 1);
     let queued: Vec<Generation> = (0..2).map(|_| engine.submit(request(&[2], 1)).unwrap()).collect();
+    let full = NoPlace { own: 2, taken: 2 };
     assert!(matches!(
         engine.submit(request(&[2], 1)),
-        Err(SubmitError::QueueFull { waiting: 2 })
+        Err(SubmitError::QueueFull(refused)) if refused == full
     ));
     drop(running);
     for generation in queued {
         assert_eq!(ids(&generation.collect::<Vec<_>>()).len(), 1);
     }
     assert!(engine.submit(request(&[2], 1)).is_ok());
+}
+
+#[test]
+fn who_floods_the_queue_under_many_names_keeps_nobody_out() {
+    let config = EngineConfig {
+        n_sequences_max: 1,
+        n_queued_max: 16,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(tiny_model(), config);
+    let by = |caller, partition| Request {
+        owner: Owner { caller, partition },
+        ..request(&[2], 1)
+    };
+    let running = engine.submit(request(&[1], 500)).unwrap();
+    wait_for(&engine, |stats| stats.running == 1);
+    let flood: Vec<Generation> = (0..100).map_while(|i| engine.submit(by(1, i)).ok()).collect();
+    assert_eq!((flood.len(), engine.stats().waiting), (8, 8));
+    // All choices of a request, or none.
+    assert!(engine.submit_choices(&by(2, 0), &[1; 5]).is_err());
+    assert_eq!(engine.stats().waiting, 8);
+    let others = engine.submit_choices(&by(2, 0), &[1; 3]).unwrap();
+    drop(running);
+    for generation in others {
+        assert_eq!(ids(&generation.collect::<Vec<_>>()).len(), 1);
+    }
+    drop(flood);
+    wait_for(&engine, |stats| stats.waiting == 0);
 }
 
 #[test]
@@ -361,7 +395,7 @@ fn a_prompt_that_begins_alike_is_not_processed_again_and_says_the_same() {
     let run = |end: &[u32], partition| {
         let prompt = [&beginning[..], end].concat();
         let request = Request {
-            partition,
+            owner: of(partition),
             ..request(&prompt, 80)
         };
         let events: Vec<Event> = engine.submit(request).unwrap().collect();
@@ -453,7 +487,7 @@ fn a_prompt_is_found_on_the_disk_after_a_restart_by_its_own_partition() {
     let prompt: Vec<u32> = (0..200u32).map(|i| i * 7 % 500).collect();
     let run = |engine: &Engine, prompt: &[u32], partition| {
         let request = Request {
-            partition,
+            owner: of(partition),
             ..request(prompt, 5)
         };
         let events: Vec<Event> = engine.submit(request).unwrap().collect();
@@ -513,7 +547,7 @@ fn a_small_cache_forgets_and_everybody_still_says_what_he_would_alone() {
         .enumerate()
         .map(|(i, prompt)| {
             let request = Request {
-                partition: i as u64 % 2,
+                owner: of(i as u128 % 2),
                 ..request(prompt, 4)
             };
             engine.submit(request).unwrap()

@@ -17,7 +17,7 @@ use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
 use crate::sequence::{Goes, Sequence};
 use crate::spill::Loaded;
-use crate::{Counters, EngineConfig, Event, Request};
+use crate::{Counters, EngineConfig, Event, Place, Request};
 
 /// A request on its way to the thread.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Submission {
     pub(crate) guide: Option<Guide>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Where it waits, given back when it waits no more.
+    pub(crate) place: Place,
 }
 
 /// The state of the thread.
@@ -105,7 +107,7 @@ impl Worker {
         let id = self.n_submitted;
         self.n_submitted += 1;
         let request = &submission.request;
-        self.scheduler.submit(id, request.partition, request.prompt.len());
+        self.scheduler.submit(id, request.owner, request.prompt.len());
         self.waiting.push_back((id, submission));
     }
 
@@ -115,7 +117,6 @@ impl Worker {
             let is_cancelled = submission.cancelled.load(Ordering::Acquire);
             if is_cancelled {
                 scheduler.remove(*id);
-                counters.waiting.fetch_sub(1, Ordering::AcqRel);
                 counters.cancelled_total.fetch_add(1, Ordering::AcqRel);
             }
             !is_cancelled
@@ -136,7 +137,6 @@ impl Worker {
             let Some((_, submission)) = place.and_then(|place| self.waiting.remove(place)) else {
                 continue;
             };
-            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
             let guesses = self.gate.is_some();
             let sequence = Sequence::new(id, submission, &self.model, guesses, &mut self.prefixes);
             self.scheduler.skip(id, sequence.n_cached());

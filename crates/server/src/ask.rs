@@ -12,12 +12,13 @@ use futures_util::{Stream, StreamExt as _};
 use knowledge::quality::RefusedQuestion;
 use knowledge::{AsOf, Reader};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::http::JsonBody;
+use crate::principal::Principal;
 use crate::state::{App, Generation};
 use crate::wire::{AskJson, AskStreamEvent, LanguageJson};
 
@@ -46,7 +47,7 @@ pub(crate) enum Progress {
 /// # Errors
 /// 429 when too many questions are in work or waiting.
 pub(crate) fn start(app: &App, ask: Ask) -> Result<mpsc::Receiver<Progress>, ApiError> {
-    let place = take_place(app)?;
+    let place = app.requests.take(ask.caller)?;
     let (sender, receiver) = mpsc::channel(N_EVENTS_BUFFERED);
     let app = app.clone();
     tokio::spawn(async move {
@@ -65,12 +66,6 @@ pub(crate) fn start(app: &App, ask: Ask) -> Result<mpsc::Receiver<Progress>, Api
         }
     });
     Ok(receiver)
-}
-
-/// A place among the requests in work and waiting.
-pub(crate) fn take_place(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
-    let places = app.requests.clone();
-    places.try_acquire_owned().map_err(|_| ApiError::queue_full())
 }
 
 fn answer(app: &App, mut ask: Ask, sender: &mpsc::Sender<Progress>) {
@@ -181,10 +176,14 @@ pub(crate) fn keep_alive() -> KeepAlive {
 pub(crate) async fn api_ask(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let fields = Fields::of(&body.0)?;
-    let ask = parse(&fields, reader)?;
+    let ask = Ask {
+        caller: principal.caller(),
+        ..parse(&fields, reader)?
+    };
     if !fields.flag("stream")?.unwrap_or(false) {
         return Ok(Json(answered(&app, ask).await?).into_response());
     }
@@ -225,6 +224,7 @@ fn parse(fields: &Fields<'_>, reader: Reader) -> Result<Ask, ApiError> {
         extractive: fields.flag("extractive")?.unwrap_or(false),
         reader,
         as_of: as_of(fields)?,
+        ..Ask::default()
     })
 }
 
@@ -294,17 +294,32 @@ mod tests {
         let store = Store::open(dir.path(), Access::Write).unwrap();
         let assistant = assistant::Assistant::new(Arc::new(store), None, None);
         let app = App::new(AppConfig::new(Arc::new(assistant), dir.path().join("uploads"))).unwrap();
+        let caller = Principal::Anyone.caller();
         let mut held = Vec::new();
         let refused = loop {
-            match take_place(&app) {
+            match app.requests.take(caller) {
                 Ok(place) => held.push(place),
-                Err(error) => break error.into_response(),
+                Err(error) => break error,
             }
         };
-        assert!(held.len() > 60);
-        assert_eq!(refused.status().as_u16(), 429);
-        assert!(refused.headers().contains_key(header::RETRY_AFTER));
-        held.pop();
-        assert!(take_place(&app).is_ok());
+        assert_eq!(held.len(), 34);
+        let ask = || Ask {
+            caller,
+            ..Ask::default()
+        };
+        let error = start(&app, ask()).unwrap_err();
+        assert!(error.message.contains("34 of your requests"), "{}", error.message);
+        let response = ApiError::from(refused).into_response();
+        assert_eq!(response.status().as_u16(), 429);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        // What keeps one out lets the others in, those included who send completions with the same token.
+        for other in [
+            Principal::Local.caller(),
+            Principal::Anyone.of_completion("").caller,
+        ] {
+            held.push(app.requests.take(other).unwrap());
+        }
+        drop(held);
+        assert!(app.requests.take(caller).is_ok());
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::state::{App, Shared};
 use crate::wire::{
     DocumentTextJson, DocumentsJson, JobsJson, SCHEMA, SearchJson, SearchModeJson, SuggestionsJson,
@@ -96,6 +97,7 @@ pub(crate) fn remove(app: &Shared, reader: &Reader, id: &str) -> Result<bool, St
 pub(crate) async fn suggestions(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     values: Values,
 ) -> Result<Response, ApiError> {
     let beginning = values.get("q").cloned().unwrap_or_default();
@@ -115,7 +117,7 @@ pub(crate) async fn suggestions(
             ));
         }
     };
-    let place = crate::ask::take_place(&app)?;
+    let place = app.requests.take(principal.caller())?;
     let found = off_reactor(move || {
         let _held = place;
         Ok(suggest(&app, &reader, &beginning, k)?)
@@ -127,6 +129,7 @@ pub(crate) async fn suggestions(
 pub(crate) async fn search(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     values: Values,
 ) -> Result<Response, ApiError> {
     let question = values.get("q").cloned().unwrap_or_default();
@@ -161,7 +164,7 @@ pub(crate) async fn search(
         }
     };
     let as_of = as_of(&values)?;
-    let place = crate::ask::take_place(&app)?;
+    let place = app.requests.take(principal.caller())?;
     let found = off_reactor(move || {
         let _held = place;
         Ok(find(&app, &reader, &question, k, mode, as_of)?)

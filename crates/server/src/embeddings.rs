@@ -1,8 +1,8 @@
 //! `POST /v1/embeddings`: the embedder the documents are indexed with.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use knowledge::EmbedKind;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::http::JsonBody;
 use crate::models::GROUNDED;
+use crate::principal::Principal;
 use crate::state::App;
 
 /// Texts of one request.
@@ -36,7 +37,11 @@ struct EmbeddingJson {
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) async fn create(State(app): State<App>, body: JsonBody) -> Result<Response, ApiError> {
+pub(crate) async fn create(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let embedder = app.assistant.embedder().cloned().ok_or_else(|| {
         ApiError::not_found(
             "no_embedder",
@@ -48,7 +53,7 @@ pub(crate) async fn create(State(app): State<App>, body: JsonBody) -> Result<Res
     if request.model != GROUNDED && request.model != id.name {
         return Err(crate::models::unknown(&request.model));
     }
-    let place = crate::ask::take_place(&app)?;
+    let place = app.requests.take(principal.caller())?;
     let turn = app
         .embeddings
         .clone()

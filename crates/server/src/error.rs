@@ -174,6 +174,19 @@ impl From<assistant::AskError> for ApiError {
     }
 }
 
+impl From<engine::NoPlace> for ApiError {
+    fn from(refused: engine::NoPlace) -> Self {
+        let mut api = Self::queue_full();
+        if refused.own > 0 {
+            api.message = format!(
+                "{} of your requests are in work or waiting, as many as one caller may have now; try again in a moment",
+                refused.own
+            );
+        }
+        api
+    }
+}
+
 impl From<engine::SubmitError> for ApiError {
     fn from(error: engine::SubmitError) -> Self {
         use engine::SubmitError;
@@ -185,7 +198,7 @@ impl From<engine::SubmitError> for ApiError {
             }
             SubmitError::Constraint(_) => Self::bad_field("response_format", error.to_string()),
             SubmitError::Empty => Self::bad_field("messages", error.to_string()),
-            SubmitError::QueueFull { .. } => Self::queue_full(),
+            SubmitError::QueueFull(refused) => refused.into(),
             SubmitError::Stopped => Self::unavailable("the engine has stopped; restart the server"),
         }
     }
@@ -214,10 +227,7 @@ mod tests {
             let retry = response.headers().get(header::RETRY_AFTER).cloned();
             (response.status().as_u16(), retry.is_some())
         };
-        assert_eq!(
-            respond(engine::SubmitError::QueueFull { waiting: 64 }),
-            (429, true)
-        );
+        assert_eq!(respond(engine::NoPlace { own: 0, taken: 64 }.into()), (429, true));
         assert_eq!(respond(engine::SubmitError::Stopped), (503, true));
         assert_eq!(respond(engine::SubmitError::Empty), (400, false));
     }

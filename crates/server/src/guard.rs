@@ -15,6 +15,7 @@ use serde::Deserialize;
 use knowledge::Reader;
 
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::state::App;
 
 /// The page's session.
@@ -27,8 +28,9 @@ const PUBLIC: [&str; 4] = ["/health", "/healthz", "/readyz", "/login"];
 /// The layer in front of every route.
 pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     match admit(&app, &request) {
-        Ok(reader) => {
+        Ok((reader, principal)) => {
             request.extensions_mut().insert(reader);
+            request.extensions_mut().insert(principal);
             next.run(request).await
         }
         Err(Refused::Error(error)) => error.into_response(),
@@ -47,8 +49,8 @@ impl From<ApiError> for Refused {
     }
 }
 
-/// What the caller may read, if it is let in.
-fn admit(app: &App, request: &Request) -> Result<Reader, Refused> {
+/// What the caller may read and who it is, if it is let in.
+fn admit(app: &App, request: &Request) -> Result<(Reader, Principal), Refused> {
     let headers = request.headers();
     let host = host_of(request)?;
     if !app.needs_token() {
@@ -59,11 +61,11 @@ fn admit(app: &App, request: &Request) -> Result<Reader, Refused> {
     }
     let path = request.uri().path();
     let public = PUBLIC.contains(&path) || path.starts_with("/assets/");
-    if let Some(reader) = known(app, headers) {
-        return Ok(reader);
+    if let Some(known) = known(app, headers) {
+        return Ok(known);
     }
     if public {
-        return Ok(Reader::anyone());
+        return Ok((Reader::anyone(), Principal::Anyone));
     }
     let person = *request.method() == Method::GET && accepts_html(headers) && !path.starts_with("/v1/");
     if person {
@@ -141,10 +143,10 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), ApiError> {
     }
 }
 
-/// The rights of whoever presents a token or a session; of anybody, where no token is needed.
-fn known(app: &App, headers: &HeaderMap) -> Option<Reader> {
+/// The rights of whoever presents a token or a session, and who that is; of anybody, where no token is needed.
+fn known(app: &App, headers: &HeaderMap) -> Option<(Reader, Principal)> {
     if !app.needs_token() {
-        return Some(app.rights.clone());
+        return Some((app.rights.clone(), Principal::Anyone));
     }
     let bearer = headers
         .get(header::AUTHORIZATION)
@@ -156,18 +158,17 @@ fn known(app: &App, headers: &HeaderMap) -> Option<Reader> {
     if let Some(presented) = bearer.or(key)
         && let Some(holder) = holder(app, presented)
     {
-        return Some(holder.rights.clone());
+        return Some((holder.rights.clone(), holder.principal));
     }
     let presented = cookie(headers, COOKIE)?;
     let mut holders = holders(app).into_iter();
-    holders
-        .find(|holder| same(presented, &holder.session(app)))
-        .map(|holder| holder.rights.clone())
+    let holder = holders.find(|holder| same(presented, &holder.session(app)))?;
+    Some((holder.rights.clone(), holder.principal))
 }
 
 /// Somebody whose token is known here.
 struct Holder<'a> {
-    name: &'a str,
+    principal: Principal,
     token_sha256: String,
     rights: &'a Reader,
 }
@@ -175,18 +176,22 @@ struct Holder<'a> {
 impl Holder<'_> {
     /// The page's session of whoever signed in with this token; it ends with this process.
     fn session(&self, app: &App) -> String {
-        stdx::hash::sha256_hex(format!("{} {}", app.session, self.name).as_bytes())
+        let name = match &self.principal {
+            Principal::Named(name) => name,
+            _ => "",
+        };
+        stdx::hash::sha256_hex(format!("{} {name}", app.session).as_bytes())
     }
 }
 
 fn holders(app: &App) -> Vec<Holder<'_>> {
     let of_all = app.token.as_deref().map(|token| Holder {
-        name: "",
+        principal: Principal::Common,
         token_sha256: stdx::hash::sha256_hex(token.as_bytes()),
         rights: &app.rights,
     });
     let own = app.callers.iter().map(|caller| Holder {
-        name: &caller.name,
+        principal: Principal::Named(caller.name.clone()),
         token_sha256: caller.token_sha256.clone(),
         rights: &caller.rights,
     });

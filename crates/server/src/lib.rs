@@ -19,6 +19,7 @@ mod metrics;
 mod models;
 mod page;
 mod pictures;
+mod principal;
 mod quality;
 mod reindex;
 mod selftest;

@@ -15,6 +15,7 @@ use knowledge::{PagePicture, Reader};
 
 use crate::documents::{Values, number, off_reactor};
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::state::App;
 use crate::wire::MarksJson;
 
@@ -90,6 +91,7 @@ fn no_page() -> ApiError {
 pub(crate) async fn picture(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     Path((id, page)): Path<(String, String)>,
     values: Values,
 ) -> Result<Response, ApiError> {
@@ -97,7 +99,7 @@ pub(crate) async fn picture(
     let width = number(&values, "width")?.unwrap_or(WIDTH_DEFAULT);
     let width = width.clamp(1, WIDTH_MAX).next_multiple_of(WIDTH_STEP) as u32;
     let version = values.get("version").filter(|v| !v.is_empty()).cloned();
-    let place = crate::ask::take_place(&app)?;
+    let place = app.requests.take(principal.caller())?;
     // Drawing keeps a core busy and takes memory: the others wait for their turn.
     let turn = app.drawings.clone().acquire_owned().await;
     let bytes = off_reactor(move || {

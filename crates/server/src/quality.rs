@@ -8,6 +8,7 @@ use knowledge::quality::QualityOptions;
 
 use crate::documents::{Values, number, off_reactor};
 use crate::error::ApiError;
+use crate::principal::Principal;
 use crate::state::App;
 use crate::wire::QualityJson;
 
@@ -15,7 +16,11 @@ use crate::wire::QualityJson;
 const MONTHS_MAX: usize = 1_200;
 
 /// The report for a reader.
-pub(crate) async fn report(app: &App, reader: &Reader, values: &Values) -> Result<QualityJson, ApiError> {
+pub(crate) async fn report(
+    app: &App,
+    (reader, principal): (&Reader, &Principal),
+    values: &Values,
+) -> Result<QualityJson, ApiError> {
     let mut options = QualityOptions::default();
     if let Some(months) = number(values, "months")? {
         options.stale_months = u32::try_from(months)
@@ -23,7 +28,7 @@ pub(crate) async fn report(app: &App, reader: &Reader, values: &Values) -> Resul
             .filter(|_| months <= MONTHS_MAX)
             .ok_or_else(|| ApiError::bad_field("months", format!("`months` is at most {MONTHS_MAX}")))?;
     }
-    let place = crate::ask::take_place(app)?;
+    let place = app.requests.take(principal.caller())?;
     let turn = app
         .quality
         .clone()
@@ -43,7 +48,8 @@ pub(crate) async fn report(app: &App, reader: &Reader, values: &Values) -> Resul
 pub(crate) async fn api(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     values: Values,
 ) -> Result<Response, ApiError> {
-    Ok(Json(report(&app, &reader, &values).await?).into_response())
+    Ok(Json(report(&app, (&reader, &principal), &values).await?).into_response())
 }

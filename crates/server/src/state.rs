@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use assistant::Assistant;
+use engine::Places;
 use knowledge::Reader;
 use knowledge::quality::Refusals;
 use thiserror::Error;
@@ -16,7 +17,8 @@ use crate::pictures::Pictures;
 use crate::reindex::Reindexer;
 use crate::wire::StatusJson;
 
-/// Questions and generations that may be in work or waiting at once; one more gets a 429.
+/// Questions and generations that may be in work or waiting at once, those of one caller as [`Places`] says; one more
+/// gets a 429.
 const N_REQUESTS_MAX: usize = 68;
 
 /// Questions answered at once; more wait. The engine batches on its own: this bounds threads.
@@ -137,7 +139,7 @@ pub struct Shared {
     pub(crate) jobs: Jobs,
     pub(crate) reindexer: Reindexer,
     pub(crate) templates: Templates,
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) requests: Places,
     pub(crate) asks: Arc<Semaphore>,
     pub(crate) embeddings: Arc<Semaphore>,
     pub(crate) quality: Arc<Semaphore>,
@@ -200,7 +202,7 @@ impl App {
             jobs,
             reindexer,
             templates: Templates::new(),
-            requests: Arc::new(Semaphore::new(N_REQUESTS_MAX)),
+            requests: Places::new(N_REQUESTS_MAX),
             asks: Arc::new(Semaphore::new(N_ASKS_RUNNING_MAX)),
             embeddings: Arc::new(Semaphore::new(N_EMBEDDINGS_RUNNING_MAX)),
             quality: Arc::new(Semaphore::new(N_REPORTS_RUNNING_MAX)),

@@ -7,16 +7,16 @@ use proptest::prelude::*;
 use super::*;
 
 /// A block says whose it is and what text it ends: sharing anything else would be seen.
-type Told = (u64, Vec<u32>);
+type Told = (u128, Vec<u32>);
 
 const LEN: usize = 2;
 
-fn told(partition: u64, tokens: &[u32], index: usize) -> Told {
+fn told(partition: u128, tokens: &[u32], index: usize) -> Told {
     (partition, tokens[..(index + 1) * LEN].to_vec())
 }
 
 /// Adds all of a text, as a sequence does that computes it.
-fn run(tree: &mut PrefixTree<Told>, partition: u64, tokens: &[u32]) -> (Lease, usize) {
+fn run(tree: &mut PrefixTree<Told>, partition: u128, tokens: &[u32]) -> (Lease, usize) {
     let (mut lease, found) = tree.lease(partition, tokens);
     let n = found.len();
     tree.extend(&mut lease, tokens, |index| Some(told(partition, tokens, index)));
@@ -125,10 +125,10 @@ proptest! {
     fn leases_keep_their_blocks_and_nothing_crosses_partitions(
         n_max in 0usize..12,
         acts in prop::collection::vec(
-            (0u64..3, prop::collection::vec(0u32..3, 0..9), any::<prop::sample::Index>(), any::<bool>()), 1..80),
+            (0u128..3, prop::collection::vec(0u32..3, 0..9), any::<prop::sample::Index>(), any::<bool>()), 1..80),
     ) {
         let mut tree = PrefixTree::new(LEN, n_max);
-        let mut held: Vec<(u64, Vec<u32>, Lease)> = Vec::new();
+        let mut held: Vec<(u128, Vec<u32>, Lease)> = Vec::new();
         for (partition, text, pick, is_release) in acts {
             if is_release && !held.is_empty() {
                 let (_, _, lease) = held.remove(pick.index(held.len()));
@@ -161,7 +161,7 @@ proptest! {
 }
 
 /// Every held block is there and says what it should; counts and the order of eviction are what they must be.
-fn check_counts(tree: &PrefixTree<Told>, held: &[(u64, Vec<u32>, Lease)]) -> Result<(), TestCaseError> {
+fn check_counts(tree: &PrefixTree<Told>, held: &[(u128, Vec<u32>, Lease)]) -> Result<(), TestCaseError> {
     let mut n_leases: HashMap<NodeId, usize> = HashMap::new();
     for (partition, text, lease) in held {
         for (index, id) in lease.path.iter().enumerate() {

@@ -76,7 +76,7 @@ fn choices_share_a_constraint_and_nothing_else() {
 #[test]
 fn choices_that_do_not_all_fit_the_queue_leave_no_trace() {
     let config = EngineConfig {
-        n_queued_max: 3,
+        n_queued_max: 6,
         ..EngineConfig::default()
     };
     let engine = Engine::start(tiny_model(), config);

@@ -13,7 +13,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt as _};
-use knowledge::{AsOf, Reader};
+use knowledge::Reader;
 use model::ChatMessage;
 
 use crate::ask::{self, Progress};
@@ -21,6 +21,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::http::JsonBody;
 use crate::models::GROUNDED;
+use crate::principal::Principal;
 use crate::state::App;
 use crate::wire::{AskJson, AskStreamEvent};
 use request::ChatRequest;
@@ -33,13 +34,22 @@ const DONE: &str = "[DONE]";
 pub(crate) async fn completions(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let request = ChatRequest::parse(&body.0)?;
     if request.model == GROUNDED {
-        grounded(&app, reader, &request, ask::as_of(&Fields::of(&body.0)?)?).await
+        request.check_grounded()?;
+        let ask = Ask {
+            reader,
+            as_of: ask::as_of(&Fields::of(&body.0)?)?,
+            caller: principal.caller(),
+            ..question(&request.messages)?
+        };
+        grounded(&app, ask, &request).await
     } else if app.model_name.as_ref() == Some(&request.model) {
-        raw::complete(&app, request).await
+        let owner = principal.of_completion(&request.user);
+        raw::complete(&app, request, owner).await
     } else {
         Err(crate::models::unknown(&request.model))
     }
@@ -56,18 +66,7 @@ fn envelope(request: &ChatRequest, grounded: bool) -> Envelope {
     }
 }
 
-async fn grounded(
-    app: &App,
-    reader: Reader,
-    request: &ChatRequest,
-    as_of: AsOf,
-) -> Result<Response, ApiError> {
-    request.check_grounded()?;
-    let ask = Ask {
-        reader,
-        as_of,
-        ..question(&request.messages)?
-    };
+async fn grounded(app: &App, ask: Ask, request: &ChatRequest) -> Result<Response, ApiError> {
     let envelope = envelope(request, true);
     if !request.stream {
         let answer = ask::answered(app, ask).await?;

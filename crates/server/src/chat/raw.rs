@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use engine::{Event, Generation, Next, Request, SubmitError};
+use engine::{Event, Generation, Next, NoPlace, Owner, Place, Request, SubmitError};
 use futures_util::StreamExt as _;
 use model::{Model, SamplingParams};
 use tokio::runtime::Handle;
@@ -32,7 +32,7 @@ const SEED_STEP: u64 = 0xD1B5_4A32_D192_ED03;
 /// Events of all choices of a request, each with the number of its choice.
 type Events = mpsc::Receiver<(u32, Event)>;
 
-pub(super) async fn complete(app: &App, request: ChatRequest) -> Result<Response, ApiError> {
+pub(super) async fn complete(app: &App, request: ChatRequest, owner: Owner) -> Result<Response, ApiError> {
     match app.generation() {
         Ready::Ready => {}
         Ready::Starting => return Err(ApiError::unavailable("the model is still passing its self-test")),
@@ -47,7 +47,7 @@ pub(super) async fn complete(app: &App, request: ChatRequest) -> Result<Response
     let model = Arc::clone(engine.model());
     let envelope = envelope(&request, false);
     let (streamed, n_choices) = (request.stream, request.n_choices);
-    let events = submit(app, request).await?;
+    let events = submit(app, request, owner).await?;
     if !streamed {
         return whole(&envelope, events, n_choices, &model).await;
     }
@@ -59,7 +59,7 @@ pub(super) async fn complete(app: &App, request: ChatRequest) -> Result<Response
         request_id,
         n_left: n_choices,
         prompt_tokens: 0,
-        cached_tokens: 0,
+        cached_tokens: None,
         completion_tokens: 0,
     };
     let pieces = ReceiverStream::new(events).scan((), move |(), (index, event)| {
@@ -79,7 +79,7 @@ async fn whole(
     model: &Model,
 ) -> Result<Response, ApiError> {
     let mut choices = vec![Said::default(); n_choices];
-    let (mut n_left, mut usage, mut n_cached) = (n_choices, Usage::new(0, 0), 0);
+    let (mut n_left, mut usage, mut n_cached) = (n_choices, Usage::new(0, 0), None);
     while let Some((index, event)) = events.recv().await {
         let Some(said) = choices.get_mut(index as usize) else {
             continue;
@@ -90,7 +90,7 @@ async fn whole(
                 cached_tokens,
             } => {
                 usage.prompt_tokens = prompt_tokens;
-                n_cached = cached_tokens;
+                n_cached = fewest(n_cached, cached_tokens);
             }
             Event::Token { text, logprobs, .. } => {
                 said.text.push_str(&text);
@@ -110,7 +110,8 @@ async fn whole(
             Event::Failed { reason } => return Err(ApiError::internal(reason)),
         }
         if n_left == 0 {
-            let usage = Usage::new(usage.prompt_tokens, usage.completion_tokens).with_cached(n_cached);
+            let usage = Usage::new(usage.prompt_tokens, usage.completion_tokens);
+            let usage = usage.with_cached(n_cached.unwrap_or(0));
             return Ok(Json(envelope.whole(&choices, usage, None)).into_response());
         }
     }
@@ -119,14 +120,18 @@ async fn whole(
     ))
 }
 
+/// What all choices found in memory: what only the others found the first has just computed for them.
+fn fewest(known: Option<usize>, n_cached: usize) -> Option<usize> {
+    Some(known.map_or(n_cached, |known| known.min(n_cached)))
+}
+
 /// Renders, tokenises, compiles and queues off the reactor; the events come through a channel whose closing cancels.
-async fn submit(app: &App, request: ChatRequest) -> Result<Events, ApiError> {
-    let n_places = u32::try_from(request.n_choices).map_err(ApiError::internal)?;
-    let places = app.requests.clone().try_acquire_many_owned(n_places);
-    let places = places.map_err(|_| ApiError::queue_full())?;
+async fn submit(app: &App, request: ChatRequest, owner: Owner) -> Result<Events, ApiError> {
+    let places = (0..request.n_choices).map(|_| app.requests.take(owner.caller));
+    let places = places.collect::<Result<Vec<Place>, NoPlace>>()?;
     let app = app.clone();
     let generations = tokio::task::spawn_blocking(move || {
-        let generations = start(&app, request)?;
+        let generations = start(&app, request, owner)?;
         Ok::<_, ApiError>((generations, app.jobs.answering()))
     });
     let (generations, answering) = generations.await.map_err(ApiError::internal)??;
@@ -161,7 +166,7 @@ fn forward(index: u32, mut generation: Generation, sender: &mpsc::Sender<(u32, E
 }
 
 /// One generation for each choice, or none.
-fn start(app: &App, request: ChatRequest) -> Result<Vec<Generation>, ApiError> {
+fn start(app: &App, request: ChatRequest, owner: Owner) -> Result<Vec<Generation>, ApiError> {
     let engine = app.assistant.engine();
     let engine = engine.ok_or_else(|| ApiError::unavailable("no model is configured"))?;
     let model = engine.model();
@@ -183,7 +188,7 @@ fn start(app: &App, request: ChatRequest) -> Result<Vec<Generation>, ApiError> {
         ignore_eos: false,
         constraint,
         n_top_logprobs: request.n_top_logprobs,
-        partition: request.partition,
+        owner,
     };
     let refused = |error| match (error, field) {
         (SubmitError::Constraint(error), Some(field)) => ApiError::bad_field(field, error.to_string()),
@@ -218,7 +223,7 @@ struct Writer {
     /// Choices that have not ended; 0 also after a failure: nothing follows.
     n_left: usize,
     prompt_tokens: usize,
-    cached_tokens: usize,
+    cached_tokens: Option<usize>,
     completion_tokens: usize,
 }
 
@@ -230,7 +235,7 @@ impl Writer {
                 cached_tokens,
             } => {
                 self.prompt_tokens = prompt_tokens;
-                self.cached_tokens = cached_tokens;
+                self.cached_tokens = fewest(self.cached_tokens, cached_tokens);
                 Vec::new()
             }
             Event::Token {
@@ -251,7 +256,7 @@ impl Writer {
                 let mut pieces = vec![self.envelope.end(index, finish_reason(stop), None)];
                 if self.n_left == 0 {
                     let usage = Usage::new(self.prompt_tokens, self.completion_tokens)
-                        .with_cached(self.cached_tokens);
+                        .with_cached(self.cached_tokens.unwrap_or(0));
                     pieces.extend(self.envelope.usage(usage));
                     pieces.push(DONE.to_owned());
                 }

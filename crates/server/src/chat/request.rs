@@ -1,6 +1,5 @@
 //! `POST /v1/chat/completions`, read: parsed once into types that cannot hold a wrong value.
 
-use engine::PARTITION_DEFAULT;
 use model::{ChatMessage, Constraint, SamplingParams};
 use serde_json::Value;
 
@@ -44,8 +43,8 @@ pub(crate) struct ChatRequest {
     pub(crate) n_top_logprobs: Option<usize>,
     /// The form that the output must have, and the field that says so.
     pub(crate) constraint: Option<(&'static str, Constraint)>,
-    /// Whose request it is: those of different users share nothing in the engine's memory and take turns.
-    pub(crate) partition: u64,
+    /// What the client calls the person behind it; empty if it does not say.
+    pub(crate) user: String,
 }
 
 impl ChatRequest {
@@ -66,7 +65,7 @@ impl ChatRequest {
             n_choices: n_choices(&fields)?,
             n_top_logprobs: n_top_logprobs(&fields)?,
             constraint: form::constraint(&fields)?,
-            partition: partition(&fields)?,
+            user: user(&fields)?,
         })
     }
 
@@ -114,11 +113,8 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
     fields.refuse("prompt_logprobs", none)
 }
 
-/// Of the field `user`; without one, all share.
-fn partition(fields: &Fields<'_>) -> Result<u64, ApiError> {
-    let Some(user) = fields.text("user")?.filter(|user| !user.is_empty()) else {
-        return Ok(PARTITION_DEFAULT);
-    };
+fn user(fields: &Fields<'_>) -> Result<String, ApiError> {
+    let user = fields.text("user")?.unwrap_or_default();
     if user.len() > USER_BYTES_MAX {
         let message = format!(
             "`user` has {} bytes; at most {USER_BYTES_MAX} are taken",
@@ -126,7 +122,7 @@ fn partition(fields: &Fields<'_>) -> Result<u64, ApiError> {
         );
         return Err(ApiError::bad_field("user", message));
     }
-    Ok(engine::partition_of(user))
+    Ok(user.to_owned())
 }
 
 fn n_choices(fields: &Fields<'_>) -> Result<usize, ApiError> {
@@ -328,9 +324,8 @@ mod tests {
     #[test]
     fn defaults_are_openais() {
         let request = with(&json!({"temperature": null, "user": "x", "n": 1, "tools": []})).unwrap();
-        let of = |user: &str| with(&json!({"user": user})).unwrap().partition;
-        assert_eq!((request.partition, of("")), (of("x"), PARTITION_DEFAULT));
-        assert!(of("x") != of("y") && of("x") != PARTITION_DEFAULT);
+        assert_eq!(request.user, "x");
+        assert_eq!(with(&json!({})).unwrap().user, "");
         assert!(with(&json!({"user": "x".repeat(257)})).is_err());
         assert!(with(&json!({"user": 7})).is_err());
         assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));

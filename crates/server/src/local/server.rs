@@ -18,6 +18,7 @@ use crate::ask::Progress;
 use crate::documents::off_reactor;
 use crate::error::ApiError;
 use crate::jobs::{JobEvent, Order};
+use crate::principal::Principal;
 use crate::reindex::ReindexStep;
 use crate::state::App;
 use crate::wire::{DocumentTextJson, DocumentsJson, SCHEMA};
@@ -177,6 +178,7 @@ async fn answer(
                 extractive,
                 reader: rights,
                 as_of: as_of.into(),
+                caller: Principal::Local.caller(),
             };
             asked(app, ask, replies).await
         }

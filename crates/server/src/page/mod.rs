@@ -19,6 +19,7 @@ use crate::documents::{Values, load, number, off_reactor, parse_day};
 use crate::error::ApiError;
 use crate::guard::{local_path, percent_encode};
 use crate::jobs::Order;
+use crate::principal::Principal;
 use crate::state::App;
 use crate::wire::{AskJson, DocumentJson, StatusJson, TurnJson, UnreadJson};
 use strings::{COOKIE, asked_for, words};
@@ -142,6 +143,7 @@ impl AskForm {
 pub(crate) async fn ask(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     uri: Uri,
     Form(form): Form<AskForm>,
@@ -155,6 +157,7 @@ pub(crate) async fn ask(
         extractive,
         reader: reader.clone(),
         as_of: form.as_of()?,
+        caller: principal.caller(),
     };
     let answer: AskJson = ask::answered(&app, question).await?;
     let mut values = Context::from([
@@ -255,11 +258,12 @@ pub(crate) async fn retry(
 pub(crate) async fn quality(
     State(app): State<App>,
     Extension(reader): Extension<Reader>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     uri: Uri,
     values: Values,
 ) -> Result<Response, ApiError> {
-    let report = crate::quality::report(&app, &reader, &values).await?;
+    let report = crate::quality::report(&app, (&reader, &principal), &values).await?;
     let values = Context::from([("here", Value::from("quality")), ("report", value(&report))]);
     show(&app, &reader, &View::of(&headers, &uri), "quality.html", values).await
 }

@@ -94,6 +94,11 @@ impl House {
 
     /// With a tiny model of random weights and an engine of its own kind.
     pub(crate) fn with_tiny_model(engine: EngineConfig) -> Self {
+        Self::with_tiny_model_and(engine, |_| {})
+    }
+
+    /// The same with what `change` does to the configuration.
+    pub(crate) fn with_tiny_model_and(engine: EngineConfig, change: impl FnOnce(&mut AppConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tiny.gguf");
         let options = model::synth::Options {
@@ -106,6 +111,7 @@ impl House {
         Self::build(Some(&path), engine, |config| {
             config.self_test = false;
             config.model_name = Some("tiny".into());
+            change(config);
         })
     }
 

@@ -1,5 +1,6 @@
 //! Who may read what, over every way that shows something of a document.
 
+use engine::EngineConfig;
 use knowledge::{Go, Reader};
 use serde_json::json;
 use server::Caller;
@@ -22,16 +23,19 @@ fn house() -> House {
             "# SECRET-PAGE\n\nThe payroll vault code is zanzibar. 급여대장 금고의 암호는 잔지바르이다.\n";
         stdx::fs::write(folder.join("payroll.md"), text).unwrap();
         store.ingest(&[folder], &mut |_| Go::On).unwrap();
-        let caller = |name: &str, token: &str, rights: Reader| Caller {
-            name: name.into(),
-            token_sha256: stdx::hash::sha256_hex(token.as_bytes()),
-            rights,
-        };
         config.callers = vec![
             caller("clerk", CLERK, Reader::of(["hr"])),
             caller("guest", GUEST, Reader::anyone()),
         ];
     })
+}
+
+fn caller(name: &str, token: &str, rights: Reader) -> Caller {
+    Caller {
+        name: name.into(),
+        token_sha256: stdx::hash::sha256_hex(token.as_bytes()),
+        rights,
+    }
 }
 
 fn send(house: &House, token: &str, method: &str, path: &str, body: Option<serde_json::Value>) -> Response {
@@ -42,6 +46,77 @@ fn send(house: &House, token: &str, method: &str, path: &str, body: Option<serde
             .body(body.to_string());
     }
     house.client().send(&request)
+}
+
+/// A house with a tiny model and two callers.
+fn two_callers(engine: EngineConfig) -> House {
+    House::with_tiny_model_and(engine, |config| {
+        config.callers = [("clerk", CLERK), ("guest", GUEST)]
+            .map(|(name, token)| caller(name, token, Reader::anyone()))
+            .into();
+    })
+}
+
+fn complete(house: &House, token: &str, extra: &serde_json::Value) -> Response {
+    let question = "What do the others ask? ".repeat(8);
+    let mut body =
+        json!({"model": "tiny", "messages": [{"role": "user", "content": question}], "max_tokens": 2});
+    for (key, value) in extra.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    send(house, token, "POST", "/v1/chat/completions", Some(body))
+}
+
+#[test]
+fn a_caller_does_not_find_what_another_one_asked_whatever_user_it_names() {
+    let house = two_callers(EngineConfig::default());
+    let cached = |token: &str, extra: &serde_json::Value| {
+        let answer = complete(&house, token, extra).json();
+        let details = &answer["usage"]["prompt_tokens_details"];
+        assert!(
+            answer["usage"]["prompt_tokens"].as_u64().unwrap() > 192,
+            "{answer}"
+        );
+        details["cached_tokens"].as_u64().unwrap_or(0)
+    };
+    let alice = json!({"user": "alice"});
+    assert_eq!(cached(CLERK, &alice), 0);
+    assert_eq!(cached(GUEST, &alice), 0, "what another caller calls alice");
+    assert_eq!(cached(CLERK, &json!({})), 0);
+    assert_eq!(cached(CLERK, &json!({"user": "bob"})), 0);
+    assert!(cached(CLERK, &alice) >= 192);
+    // Choices of one request find what the first of them computes, but that was not in memory before it.
+    assert_eq!(cached(CLERK, &json!({"user": "carol", "n": 3})), 0);
+    assert!(cached(CLERK, &json!({"user": "carol", "n": 3})) >= 192);
+}
+
+#[test]
+fn a_caller_that_floods_the_queue_keeps_no_other_out() {
+    let house = two_callers(EngineConfig {
+        n_sequences_max: 1,
+        n_queued_max: 8,
+        ..EngineConfig::default()
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for user in 0..12 {
+            let (house, tell) = (&house, tell.clone());
+            scope.spawn(move || {
+                let long =
+                    json!({"n": 2, "max_tokens": 250, "user": user.to_string(), "logit_bias": {"511": -100}});
+                tell.send(complete(house, CLERK, &long)).unwrap();
+            });
+        }
+        drop(tell);
+        let refused = told.iter().find(|response| response.status != 200).unwrap();
+        assert_eq!(
+            (refused.status, &refused.error()["code"]),
+            (429, &json!("queue_full"))
+        );
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(complete(&house, GUEST, &json!({})).status, 200);
+        assert!(told.iter().any(|response| response.status == 200));
+    });
 }
 
 fn secret_id(house: &House) -> String {
