@@ -2,13 +2,14 @@
 //!
 //! Joins the tree of [`crate::prefix`] with the caches; how much memory it may take is decided here.
 
+use model::memory::Available;
 use model::{KV_BLOCK, KvBlock, KvCache, Model};
 
 use crate::prefix::{Lease, PrefixTree};
 use crate::scheduler::SequenceId;
 use crate::spill::{Loaded, Spill, SpillConfig};
 
-/// The cache takes at most one part in so many of the memory that is free at the start.
+/// The cache takes at most one part in so many of the memory that can be had at the start.
 const MEMORY_SHARE: usize = 4;
 
 /// What it takes at least where nobody says.
@@ -28,10 +29,10 @@ pub(crate) struct PrefixCache {
 }
 
 impl PrefixCache {
-    /// A cache of at most `bytes`, and at most a share of the memory that is free now.
+    /// A cache of at most `bytes`, and at most a share of the memory that this process can have now.
     pub(crate) fn new(model: &Model, bytes: Option<usize>, spill: Option<&SpillConfig>) -> Self {
         let bytes = bytes.unwrap_or_else(|| context_bytes(model).max(DEFAULT_BYTES_MIN));
-        let bytes = available_memory().map_or(bytes, |available| bytes.min(available / MEMORY_SHARE));
+        let bytes = within(bytes, Available::now());
         let block_bytes = model.new_cache().block_bytes();
         Self {
             tree: PrefixTree::new(KV_BLOCK, bytes / block_bytes.max(1)),
@@ -130,10 +131,24 @@ impl PrefixCache {
     }
 }
 
-/// Bytes that programs can still take, where the system says so.
-fn available_memory() -> Option<usize> {
-    let text = stdx::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    kib.checked_mul(1024)
+/// So many bytes, but at most a share of the memory that can be had, if that is known.
+fn within(bytes: usize, available: Option<Available>) -> usize {
+    let most = available.and_then(|available| usize::try_from(available.bytes).ok());
+    most.map_or(bytes, |most| bytes.min(most / MEMORY_SHARE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_control_group_bounds_the_cache() {
+        let group = Available {
+            bytes: 4000,
+            limited_by: "limit of the control group",
+        };
+        assert_eq!(within(1001, Some(group)), 1000);
+        assert_eq!(within(999, Some(group)), 999);
+        assert_eq!(within(1001, None), 1001);
+    }
 }
