@@ -5,17 +5,18 @@
 //! Reading and writing have a thread each, so that running sequences never wait for the disk; what comes too fast to
 //! be written is left out. Files hold what prompts said, in numbers: they are as secret as the documents.
 
-use std::collections::{BTreeMap, HashMap};
+mod writer;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
 
 use model::{KV_BLOCK, KvBlock};
 use stdx::hash::sha256;
 
 use crate::scheduler::SequenceId;
+use writer::Writer;
 
 /// First bytes of a file; the hash of the rest follows.
 const MAGIC: &[u8; 8] = b"HANOKKV1";
@@ -23,15 +24,13 @@ const HEADER: usize = MAGIC.len() + 32;
 const SUFFIX: &str = "kv";
 /// Blocks that may wait to be written; more are left out.
 const WAITING_MAX: usize = 16;
-/// Age from which a half-written file is nobody's any more.
-const STALE: Duration = Duration::from_mins(10);
 
 /// Where blocks are kept on the disk, and how much of it they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpillConfig {
     /// A folder for this alone; made where it is missing.
     pub folder: PathBuf,
-    /// Bytes of all files together; the ones not used for longest go first.
+    /// Bytes of all files together, whichever processes write them; the ones not used for longest go first.
     pub bytes_max: u64,
 }
 
@@ -74,7 +73,7 @@ impl Spill {
     /// Opens the folder. `None`, and a line in the log, where that is not possible: then nothing is kept.
     pub(crate) fn open(config: &SpillConfig, origin: Key, block_bytes: usize) -> Option<Self> {
         let (messages, inbox) = sync_channel(WAITING_MAX);
-        let mut writer = match Writer::open(config) {
+        let writer = match Writer::open(config) {
             Ok(writer) => writer,
             Err(error) => {
                 tracing::warn!(%error, "beginnings of prompts are not kept on the disk");
@@ -205,122 +204,6 @@ fn path(folder: &Path, key: &Key) -> PathBuf {
     folder.join(name(key)).with_extension(SUFFIX)
 }
 
-/// Knows the files and keeps their number in bounds.
-struct Writer {
-    folder: PathBuf,
-    bytes_max: u64,
-    n_bytes: u64,
-    /// By name: when it was used last, and its length.
-    files: HashMap<String, (u64, u64)>,
-    /// By time of last use.
-    order: BTreeMap<u64, String>,
-    now: u64,
-}
-
-impl Writer {
-    fn open(config: &SpillConfig) -> Result<Self, stdx::fs::FsError> {
-        stdx::fs::create_dir_all(&config.folder)?;
-        stdx::fs::make_private(&config.folder)?;
-        let mut writer = Self {
-            folder: config.folder.clone(),
-            bytes_max: config.bytes_max,
-            n_bytes: 0,
-            files: HashMap::new(),
-            order: BTreeMap::new(),
-            now: 0,
-        };
-        let mut found: Vec<(SystemTime, String, u64)> = Vec::new();
-        for path in stdx::fs::read_dir(&config.folder)? {
-            let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
-                continue;
-            };
-            let Ok(metadata) = stdx::fs::metadata(&path) else {
-                // Another process has just removed it.
-                continue;
-            };
-            let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            if path.extension().is_some_and(|extension| extension == SUFFIX) {
-                found.push((changed, stem.to_owned(), metadata.len()));
-            } else if stem.starts_with('.') && changed.elapsed().is_ok_and(|age| age > STALE) {
-                // What a killed writer has left.
-                let _ = stdx::fs::remove_file(&path);
-            }
-        }
-        found.sort();
-        for (_, name, n_bytes) in found {
-            writer.note(name, n_bytes);
-        }
-        writer.shrink(0);
-        Ok(writer)
-    }
-
-    /// Until nobody asks any more, or a write fails: the disk may be full, and reading goes on without.
-    fn run(&mut self, inbox: &Receiver<Message>) {
-        for message in inbox {
-            match message {
-                Message::Used(key) => self.used(&name(&key)),
-                Message::Keep(key, block) => {
-                    if let Err(error) = self.write(&key, &block) {
-                        tracing::warn!(%error, "beginnings of prompts are no longer kept on the disk");
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, key: &Key, block: &KvBlock) -> Result<(), stdx::fs::FsError> {
-        let name = name(key);
-        if self.files.contains_key(&name) {
-            self.used(&name);
-            return Ok(());
-        }
-        let n_bytes = (HEADER + block.bytes().len()) as u64;
-        if n_bytes > self.bytes_max {
-            return Ok(());
-        }
-        self.shrink(n_bytes);
-        let content = [&MAGIC[..], &sha256(block.bytes()), block.bytes()].concat();
-        // Renamed into place but not synced: a file that a crash tears is found out by its hash.
-        let temporary = self.folder.join(format!(".{}.tmp", std::process::id()));
-        if let Err(error) = stdx::fs::write(&temporary, content) {
-            let _ = stdx::fs::remove_file(&temporary);
-            return Err(error);
-        }
-        stdx::fs::rename(&temporary, path(&self.folder, key))?;
-        self.note(name, n_bytes);
-        Ok(())
-    }
-
-    fn note(&mut self, name: String, n_bytes: u64) {
-        self.now += 1;
-        self.n_bytes += n_bytes;
-        self.order.insert(self.now, name.clone());
-        self.files.insert(name, (self.now, n_bytes));
-    }
-
-    fn used(&mut self, name: &str) {
-        if let Some((at, n_bytes)) = self.files.remove(name) {
-            self.order.remove(&at);
-            self.n_bytes -= n_bytes;
-            self.note(name.to_owned(), n_bytes);
-        }
-    }
-
-    /// Removes the files not used for longest until there is room for `n_bytes` more.
-    fn shrink(&mut self, n_bytes: u64) {
-        while self.n_bytes.saturating_add(n_bytes) > self.bytes_max {
-            let Some((_, name)) = self.order.pop_first() else {
-                return;
-            };
-            if let Some((_, of_it)) = self.files.remove(&name) {
-                self.n_bytes -= of_it;
-            }
-            let _ = stdx::fs::remove_file(self.folder.join(name).with_extension(SUFFIX));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,8 +227,16 @@ mod tests {
         KvBlock::from_bytes(&[fill; BYTES])
     }
 
-    fn n_files(folder: &Path) -> usize {
-        stdx::fs::read_dir(folder).unwrap().len()
+    /// Blocks in the folder, and what its tally says of them.
+    fn n_blocks(folder: &Path) -> usize {
+        let files = stdx::fs::read_dir(folder).unwrap();
+        let n = files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|e| e == SUFFIX))
+            .count();
+        let tally = stdx::fs::read_to_string(folder.join("bytes")).unwrap();
+        assert_eq!(tally, (n * (BYTES + HEADER)).to_string());
+        n
     }
 
     #[test]
@@ -387,17 +278,12 @@ mod tests {
             spill.keep(*key, block(1));
         }
         drop(spill);
-        // Somebody else is writing; of somebody who was killed long ago there is a half.
-        let halves = [".4194998.tmp", ".4194999.tmp"].map(|name| folder.path().join(name));
-        for half in &halves {
-            stdx::fs::write(half, b"half").unwrap();
-        }
-        let long_ago = SystemTime::now() - STALE - STALE;
-        let file = std::fs::OpenOptions::new().write(true).open(&halves[1]).unwrap();
-        file.set_modified(long_ago).unwrap();
+        // Of somebody who was killed there is a half.
+        let half = folder.path().join("block.tmp");
+        stdx::fs::write(&half, b"half").unwrap();
         let spill = open(folder.path(), room);
-        assert_eq!(n_files(folder.path()), 4);
-        assert!(halves[0].exists() && !halves[1].exists());
+        assert_eq!(n_blocks(folder.path()), 3);
+        assert!(!half.exists());
         for used in [1, 2, 0] {
             assert!(read(&spill, keys[used]).is_some());
         }
@@ -409,11 +295,56 @@ mod tests {
         drop(spill);
         // A smaller limit is kept from the start on.
         drop(open(folder.path(), room / 3));
-        assert_eq!(
-            n_files(folder.path()),
-            2,
-            "one block, and the half of somebody else"
-        );
+        assert_eq!(n_blocks(folder.path()), 1);
+    }
+
+    #[test]
+    fn the_limit_holds_for_all_who_write_into_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = 4 * (BYTES + HEADER) as u64;
+        let writers = [(); 3].map(|()| open(folder.path(), room));
+        let key = |writer: usize, i: u8| sha256(&[writer as u8, i]);
+        for i in 0..6 {
+            for (number, writer) in writers.iter().enumerate() {
+                writer.keep(key(number, i), block(i));
+                // One that all have.
+                writer.keep(key(9, 0), block(9));
+            }
+        }
+        drop(writers);
+        assert_eq!(n_blocks(folder.path()), 4);
+        let [first, second] = [(); 2].map(|()| open(folder.path(), room));
+        assert!(read(&second, key(9, 0)).is_some(), "used last");
+        // What another one used is not what goes, and files may go at any time.
+        let others = stdx::fs::read_dir(folder.path()).unwrap();
+        let mut others = others
+            .iter()
+            .filter(|file| file.extension().is_some_and(|e| e == SUFFIX))
+            .filter(|file| **file != path(folder.path(), &key(9, 0)));
+        stdx::fs::remove_file(others.next().unwrap()).unwrap();
+        drop(second);
+        for i in 10..13 {
+            first.keep(key(0, i), block(i));
+        }
+        drop(first);
+        assert_eq!(n_blocks(folder.path()), 4);
+        let last = open(folder.path(), room);
+        assert!(read(&last, key(9, 0)).is_some());
+        assert!((10..13).all(|i| read(&last, key(0, i)).is_some()));
+    }
+
+    #[test]
+    fn room_is_made_for_more_than_one_block_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let n_max = 64;
+        let spill = open(folder.path(), n_max * (BYTES + HEADER) as u64);
+        for i in 0..=n_max as u8 {
+            // Waits where the queue is full.
+            let message = Message::Keep(sha256(&[i]), block(i));
+            spill.messages.as_ref().unwrap().send(message).unwrap();
+        }
+        drop(spill);
+        assert_eq!(n_blocks(folder.path()), 60);
     }
 
     #[test]
