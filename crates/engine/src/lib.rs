@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP, JSON, documents or energy. Dropping a [`Generation`] cancels it and frees its cache.
 
+mod follow;
 mod lookup;
 mod owner;
 mod pace;

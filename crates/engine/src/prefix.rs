@@ -32,12 +32,19 @@ struct Node<B> {
 pub(crate) struct Lease {
     partition: u128,
     path: Vec<NodeId>,
+    /// Blocks of the path that the sequence has computed for itself, too.
+    n_copies: usize,
 }
 
 impl Lease {
     /// Blocks held.
     pub(crate) fn n_blocks(&self) -> usize {
         self.path.len()
+    }
+
+    /// Blocks held that take no memory of their own in the sequence's cache.
+    pub(crate) fn n_shared(&self) -> usize {
+        self.path.len() - self.n_copies
     }
 
     /// Whose they are.
@@ -102,23 +109,30 @@ impl<B: Clone> PrefixTree<B> {
     pub(crate) fn lease(&mut self, partition: u128, prompt: &[u32]) -> (Lease, Vec<B>) {
         let mut lease = Lease {
             partition,
-            path: Vec::new(),
+            ..Lease::default()
         };
+        let blocks = self.lengthen(&mut lease, prompt);
+        (lease, blocks)
+    }
+
+    /// Leases what the partition has come to have of `prompt` beyond the lease.
+    pub(crate) fn lengthen(&mut self, lease: &mut Lease, prompt: &[u32]) -> Vec<B> {
         let mut blocks = Vec::new();
         let reusable = &prompt[..prompt.len().saturating_sub(1)];
-        for tokens in reusable.chunks_exact(self.block_len) {
-            let Some(id) = self.find(&lease, tokens) else {
+        for tokens in reusable.chunks_exact(self.block_len).skip(lease.n_blocks()) {
+            let Some(id) = self.find(lease, tokens) else {
                 break;
             };
             blocks.extend(self.nodes[id].as_ref().map(|node| node.block.clone()));
             self.hold(id);
             lease.path.push(id);
         }
-        (lease, blocks)
+        blocks
     }
 
     /// Adds the full blocks of `tokens`, a text that begins with what the lease holds, and leases them too.
-    /// `block` gives the block of that number. Stops early where there is no block or no room.
+    /// `block` gives the block of that number, which stays a copy where the tree has one of the same text. Stops early
+    /// where there is no block or no room.
     pub(crate) fn extend(
         &mut self,
         lease: &mut Lease,
@@ -131,7 +145,10 @@ impl<B: Clone> PrefixTree<B> {
             .skip(lease.n_blocks())
         {
             let id = match self.find(lease, tokens) {
-                Some(id) => id,
+                Some(id) => {
+                    lease.n_copies += 1;
+                    id
+                }
                 None => {
                     let Some(block) = block(index).filter(|_| self.make_room()) else {
                         return;

@@ -51,16 +51,16 @@ impl PrefixCache {
         lease
     }
 
-    /// Asks the disk for what follows a lease; whether it has something, which comes by [`Self::try_loaded`] or
-    /// [`Self::loaded`].
-    pub(crate) fn ask(&self, id: SequenceId, prompt: &[u32], lease: &Lease) -> bool {
+    /// Asks the disk for what follows the first `n_known` blocks of a prompt; whether it has something, which comes by
+    /// [`Self::try_loaded`] or [`Self::loaded`].
+    pub(crate) fn ask(&self, id: SequenceId, prompt: &[u32], partition: u128, n_known: usize) -> bool {
         let Some(spill) = &self.spill else {
             return false;
         };
         // The last token is always computed.
         let n_most = prompt.len().saturating_sub(1) / KV_BLOCK;
-        let keys = spill.keys(lease.partition(), prompt, n_most);
-        spill.ask(id, keys.get(lease.n_blocks()..).unwrap_or_default())
+        let keys = spill.keys(partition, prompt, n_most);
+        spill.ask(id, keys.get(n_known..).unwrap_or_default())
     }
 
     /// What the disk has found, if it has.
@@ -73,7 +73,8 @@ impl PrefixCache {
         self.spill.as_ref()?.loaded()
     }
 
-    /// Goes on with the blocks that the disk had.
+    /// Goes on with what memory has come to have of a prompt, and then with `blocks`, which follow those that are in
+    /// the cache already: the disk had them, or another sequence.
     pub(crate) fn attach(
         &mut self,
         prompt: &[u32],
@@ -81,15 +82,18 @@ impl PrefixCache {
         lease: &mut Lease,
         blocks: Vec<KvBlock>,
     ) {
-        let first = lease.n_blocks();
-        let found: Vec<KvBlock> = blocks
-            .into_iter()
-            .take_while(|block| cache.attach(block.clone()))
-            .collect();
-        let n_tokens = (first + found.len()) * KV_BLOCK;
-        self.tree.extend(lease, &prompt[..n_tokens], |index| {
-            found.get(index - first).cloned()
-        });
+        let n_before = cache.len() / KV_BLOCK;
+        // Where there was no room to share what the cache has, there is nothing beyond it either.
+        let known = if lease.n_blocks() == n_before {
+            self.tree.lengthen(lease, prompt)
+        } else {
+            Vec::new()
+        };
+        let others = blocks.into_iter().skip(known.len());
+        let mut following = known.into_iter().chain(others);
+        while following.next().is_some_and(|block| cache.attach(block)) {}
+        self.tree
+            .extend(lease, &prompt[..cache.len()], |index| cache.full_block(index));
     }
 
     /// Keeps the blocks that a sequence has filled since it was last asked; those of its prompt, the first `n_prompt`

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
-use model::{Guide, KvBlock, KvCache, Logprobs, Model, Sampler, StopReason, StopTexts, Utf8Stream};
+use model::{Guide, KV_BLOCK, KvBlock, KvCache, Logprobs, Model, Sampler, StopReason, StopTexts, Utf8Stream};
 
+use crate::follow::Leader;
 use crate::lookup::{self, Acceptance, Offer};
 use crate::prefix::Lease;
 use crate::prefix_cache::PrefixCache;
@@ -27,6 +28,8 @@ pub(crate) struct Sequence {
     history: Vec<u32>,
     guesses: bool,
     acceptance: Acceptance,
+    /// How far it is on its way to its first step.
+    pub(crate) start: Start,
     /// What it shares of its cache.
     pub(crate) lease: Lease,
     /// Prompt tokens that were known when it began.
@@ -42,6 +45,19 @@ pub(crate) struct Sequence {
     n_max: usize,
     events: Sender<Event>,
     cancelled: Arc<AtomicBool>,
+}
+
+/// What a sequence waits for before its first step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nobody has looked yet.
+    New,
+    /// Another one computes what its prompt begins with.
+    Follows(Leader),
+    /// Part of its prompt is being read from the disk.
+    Loads,
+    /// For nothing more.
+    Off,
 }
 
 /// Whether a sequence goes on.
@@ -97,6 +113,7 @@ impl Sequence {
             id,
             n_cached: cache.len(),
             cache,
+            start: Start::New,
             lease,
             // The last token chosen need not fit the cache any more.
             n_max: max_tokens.min(model.context() - prompt.len()),
@@ -123,7 +140,12 @@ impl Sequence {
         self.n_cached
     }
 
-    /// Goes on with blocks of its prompt that were on the disk; before its first step.
+    /// Full blocks in its cache.
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.cache.len() / KV_BLOCK
+    }
+
+    /// Goes on with blocks of its prompt that the disk had, or another sequence; before its first step.
     pub(crate) fn attach(&mut self, blocks: Vec<KvBlock>, prefixes: &mut PrefixCache) {
         prefixes.attach(&self.prompt, &mut self.cache, &mut self.lease, blocks);
         self.n_cached = self.cache.len();

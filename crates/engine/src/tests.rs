@@ -1,6 +1,7 @@
 //! The engine with a tiny synthetic model: events, limits, turns, cancellation.
 
 mod constraint;
+mod follow;
 mod lookup;
 mod sampling;
 mod schemas;

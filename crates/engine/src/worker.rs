@@ -15,9 +15,9 @@ use crate::lookup::{Gate, Offer};
 use crate::pace::Pace;
 use crate::prefix_cache::PrefixCache;
 use crate::scheduler::{Plan, Scheduler, SequenceId};
-use crate::sequence::{Goes, Sequence};
+use crate::sequence::{Goes, Sequence, Start};
 use crate::spill::Loaded;
-use crate::{Counters, EngineConfig, Event, Place, Request};
+use crate::{Counters, EngineConfig, Event, Place, Request, follow};
 
 /// A request on its way to the thread.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Worker {
     /// Accepted, without a cache yet, in the order of arrival.
     waiting: VecDeque<(SequenceId, Submission)>,
     /// With a cache; at most the scheduler's limit.
-    running: Vec<Sequence>,
+    pub(crate) running: Vec<Sequence>,
     scratch: Scratch,
     n_submitted: SequenceId,
     /// Whether guesses pay; `None` where none are made.
@@ -79,14 +79,22 @@ impl Worker {
 
     /// Runs until the last handle is gone and nothing is left to do.
     pub(crate) fn run(&mut self) {
-        while self.receive() {
-            self.drop_cancelled();
-            self.admit();
-            self.take_loaded();
-            let n_prompt_max = self.pace.piece(self.scheduler.n_decoding());
-            let plan = self.scheduler.step(n_prompt_max);
-            self.execute(&plan);
+        while self.turn() {}
+    }
+
+    /// Takes what has come and runs one step. False at the end.
+    pub(crate) fn turn(&mut self) -> bool {
+        if !self.receive() {
+            return false;
         }
+        self.drop_cancelled();
+        self.admit();
+        self.set_off();
+        self.take_loaded();
+        let n_prompt_max = self.pace.piece(self.scheduler.n_decoding());
+        let plan = self.scheduler.step(n_prompt_max);
+        self.execute(&plan);
+        true
     }
 
     /// Takes what has been submitted; waits only when there is nothing to do. False at the end.
@@ -139,15 +147,59 @@ impl Worker {
             };
             let guesses = self.gate.is_some();
             let sequence = Sequence::new(id, submission, &self.model, guesses, &mut self.prefixes);
-            self.scheduler.skip(id, sequence.n_cached());
-            if self.prefixes.ask(id, &sequence.prompt, &sequence.lease) {
-                self.scheduler.hold(id);
-            } else {
-                self.count_cached(&sequence);
-            }
+            self.scheduler.hold(id);
             self.running.push(sequence);
         }
         self.count_running();
+    }
+
+    /// Lets sequences begin, each after what it had better wait for: another one that computes what its prompt begins
+    /// with, then the disk.
+    fn set_off(&mut self) {
+        for place in 0..self.running.len() {
+            match self.running[place].start {
+                Start::Off | Start::Loads => continue,
+                Start::Follows(leader) if leader.is_ahead(&self.running) => continue,
+                Start::New | Start::Follows(_) => {}
+            }
+            self.take_over(place);
+            let leader = follow::leader(&self.running, place);
+            let sequence = &mut self.running[place];
+            if let Some(leader) = leader {
+                sequence.start = Start::Follows(leader);
+                continue;
+            }
+            let (partition, n_known) = (sequence.lease.partition(), sequence.n_blocks());
+            if self
+                .prefixes
+                .ask(sequence.id, &sequence.prompt, partition, n_known)
+            {
+                sequence.start = Start::Loads;
+            } else {
+                self.begin(place);
+            }
+        }
+    }
+
+    /// Gives a sequence what others have of its prompt by now.
+    fn take_over(&mut self, place: usize) {
+        let n_known = self.running[place].n_blocks();
+        let source = follow::source(&self.running, place);
+        let blocks = source.map_or_else(Vec::new, |(source, n_blocks)| {
+            let blocks = (n_known..n_blocks).map_while(|index| source.cache.full_block(index));
+            blocks.collect()
+        });
+        self.running[place].attach(blocks, &mut self.prefixes);
+    }
+
+    /// Nothing keeps a sequence from its first step any more.
+    fn begin(&mut self, place: usize) {
+        let sequence = &mut self.running[place];
+        sequence.start = Start::Off;
+        self.scheduler.skip(sequence.id, sequence.n_cached());
+        self.scheduler.release(sequence.id);
+        let n = sequence.n_cached() as u64;
+        self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
     }
 
     /// Gives sequences what the disk had of their prompts; waits for it only when nobody else can go on.
@@ -160,13 +212,9 @@ impl Worker {
                 Some(loaded) => self.go_on_with(loaded),
                 None => {
                     // The thread that reads is gone: what it would have brought is computed.
-                    let ids: Vec<SequenceId> = self.running.iter().map(|sequence| sequence.id).collect();
-                    for id in ids {
-                        self.go_on_with(Loaded {
-                            id,
-                            blocks: Vec::new(),
-                        });
-                    }
+                    let loads = |place: &usize| self.running[*place].start == Start::Loads;
+                    let places: Vec<usize> = (0..self.running.len()).filter(loads).collect();
+                    places.into_iter().for_each(|place| self.begin(place));
                 }
             }
         }
@@ -177,16 +225,8 @@ impl Worker {
             // It was cancelled meanwhile.
             return;
         };
-        let sequence = &mut self.running[place];
-        sequence.attach(loaded.blocks, &mut self.prefixes);
-        self.scheduler.skip(loaded.id, sequence.n_cached());
-        self.scheduler.release(loaded.id);
-        self.count_cached(&self.running[place]);
-    }
-
-    fn count_cached(&self, sequence: &Sequence) {
-        let n = sequence.n_cached() as u64;
-        self.counters.cached_tokens_total.fetch_add(n, Ordering::AcqRel);
+        self.running[place].attach(loaded.blocks, &mut self.prefixes);
+        self.begin(place);
     }
 
     fn execute(&mut self, plan: &Plan) {
@@ -240,7 +280,7 @@ impl Worker {
                 None => sequence.pending.len(),
             });
             let n_blocks = (sequence.cache.len() + n_new).div_ceil(KV_BLOCK);
-            n_blocks.saturating_sub(sequence.lease.n_blocks())
+            n_blocks.saturating_sub(sequence.lease.n_shared())
         });
         self.prefixes.reserve(own.sum());
     }

@@ -76,6 +76,28 @@ fn blocks_of_running_sequences_take_the_room_of_what_nobody_holds() {
 }
 
 #[test]
+fn a_block_that_two_have_computed_is_a_copy_and_one_taken_over_is_none() {
+    let mut tree = PrefixTree::new(LEN, 100);
+    let text = [1, 2, 3, 4, 5, 6, 7];
+    // All three begin together.
+    let [mut first, mut second, mut third] = [(); 3].map(|()| tree.lease(1, &text).0);
+    let mut add = |lease: &mut Lease, n| tree.extend(lease, &text[..n], |index| Some(told(1, &text, index)));
+    add(&mut first, 4);
+    add(&mut second, 6);
+    add(&mut first, 6);
+    assert_eq!((first.n_blocks(), first.n_shared()), (3, 2));
+    assert_eq!((second.n_blocks(), second.n_shared()), (3, 1));
+    let found = tree.lengthen(&mut third, &text);
+    assert_eq!(found, [0, 1, 2].map(|index| told(1, &text, index)));
+    assert_eq!((third.n_blocks(), third.n_shared()), (3, 3));
+    assert!(tree.lengthen(&mut third, &text).is_empty());
+    [first, second, third]
+        .into_iter()
+        .for_each(|lease| tree.release(lease));
+    assert_eq!(tree.n_blocks(), 3);
+}
+
+#[test]
 fn what_was_used_longest_ago_goes_first_and_ends_before_beginnings() {
     let mut tree = PrefixTree::new(LEN, 4);
     for text in [[1, 2, 3, 4], [5, 6, 7, 8]] {
