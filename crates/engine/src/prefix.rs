@@ -104,6 +104,12 @@ impl<B: Clone> PrefixTree<B> {
         self.n_blocks
     }
 
+    /// The blocks.
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &B> {
+        self.nodes.iter().flatten().map(|node| &node.block)
+    }
+
     /// Leases the blocks that the partition has of the beginning of `prompt`. At least the last token is left
     /// over, because somebody has to compute what follows it.
     pub(crate) fn lease(&mut self, partition: u128, prompt: &[u32]) -> (Lease, Vec<B>) {

@@ -40,6 +40,12 @@ impl PrefixCache {
         }
     }
 
+    /// Blocks in memory.
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &KvBlock> {
+        self.tree.blocks()
+    }
+
     /// Fills an empty cache with what memory has of the beginning of a prompt; the cache's length says how much.
     pub(crate) fn begin(&mut self, partition: u128, prompt: &[u32], cache: &mut KvCache) -> Lease {
         let (lease, blocks) = self.tree.lease(partition, prompt);

@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     inbox: Receiver<Submission>,
     counters: Arc<Counters>,
     scheduler: Scheduler,
-    prefixes: PrefixCache,
+    pub(crate) prefixes: PrefixCache,
     /// Accepted, without a cache yet, in the order of arrival.
     waiting: VecDeque<(SequenceId, Submission)>,
     /// With a cache; at most the scheduler's limit.

@@ -1,6 +1,9 @@
 //! Prompts that begin alike and come together: the worker step by step, so that who is how far is no accident.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
+
+use model::{KV_BLOCK, KvBlock};
 
 use super::*;
 
@@ -172,6 +175,45 @@ fn blocks_that_two_have_computed_take_memory_twice() {
     for one in &mut all {
         assert_eq!(house.finish(one, &prompt, 60), 0);
     }
+}
+
+/// Blocks that take memory: those in the tree and those of running sequences, each once, and those being filled.
+fn n_blocks_in_memory(worker: &Worker) -> usize {
+    let place = |block: &KvBlock| block.bytes().as_ptr() as usize;
+    let mut places: BTreeSet<usize> = worker.prefixes.blocks().map(place).collect();
+    let mut n_begun = 0;
+    for sequence in &worker.running {
+        let own = (0..sequence.n_blocks()).map(|index| sequence.cache.full_block(index).unwrap());
+        places.extend(own.map(|block| place(&block)));
+        n_begun += usize::from(!sequence.cache.len().is_multiple_of(KV_BLOCK));
+    }
+    places.len() + n_begun
+}
+
+#[test]
+fn what_is_kept_leaves_room_for_copies_too() {
+    let n_max = 12;
+    let bytes = tiny_model().new_cache().block_bytes() * n_max;
+    let mut house = House::new(Some(bytes));
+    let mut most = 0;
+    for of in 1..5 {
+        // Too little in common to be waited for, and then four times the same answer: three blocks each.
+        let prompt = text(100, of);
+        let mut all = [(); 4].map(|()| house.submit(request(&prompt, 40)));
+        for one in &mut all {
+            loop {
+                match one.next_timeout(Duration::ZERO) {
+                    Next::Event(Event::Done { .. }) => break,
+                    Next::Event(_) => continue,
+                    _ => house.steps(1),
+                }
+                let n = n_blocks_in_memory(&house.worker);
+                assert!(n <= n_max, "{n} blocks");
+                most = most.max(n);
+            }
+        }
+    }
+    assert_eq!(most, n_max);
 }
 
 #[test]
