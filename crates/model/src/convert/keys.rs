@@ -68,17 +68,39 @@ fn has_odd_router(config: &Config) -> bool {
     config.n_experts > 0 && config.norm_topk_prob != (config.family == Family::Qwen3Moe)
 }
 
-/// Notes what other programs are known not to read.
+/// Notes what llama.cpp is known not to read: no key of the file could tell it.
 pub(super) fn beyond_others(config: &Config, notes: &mut Vec<String>) {
+    let family = config.family.gguf_name();
     if has_odd_router(config) {
         notes.push(format!(
-            "the router's weights are {}, unlike those of the released {} models; llama.cpp does not read that",
+            "the router's weights are {}, unlike those of the released {family} models; llama.cpp does not read that",
             if config.norm_topk_prob {
                 "scaled to sum to 1"
             } else {
                 "not scaled"
             },
-            config.family.gguf_name()
+        ));
+    }
+    if config.clip_qkv.is_some() {
+        notes.push(format!(
+            "queries, keys and values are clipped; llama.cpp does not do that in {family} models and will answer otherwise"
+        ));
+    }
+    let is_olmo = matches!(config.family, Family::Olmoe | Family::Olmo2);
+    let refused = [
+        (
+            "shares keys and values between heads",
+            config.family == Family::Olmoe && config.n_kv_heads != config.n_heads,
+        ),
+        ("uses its embedding as the head", is_olmo && config.tied_head),
+        (
+            "has heads that are together wider or narrower than the model",
+            (is_olmo || config.family == Family::Qwen2) && config.q_width() != config.d_model,
+        ),
+    ];
+    for (what, _) in refused.into_iter().filter(|(_, is_so)| *is_so) {
+        notes.push(format!(
+            "the model {what}; llama.cpp does not load {family} models of that kind"
         ));
     }
 }

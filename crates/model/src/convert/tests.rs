@@ -229,6 +229,35 @@ fn the_tokenizer_and_the_template_come_along() {
 }
 
 #[test]
+fn what_llama_cpp_does_not_compute_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.gguf");
+    let notes = |folder: &Path| {
+        let report = run(folder, &output, &options(DType::F32)).unwrap();
+        let about_others = report
+            .notes
+            .into_iter()
+            .filter(|note| note.contains("llama.cpp does not"));
+        about_others.collect::<Vec<_>>()
+    };
+    for name in testkit::CHECKPOINTS {
+        let said = notes(&testkit::fixture_dir(name));
+        if name == "olmoe-gqa-renorm" {
+            for part in ["router", "clipped", "shares keys"] {
+                assert!(said.iter().any(|note| note.contains(part)), "{part}: {said:?}");
+            }
+        } else {
+            assert!(said.is_empty(), "{name}: {said:?}");
+        }
+    }
+    let (_dir, tied) = folder("olmo2", &[]);
+    let config = stdx::fs::read_to_string(tied.join("config.json")).unwrap();
+    let config = config.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+    stdx::fs::write(tied.join("config.json"), config).unwrap();
+    assert!(notes(&tied)[0].contains("as the head"));
+}
+
+#[test]
 fn what_a_folder_lacks_is_named() {
     let (dir, folder) = folder("qwen3", &[]);
     let output = dir.path().join("out.gguf");
