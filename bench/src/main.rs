@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum as _};
 
 mod agree;
 mod budget;
+mod logits;
 mod ours;
 mod peer;
 mod quiet;
