@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum as _};
 
 mod agree;
 mod budget;
+mod convert;
 mod logits;
 mod ours;
 mod peer;
@@ -38,6 +39,8 @@ enum Cli {
     Engine(Options),
     /// Compare what the engines say, token by token
     Agree(agree::Options),
+    /// Whether llama.cpp reads what `hanok convert` writes, and says the same
+    Convert(convert::Options),
     /// Many at once, and text that repeats
     Service(service::Options),
     /// A model larger than its memory
@@ -81,6 +84,7 @@ fn main() -> Result<()> {
         }
         Cli::Engine(options) => compare(&options),
         Cli::Agree(options) => agree::run(&options),
+        Cli::Convert(options) => convert::run(&options),
         Cli::Service(options) => service::run(&options),
         Cli::Budget(options) => budget::run(&options),
     }

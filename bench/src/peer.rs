@@ -15,6 +15,9 @@ use llama_cpp_sys_2 as sys;
 /// The bindings' release, which pins the llama.cpp that is built.
 pub(crate) const VERSION: &str = "llama-cpp-2 0.1.160";
 
+/// Longer than any token of the models compared.
+const TOKEN_BYTES_MAX: usize = 4096;
+
 /// A loaded model with one context. The drop order is context, model, backend.
 pub(crate) struct Peer {
     context: NonNull<sys::llama_context>,
@@ -192,6 +195,68 @@ impl Peer {
         let logits = NonNull::new(logits).context("llama.cpp gave no logits")?;
         // SAFETY: the library keeps `n_vocab` floats there until the next decode, which needs `&mut self`.
         Ok(unsafe { std::slice::from_raw_parts(logits.as_ptr(), self.n_vocab) })
+    }
+
+    /// Rows of the embedding.
+    pub(crate) fn n_vocabulary(&self) -> usize {
+        self.n_vocab
+    }
+
+    fn vocabulary(&self) -> *const sys::llama_vocab {
+        // SAFETY: the model lives as long as `self`; the vocabulary belongs to it.
+        unsafe { sys::llama_model_get_vocab(self.model.as_ptr()) }
+    }
+
+    /// Ids of a text in which special tokens are recognised; nothing is put in front.
+    pub(crate) fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        // A token has a byte at least.
+        let mut ids: Vec<sys::llama_token> = vec![0; text.len()];
+        let (n_bytes, n_max) = (i32::try_from(text.len())?, i32::try_from(ids.len())?);
+        // SAFETY: the library reads `n_bytes` of the text and writes at most `n_max` ids; both buffers outlive the call.
+        let n = unsafe {
+            sys::llama_tokenize(
+                self.vocabulary(),
+                text.as_ptr().cast(),
+                n_bytes,
+                ids.as_mut_ptr(),
+                n_max,
+                false,
+                true,
+            )
+        };
+        ids.truncate(usize::try_from(n).context("llama.cpp cannot split the text into tokens")?);
+        Ok(ids.into_iter().map(sys::llama_token::cast_unsigned).collect())
+    }
+
+    /// The bytes that a token stands for.
+    pub(crate) fn token_bytes(&self, id: u32) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; TOKEN_BYTES_MAX];
+        let n_max = i32::try_from(bytes.len())?;
+        // SAFETY: the library writes at most `n_max` bytes into the buffer, which outlives the call, and checks the id.
+        let n = unsafe {
+            sys::llama_token_to_piece(
+                self.vocabulary(),
+                id.cast_signed(),
+                bytes.as_mut_ptr().cast(),
+                n_max,
+                0,
+                true,
+            )
+        };
+        bytes.truncate(usize::try_from(n).with_context(|| format!("llama.cpp cannot write token {id}"))?);
+        Ok(bytes)
+    }
+
+    /// Whether generation ends with the token, which must be below [`Self::n_vocabulary`].
+    pub(crate) fn ends_a_text(&self, id: u32) -> bool {
+        // SAFETY: the vocabulary lives as long as `self`; the call looks the id up in a set.
+        unsafe { sys::llama_vocab_is_eog(self.vocabulary(), id.cast_signed()) }
+    }
+
+    /// Whether the begin token belongs in front of a text.
+    pub(crate) fn adds_bos(&self) -> bool {
+        // SAFETY: the vocabulary lives as long as `self`.
+        unsafe { sys::llama_vocab_get_add_bos(self.vocabulary()) }
     }
 
     /// What the library says it was built for.

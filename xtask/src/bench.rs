@@ -127,6 +127,34 @@ pub(crate) fn agree(options: &Agree) -> Result<()> {
     result
 }
 
+/// Options of `cargo xtask bench convert`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Convert {
+    /// Write the result here
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Builds; converts small models of every family and has llama.cpp read them.
+pub(crate) fn convert(options: &Convert) -> Result<()> {
+    let mut bench = program("convert", NATIVE)?;
+    bench
+        .arg("--fixtures")
+        .arg(shell::root().join("crates/testkit/fixtures"));
+    bench
+        .arg("--folder")
+        .arg(test::target_dir().join("bench-convert"));
+    let shared = match std::env::var_os("HANOK_TEST_DATA") {
+        Some(data) => PathBuf::from(data),
+        None => shell::root().join("../shared"),
+    };
+    let tokenizer = shared.join("fixtures/olmoe-tokenizer/tokenizer.json");
+    if tokenizer.is_file() {
+        bench.arg("--tokenizer").arg(tokenizer);
+    }
+    run(bench, options.json.as_deref())
+}
+
 /// Options of `cargo xtask bench service`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Service {

@@ -57,6 +57,8 @@ enum Bench {
     Engine(bench::Engine),
     /// What both engines say about the same tokens, and who is nearer to exact arithmetic
     Agree(bench::Agree),
+    /// Whether llama.cpp reads what `hanok convert` writes, and computes the same with it
+    Convert(bench::Convert),
     /// What our engine does for many at once and for text that repeats
     Service(bench::Service),
     /// A model larger than its memory, beside llama.cpp (root, Linux)
@@ -84,6 +86,7 @@ fn run(cli: Cli) -> Result<bool> {
         Cli::Parity(args) => return parity::run(&args),
         Cli::Bench(Bench::Engine(options)) => bench::engine(&options)?,
         Cli::Bench(Bench::Agree(options)) => bench::agree(&options)?,
+        Cli::Bench(Bench::Convert(options)) => bench::convert(&options)?,
         Cli::Bench(Bench::Service(options)) => bench::service(&options)?,
         Cli::Bench(Bench::Budget(options)) => bench::budget(&options)?,
         Cli::Bench(Bench::Retrieval(options)) => return quality::run(&options),

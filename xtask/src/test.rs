@@ -360,6 +360,10 @@ impl Run {
 
     fn long_steps(&mut self) {
         self.step("fuzz", fuzz);
+        let convert = crate::bench::Convert::default();
+        self.step("convert", || {
+            crate::bench::convert(&convert).map(|()| Outcome::one())
+        });
         let whole = crate::bench::Engine::whole(self.logs.join("engine.json"));
         self.step("bench", || crate::bench::engine(&whole).map(|()| Outcome::one()));
     }
