@@ -7,6 +7,7 @@
 //! tokens.
 
 mod limits;
+mod numbers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
+use numbers::Digits;
 
 pub use limits::CONSTRAINT_BYTES_MAX;
 
@@ -107,7 +109,9 @@ impl Constraint {
                 TopLevelGrammar::from_json_schema(with_white_space(json!({"type": "object"})))
             }
             Self::JsonSchema(schema @ Value::Object(_)) => {
-                TopLevelGrammar::from_json_schema(with_white_space(schema.clone()))
+                let mut schema = with_white_space(schema.clone());
+                numbers::move_bounds(&mut schema);
+                TopLevelGrammar::from_json_schema(schema)
             }
             Self::JsonSchema(Value::Bool(true)) => {
                 TopLevelGrammar::from_json_schema(with_white_space(json!({})))
@@ -144,6 +148,9 @@ fn with_white_space(mut schema: Value) -> Value {
 /// Compiles constraints for one vocabulary.
 pub(crate) struct Compiler {
     factory: ParserFactory,
+    vocabulary: TokEnv,
+    /// Tokens that begin with a digit.
+    leading_digits: Arc<TokenSet>,
     /// Held while one is compiled: many dear ones at once cost no more than one core.
     turn: Mutex<()>,
 }
@@ -182,8 +189,16 @@ impl Compiler {
         };
         Ok(Self {
             factory,
+            vocabulary: env,
+            leading_digits: Arc::new(Digits::leading(&words)),
             turn: Mutex::default(),
         })
+    }
+
+    /// What bounds the digits of an output; only JSON's.
+    fn digits(&self, constraint: &Constraint) -> Option<Digits> {
+        let is_json = matches!(constraint, Constraint::JsonObject | Constraint::JsonSchema(_));
+        is_json.then(|| Digits::new(Arc::clone(&self.vocabulary), Arc::clone(&self.leading_digits)))
     }
 
     /// Compiles a constraint and looks where it allows an output to begin.
@@ -194,6 +209,7 @@ impl Compiler {
             let mut guide = Guide {
                 matcher: Matcher::new(self.factory.create_parser(constraint.to_grammar()?)),
                 next: TokenSet::default(),
+                digits: self.digits(constraint),
             };
             let refused = |reason| ConstraintError::Refused {
                 what: constraint.what(),
@@ -234,6 +250,7 @@ pub struct Guide {
     matcher: Matcher,
     /// Tokens that may come next; only the end's when the output is complete.
     next: TokenSet,
+    digits: Option<Digits>,
 }
 
 /// Independent of the one it is made from: nothing that either works out is shared.
@@ -242,6 +259,7 @@ impl Clone for Guide {
         Self {
             matcher: self.matcher.deep_clone(),
             next: self.next.clone(),
+            digits: self.digits.clone(),
         }
     }
 }
@@ -266,6 +284,9 @@ impl Guide {
         self.matcher
             .consume_token(id)
             .map_err(|error| step(reason(&error)))?;
+        if let Some(digits) = &mut self.digits {
+            digits.read(id);
+        }
         if !self.is_complete() {
             self.look().map_err(step)?;
         }
@@ -278,7 +299,11 @@ impl Guide {
             .matcher
             .compute_mask_or_eos()
             .map_err(|error| reason(&error))?;
-        self.next = TokenSet::from_words(mask.into());
+        let next = TokenSet::from_words(mask.into());
+        self.next = match &self.digits {
+            Some(digits) => digits.end(next),
+            None => next,
+        };
         if self.next.is_empty() && !self.is_complete() {
             return Err("no token of this vocabulary can follow".to_owned());
         }

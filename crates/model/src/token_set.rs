@@ -30,6 +30,15 @@ impl TokenSet {
         Self { words }
     }
 
+    /// The set without the members of another.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let others = others.words.iter().chain(std::iter::repeat(&0));
+        let words = self.words.iter().zip(others).map(|(word, others)| word & !others);
+        Self {
+            words: words.collect(),
+        }
+    }
+
     /// Whether an id is inside.
     pub fn contains(&self, id: u32) -> bool {
         let word = self.words.get((id / BITS) as usize);

@@ -37,7 +37,7 @@ pub(super) const KEYWORDS: [&str; 27] = [
     "required",
     "string",
 ];
-/// Decimals have no end in JSON: so many bytes are kept for a number.
+/// Twenty digits, a point, twenty decimals, and those of the token that goes beyond.
 const NUMBER_BYTES: usize = 80;
 /// Ranges of characters in patterns, no two with a character in common.
 const RANGES: [&str; 4] = ["a-f", "0-9", "가-힣", "A-Z"];
@@ -126,9 +126,7 @@ impl Schemas {
         if self.below(2) == 0 {
             return json!({"type": "number", "minimum": low, "maximum": high});
         }
-        // Not whole: llguidance 1.9 takes such a bound itself where the other is less than 1 away.
-        let beside = |bound: f64| bound.floor() + 0.25;
-        json!({"type": "number", "exclusiveMinimum": beside(low), "exclusiveMaximum": beside(high) + 0.5})
+        json!({"type": "number", "exclusiveMinimum": low, "exclusiveMaximum": high})
     }
 
     fn choice(&mut self) -> Value {

@@ -53,6 +53,36 @@ fn the_end_may_follow_only_where_the_grammar_accepts() {
 }
 
 #[test]
+fn the_digits_of_a_number_come_to_an_end_and_those_of_a_text_do_not() {
+    let schema = serde_json::json!({"type": "array", "items": {"type": ["number", "string"]}});
+    let mut guide = model().guide(&Constraint::JsonSchema(schema)).unwrap();
+    feed(&mut guide, "[40.");
+    feed(&mut guide, &"0".repeat(19));
+    assert!(allowed(&guide).contains('0'));
+    feed(&mut guide, "0");
+    let then = allowed(&guide);
+    assert!(!then.contains(|c: char| c.is_ascii_digit()), "{then}");
+    assert!(then.contains(',') && then.contains(']'), "{then}");
+    feed(&mut guide, ",\"");
+    feed(&mut guide, &"0".repeat(30));
+    assert!(allowed(&guide).contains('0'));
+}
+
+#[test]
+fn numbers_stay_off_an_exclusive_bound_that_is_whole() {
+    for (low, high, inside, outside) in [(0.0, 0.5, "0.25", "0"), (-12.5, -12.0, "-12.25", "-12")] {
+        let schema = serde_json::json!({"type": "number", "exclusiveMinimum": low, "exclusiveMaximum": high});
+        let guide = || model().guide(&Constraint::JsonSchema(schema.clone())).unwrap();
+        let mut good = guide();
+        feed(&mut good, inside);
+        assert!(allowed(&good).contains('$'), "{inside}");
+        let mut bad = guide();
+        feed(&mut bad, outside);
+        assert!(!allowed(&bad).contains('$'), "{outside}");
+    }
+}
+
+#[test]
 fn a_token_that_is_not_allowed_is_an_error_and_not_a_panic() {
     let mut guide = model().guide(&Constraint::Regex("ab".into())).unwrap();
     assert!(matches!(
