@@ -18,12 +18,14 @@ use model::{Decoder, DecoderOptions, Input, LoadOptions, Model, Precision, Scrat
 use serde::Serialize;
 use weights::gguf::{GgmlType, Gguf};
 
-use crate::logits::{Mean, divergence, first, log_softmax, variance};
+use crate::logits::{Mean, divergence, first, lead, log_softmax, variance};
 use crate::peer::{self, Peer, Settings};
 use crate::traffic::Traffic;
 
 /// A reference that prefers its best token by less than this has a tie, and either choice is right.
 pub(crate) const TIE: f64 = 4e-3;
+/// A lead is clear from so many times the deviation between the leads that llama.cpp's two attentions give.
+const CLEAR: f64 = 3.0;
 /// The mean divergence that quantised weights may have from the reference, in nats.
 const KL_MAX: f64 = 1e-3;
 /// The smallest deviation of the reference's logits at which the budget says something.
@@ -86,6 +88,13 @@ struct Row {
     top1_peer_reference: f64,
     /// The same for llama.cpp and itself with its other attention.
     top1_peer_itself: f64,
+    /// Deviation, in logits, between the leads that llama.cpp gives the reference's best token with either attention:
+    /// what rounding alone does.
+    noise: f64,
+    /// Positions at which the reference's lead is clear of that, and the share of them where both choose the same token.
+    clear: usize,
+    clear_ours_peer: f64,
+    clear_peer_itself: f64,
     /// The reference's lead, in logits, at the clearest choice that ours and llama.cpp make differently; 0 if there is
     /// none.
     widest_disagreement: f64,
@@ -187,7 +196,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn print(row: &Row) {
     println!(
         "{}: {} tokens ({} ties), logits' deviation {:.3}; same first choice: ours and llama.cpp {:.4}, ours and reference {:.4}, \
-         llama.cpp and reference {:.4}, llama.cpp and itself with other attention {:.4}; ours and llama.cpp differ up to a lead of {:.3}; KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
+         llama.cpp and reference {:.4}, llama.cpp and itself with other attention {:.4}; ours and llama.cpp differ up to a lead of {:.3}; \
+         at the {} leads above {:.3}, {CLEAR} times what llama.cpp's attentions differ by: ours and llama.cpp {:.4}, llama.cpp and itself {:.4}; \
+         KL from the reference: ours {:.2e}, llama.cpp {:.2e}",
         row.model,
         row.tokens,
         row.ties,
@@ -197,6 +208,10 @@ fn print(row: &Row) {
         row.top1_peer_reference,
         row.top1_peer_itself,
         row.widest_disagreement,
+        row.clear,
+        CLEAR * row.noise,
+        row.clear_ours_peer,
+        row.clear_peer_itself,
         row.kl_ours.mean,
         row.kl_peer.mean
     );
@@ -395,6 +410,8 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
     let (mut ties, mut widest) = (0, 0.0_f64);
     let (mut ours_peer, mut ours_exact, mut peer_exact, mut peer_itself) = (0, 0, 0, 0);
     let (mut kl_ours, mut kl_peer, mut spread) = (Vec::new(), Vec::new(), 0.0);
+    // Of each position: the reference's lead, how the leads of llama.cpp's attentions differ, who agrees.
+    let mut leads = Vec::new();
     let all = logits
         .reference
         .chunks_exact(width)
@@ -410,6 +427,12 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
         kl_peer.push(divergence(exact, peer));
         spread += variance(exact);
         let (best, margin) = first(exact);
+        leads.push((
+            margin,
+            lead(peer, best) - lead(peer_by_rows, best),
+            first(ours).0 == first(peer).0,
+            first(peer).0 == first(peer_by_rows).0,
+        ));
         if margin < TIE {
             ties += 1;
             continue;
@@ -425,6 +448,9 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
     }
     let differences: Vec<f64> = kl_ours.iter().zip(&kl_peer).map(|(a, b)| a - b).collect();
     let decided = (n_tokens - ties).max(1) as f64;
+    let noise = (leads.iter().map(|(_, apart, ..)| apart * apart).sum::<f64>() / n_tokens as f64).sqrt();
+    leads.retain(|(margin, ..)| *margin >= CLEAR * noise);
+    let share = |n: usize| n as f64 / leads.len().max(1) as f64;
     Ok(Row {
         model,
         tokens: n_tokens,
@@ -434,6 +460,10 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
         top1_ours_reference: ours_exact as f64 / decided,
         top1_peer_reference: peer_exact as f64 / decided,
         top1_peer_itself: peer_itself as f64 / decided,
+        noise,
+        clear: leads.len(),
+        clear_ours_peer: share(leads.iter().filter(|(_, _, with_us, _)| *with_us).count()),
+        clear_peer_itself: share(leads.iter().filter(|(.., with_itself)| *with_itself).count()),
         widest_disagreement: widest,
         kl_ours: Mean::of(&kl_ours),
         kl_peer: Mean::of(&kl_peer),
@@ -454,6 +484,10 @@ mod tests {
             tokens: 100,
             logit_std,
             ties: 0,
+            noise: 0.0,
+            clear: 0,
+            clear_ours_peer: 1.0,
+            clear_peer_itself: 1.0,
             top1_ours_peer: 1.0,
             top1_ours_reference: 1.0,
             top1_peer_reference: 1.0,

@@ -16,6 +16,13 @@ pub(crate) fn first(logits: &[f32]) -> (usize, f64) {
     (best.0, f64::from(best.1 - second))
 }
 
+/// How far an index is ahead of all others; negative if one of them is better.
+pub(crate) fn lead(logits: &[f32], index: usize) -> f64 {
+    let others = logits.iter().enumerate().filter(|(other, _)| *other != index);
+    let best = others.map(|(_, logit)| *logit).fold(f32::NEG_INFINITY, f32::max);
+    f64::from(logits[index] - best)
+}
+
 pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
@@ -80,6 +87,12 @@ impl std::fmt::Display for Mean {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lead_is_over_the_best_of_the_others() {
+        assert_eq!(lead(&[1.0, 4.0, 2.5], 1), 1.5);
+        assert_eq!(lead(&[1.0, 4.0, 2.5], 2), -1.5);
+    }
 
     #[test]
     fn the_lead_is_over_the_second() {
