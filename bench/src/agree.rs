@@ -401,6 +401,19 @@ fn perplexity(tokens: &[u32], logits: &[f32]) -> f64 {
     (surprise / (tokens.len() - 1) as f64).exp()
 }
 
+/// Of leads, how those of llama.cpp's attentions differ and who chooses as it does: the deviation of the differences,
+/// how many leads are clear of it, and the shares of them with the same choice.
+fn where_clear(mut leads: Vec<(f64, f64, [bool; 2])>) -> (f64, usize, [f64; 2]) {
+    let squares: f64 = leads.iter().map(|(_, apart, _)| apart * apart).sum();
+    let noise = (squares / leads.len().max(1) as f64).sqrt();
+    leads.retain(|(lead, ..)| *lead >= CLEAR * noise);
+    let share = |who: usize| {
+        let same = leads.iter().filter(|(.., same)| same[who]).count();
+        same as f64 / leads.len().max(1) as f64
+    };
+    (noise, leads.len(), [share(0), share(1)])
+}
+
 fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
     let n_tokens: usize = texts.iter().map(Vec::len).sum();
     if n_tokens < 2 {
@@ -427,12 +440,9 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
         kl_peer.push(divergence(exact, peer));
         spread += variance(exact);
         let (best, margin) = first(exact);
-        leads.push((
-            margin,
-            lead(peer, best) - lead(peer_by_rows, best),
-            first(ours).0 == first(peer).0,
-            first(peer).0 == first(peer_by_rows).0,
-        ));
+        let theirs = first(peer).0;
+        let same = [ours, peer_by_rows].map(|other| first(other).0 == theirs);
+        leads.push((margin, lead(peer, best) - lead(peer_by_rows, best), same));
         if margin < TIE {
             ties += 1;
             continue;
@@ -448,9 +458,7 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
     }
     let differences: Vec<f64> = kl_ours.iter().zip(&kl_peer).map(|(a, b)| a - b).collect();
     let decided = (n_tokens - ties).max(1) as f64;
-    let noise = (leads.iter().map(|(_, apart, ..)| apart * apart).sum::<f64>() / n_tokens as f64).sqrt();
-    leads.retain(|(margin, ..)| *margin >= CLEAR * noise);
-    let share = |n: usize| n as f64 / leads.len().max(1) as f64;
+    let (noise, clear, [clear_ours_peer, clear_peer_itself]) = where_clear(leads);
     Ok(Row {
         model,
         tokens: n_tokens,
@@ -461,9 +469,9 @@ fn judge(model: String, texts: &[Vec<u32>], logits: &Logits) -> Result<Row> {
         top1_peer_reference: peer_exact as f64 / decided,
         top1_peer_itself: peer_itself as f64 / decided,
         noise,
-        clear: leads.len(),
-        clear_ours_peer: share(leads.iter().filter(|(_, _, with_us, _)| *with_us).count()),
-        clear_peer_itself: share(leads.iter().filter(|(.., with_itself)| *with_itself).count()),
+        clear,
+        clear_ours_peer,
+        clear_peer_itself,
         widest_disagreement: widest,
         kl_ours: Mean::of(&kl_ours),
         kl_peer: Mean::of(&kl_peer),
@@ -499,6 +507,17 @@ mod tests {
             perplexity: None,
             budget: None,
         }
+    }
+
+    #[test]
+    fn leads_that_rounding_may_turn_are_not_counted() {
+        let leads = vec![
+            (9.0, 1.0, [true, true]),
+            (4.0, -1.0, [false, true]),
+            (2.0, 1.0, [false, false]),
+        ];
+        assert_eq!(where_clear(leads), (1.0, 2, [0.5, 1.0]));
+        assert_eq!(where_clear(Vec::new()), (0.0, 0, [0.0, 0.0]));
     }
 
     #[test]
