@@ -50,9 +50,8 @@ pub struct EngineConfig {
     /// a step to less than three times what it takes without.
     pub prefill_chunk_tokens: usize,
     /// Bytes of keys and values kept, those of running sequences included, so that a prompt that begins alike need not
-    /// be processed again; at most a quarter of the memory that this process can have at
-    /// the start. `Some(0)` keeps nothing, `None`
-    /// as much as one full context has, and at least 256 MiB.
+    /// be processed again; at most a quarter of the memory that this process can have at the start. `Some(0)` keeps
+    /// nothing, `None` as much as one full context has, and at least 256 MiB.
     pub prefix_cache_bytes: Option<usize>,
     /// Keep beginnings of prompts on the disk too; `None` forgets them with the process.
     pub spill: Option<SpillConfig>,
